@@ -1,0 +1,409 @@
+"""Inputs and effects: the only doors of the protocol core.
+
+Inputs are past tense, effects are orders. The core names models by hash and never sees weights.
+Effects are performed in order; a `Persist` or `SaveModel` is durable before a later effect leaves.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from swarmdem.identifiers import FrameId, GroupId, Level, Micros, ModelHash, PeerId, PlanId, Round, Term
+from swarmdem.wire.frame import Frame
+
+# Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The peer runs; always the first input."""
+
+    nonce: bytes
+    """16 bytes of chance, drawn by the shell; `Hello` carries them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The moment of `next_wakeup()` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A verified frame arrived (our own echoes included)."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """The connection to the broker came up or went down, as far as the shell can tell."""
+
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The answer to `Train`."""
+
+    base: bytes
+    """Copied from the order: tells a late answer from the one waited for."""
+    model: ModelHash
+    model_bytes: int
+    weight: int
+    scale: float
+    sketch: bytes
+    duration_us: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFailed:
+    """Training raised, or gave parameters that must not be published."""
+
+    base: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A model ordered with `Fetch` is here, whole, hashed, of the right schema and finite."""
+
+    model: ModelHash
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A fetched blob must not be used (wrong schema, NaN, too large); silence is not a failure."""
+
+    model: ModelHash
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Averaged:
+    """The answer to `FinishMean`."""
+
+    plan: PlanId
+    group: GroupId
+    model: ModelHash
+    model_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """The answer to `Mix`."""
+
+    plan: PlanId
+    group: GroupId
+    model: ModelHash
+    model_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The answer to `Apply`: the peer's own model after eq. 10 is in place and on disk."""
+
+    plan: PlanId
+    model: ModelHash
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveRequested:
+    """The application wants to stop: say goodbye."""
+
+
+Input = (
+    Started | Woke | Received | LinkChanged | Trained | TrainingFailed | Fetched | FetchFailed
+    | Averaged | Mixed | Applied | LeaveRequested
+)  # fmt: skip
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send to every peer of the swarm; the topic follows from the kind of message."""
+
+    frame: Frame
+    retain: bool = False
+    """Leave it with the broker as a hint for newcomers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send to one peer's inbox."""
+
+    receiver: PeerId
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write this record so that it survives a crash; an empty value deletes it.
+
+    After a restart the shell hands all records back to `Core(stored=...)`.
+    """
+
+    key: str
+    value: bytes
+
+
+class Slot(StrEnum):
+    """The models of one peer that survive a restart."""
+
+    UPLOAD = "upload"
+    """What the standing digest names."""
+    OWN = "own"
+    """The peer's model after the last update: what it serves and starts from."""
+    ANCHOR = "anchor"
+    """The parent group's model of the last update: what eq. 8 pulls towards."""
+    REFERENCE = "reference"
+    """What digests are taken against (the genesis model)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveModel:
+    """Keep this model in a slot, replacing what was there, so that it survives a crash."""
+
+    slot: Slot
+    model: ModelHash
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Only these models and the saved slots are still needed; forget all others."""
+
+    models: tuple[ModelHash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train for one round, sketch the result, answer with `Trained` or `TrainingFailed`.
+
+    Training starts from the slot `OWN` (charter `start = own`) or `ANCHOR` (`group`), and is pulled
+    towards `ANCHOR` when `pull` is true. Before the first update both are the genesis model, which
+    is in `REFERENCE`.
+    """
+
+    base: bytes
+    round: Round
+    seed: int
+    reference: ModelHash
+    pull: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Get a model from any of these holders; keep trying until `Fetched` or `StopFetching`."""
+
+    model: ModelHash
+    model_bytes: int
+    """Size to expect; 0 when not known."""
+    sources: tuple[PeerId, ...]
+    """In order of preference; may be asked in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopFetching:
+    """The model is not needed any more."""
+
+    model: ModelHash
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulate:
+    """Add weight x model to the running sum of (plan, group)."""
+
+    plan: PlanId
+    group: GroupId
+    model: ModelHash
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinishMean:
+    """Divide the running sum of (plan, group) by its weight (eq. 9); answer with `Averaged`."""
+
+    plan: PlanId
+    group: GroupId
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Compute alpha x parent + (1 - alpha) x mean (eq. 10); answer with `Mixed`."""
+
+    plan: PlanId
+    group: GroupId
+    mean: ModelHash
+    parent: ModelHash
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Mix the parent group's result into the own upload (eq. 10 at the peer) and install it.
+
+    The shell saves the outcome in slot `OWN` and the parent's result in `ANCHOR`, both or neither,
+    and answers with `Applied`.
+    """
+
+    plan: PlanId
+    round: Round
+    group: GroupId
+    parent: ModelHash
+    upload: ModelHash | None
+    """The peer's trained model of this round; None when it takes the parent's result as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndUpdate:
+    """Drop the running sums of this plan."""
+
+    plan: PlanId
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A frame was refused; counted, never fatal."""
+
+    sender: PeerId
+    reason: str
+
+
+# Reports: what happened, for journals, applications and the simulator's checkers
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate became this peer's base."""
+
+    plan: PlanId
+    base: bytes
+    round: Round
+    mode: int
+    term: Term
+    peers: tuple[PeerId, ...]
+    """The listed."""
+    tree: bytes
+    """Hash of the plan's tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elected:
+    """This peer aggregates a group; rank 0 leads term 0, rank 1 stands by for term 1."""
+
+    plan: PlanId
+    round: Round
+    group: GroupId
+    level: Level
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """This peer hangs under another group than before."""
+
+    round: Round
+    group: GroupId
+    level: Level
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAveraged:
+    """This peer, as aggregator, announced the mean of a group (eq. 9)."""
+
+    plan: PlanId
+    round: Round
+    group: GroupId
+    level: Level
+    term: Term
+    model: ModelHash | None
+    weight: int
+    included: tuple[PeerId, ...]
+    inputs: tuple[tuple[ModelHash, int], ...]
+    """Every model that went in with its weight, in the order of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFinished:
+    """This peer, as aggregator, announced the result of a group (eq. 10)."""
+
+    plan: PlanId
+    round: Round
+    group: GroupId
+    level: Level
+    term: Term
+    cut: bool
+    model: ModelHash
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFinished:
+    """The update of a round is over at this peer."""
+
+    plan: PlanId
+    round: Round
+    certified: bool
+    applied: bool
+    """False: no result came in time; the peer keeps its model and takes part in the next round."""
+    model: ModelHash | None
+    """The peer's model after the update, when applied."""
+    group: GroupId | None
+    reason: str
+    """Why nothing was applied; empty when it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """Something is not as it should be, in plain words."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a `Degraded` said no longer holds."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSeen:
+    """A peer came into sight, or went out of it."""
+
+    peer: PeerId
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CharterRefused:
+    """The swarm of this name runs under another charter; taking part is impossible."""
+
+    by: PeerId
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocated:
+    """A peer said two things where only one can be true; both frames prove it."""
+
+    peer: PeerId
+    first: FrameId
+    second: FrameId
+
+
+Event = (
+    Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | RoundFinished | Degraded | Recovered
+    | PeerSeen | CharterRefused | Equivocated
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell the journal and the application."""
+
+    event: Event
+
+
+Effect = (
+    Publish | Send | Persist | SaveModel | Keep | Train | Fetch | StopFetching | Accumulate | FinishMean
+    | Mix | Apply | EndUpdate | Reject | Report
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""The seam between peers and whatever carries their bytes.
+
+A `Link` is one process's pair of connections (control and bulk) to a broker; every peer hosted in
+the process opens its own `Port` on it. Delivery is at most a promise: frames may be lost, doubled,
+delayed and reordered, and the protocol must cope.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message from the bus. Co-hosted ports are handed the same *payload* object."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """The connection came up (subscriptions in force) or went down."""
+
+    up: bool
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What one port sent and received, counted as if it had a connection of its own."""
+
+    messages_sent: int = 0
+    bytes_sent: int = 0
+    messages_received: int = 0
+    bytes_received: int = 0
+    dropped: int = 0
+    """Arrivals thrown away because the port's queue was full (oldest first)."""
+
+
+class Port(Protocol):
+    """One peer's access to the bus."""
+
+    counters: Counters
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, bulk: bool = False) -> None:
+        """Hand *payload* to the bus (QoS 1). Returning does not mean that anyone received it.
+
+        Args:
+            topic: Where to.
+            payload: What.
+            retain: Leave it with the broker for later subscribers; an empty payload clears it.
+            bulk: Use the bulk connection.
+
+        Raises:
+            TransportError: The link is down; nothing was queued.
+        """
+
+    async def subscribe(self, pattern: str, *, bulk: bool = False) -> None:
+        """Receive topics that match an MQTT *pattern* (`+`, `#`) from now on, reconnects included."""
+
+    async def unsubscribe(self, pattern: str, *, bulk: bool = False) -> None:
+        """Stop receiving *pattern*."""
+
+    def arrivals(self) -> AsyncIterator[Arrival | LinkState]:
+        """Yield what arrives until the port is closed; the first item is the current `LinkState`."""
+
+    async def close(self) -> None:
+        """Give the port back; the link stays."""
+
+
+class Link(Protocol):
+    """One process's connection to the bus."""
+
+    async def open_port(self, *, will: tuple[str, bytes] | None = None) -> Port:
+        """Return a new port.
+
+        Args:
+            will: Topic and payload that the broker (or the link, for co-hosted peers) publishes
+                when this port's peer is lost without saying goodbye.
+        """
+
+    async def close(self) -> None:
+        """Disconnect; every port's `arrivals` ends."""

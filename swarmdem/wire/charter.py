@@ -1,0 +1,190 @@
+"""What all peers of a swarm must agree on, and its hash.
+
+A charter is frozen: one different setting is another swarm. `Hello` carries it in full on a topic
+named by the swarm alone, so that a peer with another charter can be told which settings differ;
+everything else lives under the charter's hash. Tables are integers where they decide a tree.
+"""
+
+import math
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from swarmdem.errors import ConfigError, MalformedFrameError
+from swarmdem.identifiers import SECOND, CharterHash, Micros
+from swarmdem.wire.messages import LISTED_MAX
+
+WIRE_VERSION = 1
+
+
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One named array of a model."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=2**40)], ...], msgspec.Meta(max_length=8)]
+    dtype: Literal["float32", "float64", "float16", "int64", "int32", "uint8", "bool"]
+
+
+class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+    """The agreement of one swarm; every field is part of its hash.
+
+    Durations are in seconds, sizes in bytes, rates in bytes per second.
+    """
+
+    swarm: str
+    """Name of the swarm; names the topic on which peers find each other."""
+    schema: tuple[TensorSpec, ...] = ()
+    """Names, shapes and dtypes of the model, sorted by name; `Peer` fills it from its learner."""
+    strategy: str = "demlearn"
+    weights: Literal["agents", "samples"] = "agents"
+    """What a peer counts for in eq. 9: 1, or its training samples."""
+    levels: int = 3
+    """Levels of groups below the root (the paper's K counts the root: K = levels + 1)."""
+    cut: Literal["binary"] = "binary"
+    """How the dendrogram becomes levels; `binary`: K splits from the root (the authors' code)."""
+    metric: Literal["euclidean", "cosine", "cosine_delta"] = "euclidean"
+    """Distance of digests; `cosine` is of w (paper, Fig. 8), `cosine_delta` of w - reference."""
+    linkage: Literal["average"] = "average"
+    mixing: float = 0.6
+    """alpha of eq. 10: share of the parent group's model."""
+    pull: float = 0.002
+    """mu of eq. 8: weight of the proximal term towards the parent group's model."""
+    start: Literal["own", "group"] = "own"
+    """Training starts from the peer's own mixed model, or from its parent's (Algorithm 1, line 4)."""
+    hysteresis: tuple[int, ...] = ()
+    """Co-member bonus per round in 1/256; the last value holds on. Empty: none."""
+    schedules: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    """Tables per round by name; none are defined in version 1."""
+    tau: int = 1
+    """Rounds a tree is kept for."""
+    digest: int = 1024
+    """Buckets of the digest's sketch."""
+    patience: float = 8.0
+    """The one knob of time: how long silence is borne before others act."""
+    min_rate: int = 250_000
+    """Slowest transfer that deadlines allow for, bytes per second."""
+    codec: Literal["raw"] = "raw"
+    """Encoding of model blobs; `raw`: every tensor in its own dtype, little-endian."""
+    chunk: int = 65_536
+    """Largest chunk message of a blob in bytes; a whole number of 64 KiB leaves."""
+    blob_max: int = 2**31
+    """Largest model blob accepted."""
+    peers_max: int = LISTED_MAX
+    """Most peers of the swarm."""
+    inputs: tuple[tuple[str, bytes], ...] = ()
+    """Input constants by name, little-endian float32 (`standardize`, `mean`, `deviation`)."""
+    founders: int = 2
+    """Peers whose presence starts the founding at once."""
+    gather: float = 30.0
+    """How long founders are waited for before whoever is there begins."""
+    agreement: Literal["available"] = "available"
+    """`available`: without a majority the swarm still goes on, uncertified."""
+    admission: Literal["open"] = "open"
+    genesis: bytes = b""
+    """Hash of the first model; empty: the founding proposer's."""
+    version: int = WIRE_VERSION
+    features: int = 0
+    ext: tuple[tuple[int, bytes], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work, each by its name."""
+        for setting, good, wanted in _rules(self):
+            if not good:
+                raise ConfigError(f"charter: {setting} = {getattr(self, setting)!r}: {wanted}")
+
+    @property
+    def patience_us(self) -> Micros:
+        """`patience` on the core's clock."""
+        return round(self.patience * SECOND)
+
+    @property
+    def gather_us(self) -> Micros:
+        """`gather` on the core's clock."""
+        return round(self.gather * SECOND)
+
+
+def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
+    return (
+        ("swarm", 0 < len(c.swarm.encode()) <= 64 and c.swarm.isprintable(), "1 to 64 bytes of printable text"),
+        ("schema", list(c.schema) == sorted(c.schema, key=lambda s: s.name.encode()), "sorted by name"),
+        ("schema", len({s.name for s in c.schema}) == len(c.schema), "names must differ"),
+        ("schema", len(c.schema) <= 4096, "at most 4096 arrays"),
+        ("strategy", 0 < len(c.strategy) <= 64, "1 to 64 characters"),
+        ("levels", 0 <= c.levels <= 16, "0 to 16"),
+        ("mixing", 0.0 <= c.mixing <= 1.0, "a share between 0 and 1"),
+        ("pull", math.isfinite(c.pull) and c.pull >= 0.0, "finite and not negative"),
+        ("hysteresis", len(c.hysteresis) <= 1024 and all(0 <= h <= 256 for h in c.hysteresis), "0 to 256 each"),
+        ("tau", c.tau == 1, "only 1 in this version"),
+        ("digest", 16 <= c.digest <= 8192, "16 to 8192"),
+        ("patience", math.isfinite(c.patience) and 0.01 <= c.patience <= 86_400, "0.01 to 86400 seconds"),
+        ("min_rate", 1 <= c.min_rate <= 2**40, "at least 1 byte per second"),
+        ("chunk", 65_536 <= c.chunk <= 2**24 and c.chunk % 65_536 == 0, "a multiple of 65536, at most 16 MiB"),
+        ("blob_max", 1 <= c.blob_max <= 2**40, "1 to 2^40"),
+        ("peers_max", 1 <= c.peers_max <= LISTED_MAX, f"1 to {LISTED_MAX}"),
+        ("founders", 1 <= c.founders <= LISTED_MAX, f"1 to {LISTED_MAX}"),
+        ("gather", math.isfinite(c.gather) and 0 <= c.gather <= 86_400, "0 to 86400 seconds"),
+        ("genesis", len(c.genesis) in {0, 32}, "empty or 32 bytes"),
+        ("version", c.version == WIRE_VERSION, f"this program speaks version {WIRE_VERSION}"),
+        ("features", c.features == 0, "unknown feature bits"),
+    )
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Charter)
+
+
+def encode(charter: Charter) -> bytes:
+    """Return the body that `charter_hash` names and `Hello` carries."""
+    return _encoder.encode(charter)
+
+
+def decode(body: bytes) -> Charter:
+    """Return the charter of *body*.
+
+    Raises:
+        MalformedFrameError: It is not a charter of this version.
+    """
+    try:
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, ConfigError, ValueError) as error:
+        raise MalformedFrameError(f"charter: {error}") from error
+
+
+def charter_hash(charter: Charter) -> CharterHash:
+    """Return BLAKE2b-256 of the charter's body: the name all other frames are signed under."""
+    return CharterHash(blake2b(encode(charter), digest_size=32, person=b"sd/charter").digest())
+
+
+def swarm_hash(swarm: str) -> bytes:
+    """Return the 32-byte hash of a swarm's name: the scope of `Hello` and `Refusal`."""
+    return blake2b(swarm.encode(), digest_size=32, person=b"sd/swarm").digest()
+
+
+def differences(ours: Charter, theirs: Charter) -> tuple[str, ...]:
+    """Return the names of the settings in which two charters differ, in field order."""
+    return tuple(
+        name for name in Charter.__struct_fields__ if getattr(ours, name) != getattr(theirs, name)
+    )
+
+
+def from_mapping(settings: Mapping[str, Any]) -> Charter:
+    """Return the charter of a TOML table.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit; the message shows its path.
+    """
+    unknown = sorted(set(settings) - set(Charter.__struct_fields__))
+    if unknown:
+        raise ConfigError(f"charter: unknown setting {unknown[0]!r}")
+    values: dict[str, Any] = {}
+    hints = {field.name: field.type for field in msgspec.structs.fields(Charter)}
+    for name, value in settings.items():
+        try:
+            values[name] = msgspec.convert(value, hints[name])
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"charter.{name}: {error}") from error
+    if "swarm" not in values:
+        raise ConfigError("charter: setting 'swarm' is missing")
+    return Charter(**values)

@@ -1,0 +1,390 @@
+"""Every sentence peers say, one struct each.
+
+A body is a MessagePack array with fixed positions, the last one `ext`: a list of [id, bytes] in
+which an unknown even id is ignored and an unknown odd id refuses the frame. Sizes are checked
+while decoding (`codec.decode_body`), so a struct in memory is always within its limits.
+
+To say something new: add a struct with the next free type number and list it in `KINDS`, route it
+in `protocol/core.py`, add a golden frame (`tests/wire/golden.py`) and a row in `docs/wire.md`.
+Types 20-63 are reserved for security, scale and relay extensions.
+
+Field order is the wire format: never reorder, never remove, only append before `ext` with a new
+wire version.
+"""
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
+
+LISTED_MAX = 1024
+"""Peers in one plan (one cell)."""
+
+Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Peer16 = Annotated[PeerId, msgspec.Meta(min_length=16, max_length=16)]
+Group16 = Annotated[GroupId, msgspec.Meta(min_length=16, max_length=16)]
+GroupOrNone = Annotated[bytes, msgspec.Meta(max_length=16)]
+HashOrNone = Annotated[bytes, msgspec.Meta(max_length=32)]
+Hash32 = Annotated[ModelHash, msgspec.Meta(min_length=32, max_length=32)]
+Frame32 = Annotated[FrameId, msgspec.Meta(min_length=32, max_length=32)]
+Plan32 = Annotated[PlanId, msgspec.Meta(min_length=32, max_length=32)]
+U8 = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
+U16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
+U64 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFFFFFFFFFF)]
+RoundNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
+TermNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+Extension = tuple[U16, Annotated[bytes, msgspec.Meta(max_length=4096)]]
+Extensions = Annotated[tuple[Extension, ...], msgspec.Meta(max_length=16)]
+
+NORMAL = 0
+"""Mode of a plan certified by more than half of the base's electors."""
+PROVISIONAL = 1
+"""Mode of a plan certified by more than half of the listed: the swarm goes on without a majority."""
+FOUNDING = 2
+"""Mode of a swarm's first plan: its base is the charter, nobody is an elector yet."""
+Mode = Annotated[int, msgspec.Meta(ge=0, le=2)]
+
+PRESENCE = 0
+"""Kind of a digest that says only that its sender is there (founding: no sketch, no model)."""
+PARAMETERS = 1
+"""Kind of a digest whose sketch is of the trained parameters minus the reference."""
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Common settings of all bodies."""
+
+
+class Hello(_Body, frozen=True):
+    """I want to take part; this is the charter I hold. Topic and signature scope: the swarm's name."""
+
+    TYPE: ClassVar[int] = 1
+    charter: Annotated[bytes, msgspec.Meta(max_length=131072)]
+    """The charter's body in full (`charter.encode`)."""
+    nonce: Bytes16
+    """Chosen anew at every start; a `Welcome` or `Refusal` echoes it."""
+    version_min: U8
+    version_max: U8
+    features: U64
+    """Feature bits this peer understands; none are defined in version 1."""
+    base: HashOrNone
+    """The certificate (plan id) the sender stands on; empty before the first."""
+    ext: Extensions = ()
+
+
+class Welcome(_Body, frozen=True):
+    """Answer to a `Hello` of the same charter: the newest certificate the sender holds."""
+
+    TYPE: ClassVar[int] = 2
+    nonce: Bytes16
+    certificate: Annotated[bytes, msgspec.Meta(max_length=262144)]
+    """Body of a `Certificate`."""
+    ext: Extensions = ()
+
+
+class Refusal(_Body, frozen=True):
+    """Answer to a `Hello` of another charter. Topic and signature scope: the swarm's name."""
+
+    TYPE: ClassVar[int] = 3
+    nonce: Bytes16
+    settings: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=64)]
+    """Names of the settings that differ."""
+    ext: Extensions = ()
+
+
+class Offline(_Body, frozen=True):
+    """The sender leaves, or its broker lost sight of it (last will). A hint, never proof."""
+
+    TYPE: ClassVar[int] = 4
+    leaving: bool
+    """True when said by the peer itself on the way out, False in a last will."""
+    ext: Extensions = ()
+
+
+class Ping(_Body, frozen=True):
+    """I am here and stand on this certificate."""
+
+    TYPE: ClassVar[int] = 5
+    base: Bytes32
+    ext: Extensions = ()
+
+
+class Digest(_Body, frozen=True):
+    """My trained model for the round that follows `base`, as others may compare it."""
+
+    TYPE: ClassVar[int] = 6
+    base: Bytes32
+    round: RoundNumber
+    """1 + the highest round the sender ever adopted."""
+    kind: U8
+    """`PRESENCE` or `PARAMETERS`."""
+    seed: U64
+    reference: HashOrNone
+    """Model whose parameters were subtracted before sketching."""
+    weight: U32
+    """What the sender counts for in eq. 9: 1, or its training samples; 0 takes no part."""
+    model: HashOrNone
+    """Name of the trained model's blob."""
+    model_bytes: U64
+    age: U32
+    """Rounds since the sender last applied a result."""
+    training_ms: U32
+    """How long the sender's training took, so that others can size their patience."""
+    scale: float
+    """Step of the sketch; finite, not negative, not subnormal (a float32 value)."""
+    sketch: Annotated[bytes, msgspec.Meta(max_length=8192)]
+    """int8 buckets; -128 is refused."""
+    ext: Extensions = ()
+
+
+class Summary(_Body, frozen=True):
+    """The digests I hold for `base`, so that a receiver can tell what either of us misses."""
+
+    TYPE: ClassVar[int] = 7
+    base: Bytes32
+    digests: Annotated[tuple[Bytes16, ...], msgspec.Meta(max_length=LISTED_MAX)]
+    """First half of each frame id, sorted."""
+    reply: bool
+    """True asks the receiver for its own summary's difference in turn."""
+    ext: Extensions = ()
+
+
+DIGESTS = 0
+"""Ask for digest frames by frame id (32 bytes, or its first 16)."""
+PLANS = 1
+"""Ask for the proposals of these plan ids."""
+CERTIFICATES = 2
+"""Ask for the certificates of these plan ids."""
+NEWEST = 3
+"""Ask for the certificate the receiver stands on; `ids` is empty."""
+
+
+class Want(_Body, frozen=True):
+    """Send me these frames; a `Bundle` answers."""
+
+    TYPE: ClassVar[int] = 8
+    what: U8
+    ids: Annotated[tuple[Annotated[bytes, msgspec.Meta(min_length=16, max_length=32)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    ext: Extensions = ()
+
+
+class Bundle(_Body, frozen=True):
+    """Frames of others, byte for byte as they were signed."""
+
+    TYPE: ClassVar[int] = 9
+    frames: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=262144)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    ext: Extensions = ()
+
+
+class Entry(_Body, frozen=True):
+    """One peer in a plan."""
+
+    peer: Peer16
+    digest: HashOrNone
+    """Frame id of the digest that counts; empty when not listed."""
+    parent: GroupOrNone
+    """Group the peer is attached to, at any level; empty when not listed or while founding."""
+    elector: bool
+    """In the electorate E of the base."""
+    listed: bool
+    """In the set of peers this plan is about: the electorate of the next round."""
+
+
+class GroupEntry(_Body, frozen=True):
+    """One group of a plan's tree."""
+
+    group: Group16
+    level: U8
+    parent: GroupOrNone
+    """Empty for the root."""
+
+
+class Fork(_Body, frozen=True):
+    """One step of a lineage: a provisional plan and where it left the common path."""
+
+    id: Bytes16
+    base: Bytes32
+    round: RoundNumber
+
+
+class Plan(_Body, frozen=True):
+    """What a round's certificate certifies: the whole state a peer needs in order to take part.
+
+    Its id is the hash of its body (`codec.plan_id`): no votes and no term inside, so every holder
+    names it alike.
+    """
+
+    base: Bytes32
+    round: RoundNumber
+    mode: Mode
+    lineage: Annotated[tuple[Fork, ...], msgspec.Meta(max_length=64)]
+    epoch: U32
+    """Counts changes of (seed, reference)."""
+    seed: U64
+    reference: HashOrNone
+    """Model that digests are taken against; the founding plan's is the genesis model."""
+    hysteresis: U16
+    """Co-member bonus in 1/256; 0 in version 1."""
+    tau: U8
+    """Steps this plan holds for; 1 in version 1."""
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=2 * LISTED_MAX)]
+    """Sorted by peer."""
+    groups: Annotated[tuple[GroupEntry, ...], msgspec.Meta(max_length=LISTED_MAX)]
+    """Highest level first, then by id; the root is the first. Empty while founding."""
+    ext: Extensions = ()
+
+
+class Proposal(_Body, frozen=True):
+    """The leader of a term puts a plan to the vote."""
+
+    TYPE: ClassVar[int] = 10
+    mode: Mode
+    term: TermNumber
+    plan: Annotated[bytes, msgspec.Meta(max_length=196608)]
+    """Body of a `Plan`."""
+    skips: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    """Frames of the `Skip`s that opened this term; empty in term 0."""
+    ext: Extensions = ()
+
+
+class Vote(_Body, frozen=True):
+    """I hold all that this plan lists and compute the same tree. Sent with session = sequence = 0."""
+
+    TYPE: ClassVar[int] = 11
+    base: Bytes32
+    mode: Mode
+    term: TermNumber
+    plan: Plan32
+    ext: Extensions = ()
+
+
+class Skip(_Body, frozen=True):
+    """I give up on this term and all below. Sent with session = sequence = 0."""
+
+    TYPE: ClassVar[int] = 12
+    base: Bytes32
+    mode: Mode
+    term: TermNumber
+    voted_term: Annotated[int, msgspec.Meta(ge=-1, le=0xFFFF)]
+    """Highest term I voted in on this base and mode; -1 when in none."""
+    voted_plan: HashOrNone
+    """The plan of that vote."""
+    ext: Extensions = ()
+
+
+class SignedVote(_Body, frozen=True):
+    """A vote as a certificate carries it: enough to rebuild the signed bytes."""
+
+    public_key: Bytes32
+    signature: Bytes64
+
+
+class Certificate(_Body, frozen=True):
+    """A plan with the votes that make it valid, all of one term."""
+
+    TYPE: ClassVar[int] = 13
+    plan: Annotated[bytes, msgspec.Meta(max_length=196608)]
+    """Body of a `Plan`."""
+    term: TermNumber
+    votes: Annotated[tuple[SignedVote, ...], msgspec.Meta(max_length=LISTED_MAX)]
+    """Sorted by voter (peer id)."""
+    ext: Extensions = ()
+
+
+class Mean(_Body, frozen=True):
+    """MEAN(g): eq. 9 over the inputs of one group, made by the leader of `term`."""
+
+    TYPE: ClassVar[int] = 14
+    plan: Plan32
+    step: U8
+    group: Group16
+    term: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    weight: U64
+    """Sum of the weights included; 0 when nothing came in (then `model` is empty)."""
+    included: Annotated[tuple[Peer16, ...], msgspec.Meta(max_length=LISTED_MAX)]
+    """Every peer, at any depth, whose model is in the mean; sorted."""
+    model: HashOrNone
+    model_bytes: U64
+    skips: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    """Frames of the `GroupSkip`s that gave term 1 its office."""
+    ext: Extensions = ()
+
+
+class Final(_Body, frozen=True):
+    """FINAL(g): eq. 10 for one group (the root's is its mean)."""
+
+    TYPE: ClassVar[int] = 15
+    plan: Plan32
+    step: U8
+    group: Group16
+    term: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    cut: bool
+    """True when the parent's result did not come in time: the group's own mean stands alone."""
+    model: HashOrNone
+    model_bytes: U64
+    skips: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    ext: Extensions = ()
+
+
+class GroupSkip(_Body, frozen=True):
+    """The first leader of this group is late. Sent with session = sequence = 0."""
+
+    TYPE: ClassVar[int] = 16
+    plan: Plan32
+    step: U8
+    group: Group16
+    term: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    ext: Extensions = ()
+
+
+class Ack(_Body, frozen=True):
+    """I have what you announced (a `Mean`, `Final` or `GroupSkip`): stop repeating it to me."""
+
+    TYPE: ClassVar[int] = 17
+    frame: Frame32
+    ext: Extensions = ()
+
+
+class BlobWant(_Body, frozen=True):
+    """Send me these leaves of a blob; the offer first when asked for."""
+
+    TYPE: ClassVar[int] = 18
+    blob: Hash32
+    offer: bool
+    """True when the receiver does not hold the blob's leaf list yet."""
+    ranges: Annotated[tuple[tuple[U32, U32], ...], msgspec.Meta(max_length=256)]
+    """Half-open ranges of leaf indices [start, stop); the sum of their lengths is the credit."""
+    chunk_leaves: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    """Leaves per chunk message that the asker's link takes."""
+    ext: Extensions = ()
+
+
+class BlobOffer(_Body, frozen=True):
+    """The leaf hashes of a blob; their hash is its name. With no leaves: I do not hold it."""
+
+    TYPE: ClassVar[int] = 19
+    blob: Hash32
+    total_bytes: U64
+    leaves: Annotated[bytes, msgspec.Meta(max_length=33554432)]
+    """SHA-256 of each 64 KiB leaf, joined."""
+    ext: Extensions = ()
+
+
+Message = (
+    Hello | Welcome | Refusal | Offline | Ping | Digest | Summary | Want | Bundle | Proposal | Vote | Skip
+    | Certificate | Mean | Final | GroupSkip | Ack | BlobWant | BlobOffer
+)  # fmt: skip
+
+KINDS: dict[int, type[Message]] = {
+    kind.TYPE: kind
+    for kind in (
+        Hello, Welcome, Refusal, Offline, Ping, Digest, Summary, Want, Bundle, Proposal, Vote, Skip,
+        Certificate, Mean, Final, GroupSkip, Ack, BlobWant, BlobOffer,
+    )
+}  # fmt: skip
+
+STANDING: tuple[type[Message], ...] = (Vote, Skip, GroupSkip)
+"""Kinds sent with session = sequence = 0, so that one content has one frame for ever."""
