@@ -1,0 +1,1 @@
+"""A swarm in one thread under one seed: virtual time, bad weather, faults, checkers, traces."""
