@@ -22,6 +22,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOffered:
+    """The learner's initial model, given once after `Started`: it is the genesis if we propose it."""
+
+    model: ModelHash
+    model_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """The moment of `next_wakeup()` has come."""
 
@@ -111,7 +119,7 @@ class LeaveRequested:
 
 
 Input = (
-    Started | Woke | Received | LinkChanged | Trained | TrainingFailed | Fetched | FetchFailed
+    Started | ModelOffered | Woke | Received | LinkChanged | Trained | TrainingFailed | Fetched | FetchFailed
     | Averaged | Mixed | Applied | LeaveRequested
 )  # fmt: skip
 
