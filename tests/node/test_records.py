@@ -1,0 +1,88 @@
+"""The record log: what was written is found again, whatever killed the writer."""
+
+import pytest
+
+from swarmdem.node.files import write_atomic
+from swarmdem.node.records import RecordLog
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "records.log"
+
+
+def written(path, *batches):
+    log = RecordLog(path)
+    for batch in batches:
+        log.write(batch)
+    log.close()
+
+
+def test_records_are_found_again_and_an_empty_value_deletes(path):
+    written(path, {"vote": b"1", "certificate": b"2"}, {"vote": b"3"}, {"certificate": b""})
+
+    log = RecordLog(path)
+
+    assert log.alive == {"vote": b"3"}
+    assert log.damage == ""
+    log.close()
+
+
+@pytest.mark.parametrize("torn", [1, 10, 20, 25])
+def test_a_torn_last_batch_is_dropped_whole_and_said(path, torn):
+    written(path, {"a": b"kept"}, {"a": b"torn away", "b": b"torn away"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-torn])
+
+    log = RecordLog(path)
+
+    assert log.alive == {"a": b"kept"}
+    assert "torn" in log.damage
+    log.close()
+
+
+def test_writing_goes_on_after_a_torn_batch(path):
+    written(path, {"a": b"1"}, {"a": b"2"})
+    path.write_bytes(path.read_bytes()[:-1])
+    written(path, {"b": b"3"})
+
+    log = RecordLog(path)
+
+    assert log.alive == {"a": b"1", "b": b"3"}
+    log.close()
+
+
+def test_a_flipped_bit_is_noticed(path):
+    written(path, {"a": b"good"}, {"a": b"evil"})
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+    log = RecordLog(path)
+
+    assert log.alive == {"a": b"good"}
+    log.close()
+
+
+def test_history_does_not_pile_up(path):
+    log = RecordLog(path, durable=False)
+    for turn in range(100):
+        log.write({"big": bytes([turn]) * 100_000})
+    log.close()
+
+    assert path.stat().st_size < 1_200_000
+    reopened = RecordLog(path)
+    assert reopened.alive == {"big": bytes([99]) * 100_000}
+    reopened.close()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    target = tmp_path / "file"
+    write_atomic(target, b"old")
+    (tmp_path / "gone").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        write_atomic(tmp_path / "gone", b"new")
+
+    assert target.read_bytes() == b"old"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "gone"]
