@@ -1,0 +1,112 @@
+"""How models become one: a running weighted mean (eq. 9) and the mix with the parent (eq. 10).
+
+DemLearn is arXiv 2007.03278. Sums and products are taken in float64 and rounded once to the
+dtype of the schema, so that k identical models give that model bit by bit (in float64 arrays:
+within one unit in the last place). Integer buffers are averaged like the rest and rounded; beyond
+2^53 they are approximate.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swarmdem.errors import MisuseError
+from swarmdem.learning.learner import MutableParameters, Parameters
+from swarmdem.learning.parameters import check_schema, schema_of
+from swarmdem.wire.charter import TensorSpec
+
+BLOCK = 65_536
+"""Elements worked on at a time: temporaries stay within the cache, whatever the model's size."""
+
+
+class RunningMean:
+    """The weighted mean of models that arrive one at a time; holds one sum, never the models.
+
+    DemLearn eq. 9: w_g = sum_i N_i w_i / sum_i N_i over the children i of group g.
+    """
+
+    def __init__(self, schema: Sequence[TensorSpec]) -> None:
+        self._schema = tuple(schema)
+        self._sums = {spec.name: np.zeros(spec.shape) for spec in self._schema}
+        self._weight = 0
+
+    @property
+    def weight(self) -> int:
+        """Sum of the weights added so far."""
+        return self._weight
+
+    def add(self, parameters: Parameters, weight: int) -> None:
+        """Add weight x model to the sum.
+
+        Raises:
+            SchemaError: The model is not of this mean's schema.
+        """
+        if weight <= 0:
+            raise MisuseError(f"a model of weight {weight} cannot enter a mean")
+        check_schema(parameters, self._schema)
+        for name, total in self._sums.items():
+            model = parameters[name]
+            if weight == 1:
+                np.add(total, model, out=total)
+                continue
+            for part, sums in _blocks(model, total):
+                np.add(sums, np.multiply(part, float(weight), dtype=np.float64), out=sums)
+        self._weight += weight
+
+    def result(self) -> MutableParameters:
+        """Return the mean in the dtypes of the schema; more models may be added afterwards."""
+        if self._weight == 0:
+            raise MisuseError("a mean of no models")
+        mean: MutableParameters = {}
+        for spec in self._schema:
+            out = np.empty(spec.shape, spec.dtype)
+            total = self._sums[spec.name]
+            if out.dtype.kind == "f":
+                np.divide(total, self._weight, out=out, casting="same_kind")
+            else:
+                out[...] = _nearest(total / self._weight, out.dtype)
+            mean[spec.name] = out
+        return mean
+
+
+def mix(mean: Parameters, parent: Parameters, alpha: float) -> MutableParameters:
+    """Return alpha x parent + (1 - alpha) x mean in the dtypes of *mean*.
+
+    DemLearn eq. 10: a group (or a peer) keeps 1 - alpha of its own and takes alpha of its parent's
+    generalised knowledge. The inputs are not changed.
+
+    Raises:
+        SchemaError: The two models differ in names, shapes or dtypes.
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise MisuseError(f"a mixing share of {alpha}; it lies between 0 and 1")
+    check_schema(parent, schema_of(mean))
+    mixed: MutableParameters = {}
+    for name, own in mean.items():
+        out = np.empty(own.shape, own.dtype)
+        for target, ours, theirs in _blocks(out, own, parent[name]):
+            value = np.multiply(theirs, alpha, dtype=np.float64)
+            value += np.multiply(ours, 1.0 - alpha, dtype=np.float64)
+            target[...] = value if out.dtype.kind == "f" else _nearest(value, out.dtype)
+        mixed[name] = out
+    return mixed
+
+
+def _blocks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield equal stretches of arrays of one shape; the first and any other contiguous one as views."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield tuple(array[start : start + BLOCK] for array in flat)
+
+
+def _nearest(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the nearest integers (or booleans) of *values*, kept within the range of *dtype*."""
+    nearest: NDArray[Any] = np.rint(values)
+    if dtype.kind != "b":
+        limits = np.iinfo(dtype)
+        # The largest int64 is no float64: the next below keeps the conversion inside the range.
+        most = np.nextafter(float(limits.max), 0.0) if limits.bits == 64 else float(limits.max)
+        np.clip(nearest, float(limits.min), most, out=nearest)
+    return nearest.astype(dtype)

@@ -1,0 +1,120 @@
+"""The sketch by which peers compare models: CountSketch of (parameters - reference).
+
+A linear map to a few buckets that keeps distances: the squared distance of two sketches estimates
+that of the models with a relative deviation of sqrt(2 / buckets) (2.2 % of the distance at 1024).
+Buckets and signs come from a counter hash, not from a library's random stream, so that every
+implementation in every language gets the same (Charikar, Chen and Farach-Colton 2002;
+feature hashing, Weinberger et al. 2009). Each peer's own bytes count: nobody recomputes another's
+sketch, hence the last bit of a float sum need not agree between machines.
+
+Limits: about 3 bytes per parameter are kept for the hash tables of the last two (seed, model size,
+buckets) up to `CACHED_MAX` parameters; larger models hash anew each time.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import starmap
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swarmdem.errors import MisuseError, NotFiniteError, SchemaError
+from swarmdem.learning.learner import Parameters
+from swarmdem.learning.parameters import flatten
+
+BLOCK = 65_536
+"""Parameters per partial sum: fixes the float result, and hashing stays within the cache."""
+
+CACHED_MAX = 8_000_000
+"""Most parameters whose hash table is kept (24 MB each, two kept)."""
+
+BUCKETS_MIN, BUCKETS_MAX = 16, 8192
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_TINY = float(np.finfo(np.float32).tiny)
+
+Table = tuple[NDArray[np.int16], NDArray[np.int8]]
+"""Bucket and sign (+1, -1) of consecutive parameters."""
+
+
+def sketch(parameters: Parameters, reference: Parameters, *, seed: int, size: int) -> tuple[float, bytes]:
+    """Return the scale and the int8 buckets of the difference of two models.
+
+    Args:
+        parameters: The trained model.
+        reference: What is subtracted; same names and shapes. Integer buffers stay out of both.
+        seed: Names the hash function; 64 bits.
+        size: Number of buckets, 16 to 8192.
+
+    Returns:
+        The step of one count (a float32 value, 0 for equal models, never subnormal) and *size*
+        signed bytes from -127 to 127.
+
+    Raises:
+        SchemaError: The models differ in size.
+        NotFiniteError: A sum of differences is not finite.
+    """
+    if not BUCKETS_MIN <= size <= BUCKETS_MAX:
+        raise MisuseError(f"a sketch of {size} buckets; {BUCKETS_MIN} to {BUCKETS_MAX} are possible")
+    difference = flatten(parameters)
+    base = flatten(reference)
+    if difference.size != base.size:
+        raise SchemaError(f"model of {difference.size} parameters, reference of {base.size}")
+    difference = difference - base
+    return _quantise(_sums(difference, seed=seed, size=size))
+
+
+def _sums(vector: NDArray[np.float32], *, seed: int, size: int) -> NDArray[np.float64]:
+    """s[b] = sum over i of sign_i x vector_i, blocks added in order."""
+    total = np.zeros(size)
+    for start, (buckets, signs) in zip(
+        range(0, vector.size, BLOCK), _tables(seed, vector.size, size), strict=True
+    ):
+        signed = np.multiply(vector[start : start + BLOCK], signs, dtype=np.float64)
+        total += np.bincount(buckets, weights=signed, minlength=size)
+    return total
+
+
+def _quantise(sums: NDArray[np.float64]) -> tuple[float, bytes]:
+    most = float(np.abs(sums).max())
+    with np.errstate(over="ignore", under="ignore"):
+        scale = float(np.float32(most / 127))
+    if not np.isfinite(scale):
+        raise NotFiniteError("the sketch of the model is not finite")
+    if scale < _TINY:
+        return 0.0, bytes(sums.size)
+    return scale, np.rint(sums / scale).astype(np.int8).tobytes()
+
+
+def _tables(seed: int, count: int, size: int) -> Iterator[Table]:
+    if count <= CACHED_MAX:
+        yield from _cached(seed, count, size)
+    else:
+        yield from starmap(_table, _blocks(seed, count, size))
+
+
+@lru_cache(maxsize=2)
+def _cached(seed: int, count: int, size: int) -> tuple[Table, ...]:
+    return tuple(starmap(_table, _blocks(seed, count, size)))
+
+
+def _blocks(seed: int, count: int, size: int) -> Iterator[tuple[int, int, int, int]]:
+    for start in range(0, count, BLOCK):
+        yield seed, start, min(start + BLOCK, count), size
+
+
+def _table(seed: int, start: int, stop: int, size: int) -> Table:
+    """Hash the counters *start* to *stop* (splitmix64, Steele, Lea and Flood 2014)."""
+    x = np.arange(start + 1, stop + 1, dtype=np.uint64)
+    x *= _GAMMA
+    x += np.uint64(seed)
+    x ^= x >> np.uint64(30)
+    x *= _MIX_1
+    x ^= x >> np.uint64(27)
+    x *= _MIX_2
+    x ^= x >> np.uint64(31)
+    signs = np.where(x & np.uint64(1), -1, 1).astype(np.int8)
+    buckets = ((x >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)  # multiply-shift, no modulo
+    return buckets.astype(np.int16), signs

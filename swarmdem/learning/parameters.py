@@ -1,0 +1,171 @@
+"""Named arrays of one model to and from schema, bytes, vector and file.
+
+A model on the wire is its arrays one after the other, sorted by the UTF-8 bytes of their names,
+each in C order, little-endian, in its own dtype, with nothing between them: the schema is in the
+charter and tells where each array starts. Bytes from outside are checked for length, for values
+that are not finite and for magnitudes that no model has before anybody may use them.
+
+Needs numpy and safetensors only.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from math import prod
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from swarmdem.errors import NotFiniteError, SchemaError
+from swarmdem.learning.learner import MutableParameters, Parameters
+from swarmdem.wire.charter import TensorSpec
+
+MAGNITUDE_MAX = 1e30
+"""Largest absolute value of a parameter; beyond it sums of float32 values may overflow (a guess)."""
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<") for name in get_args(get_type_hints(TensorSpec)["dtype"])
+}
+
+
+def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
+    """Return the little-endian numpy dtype of *spec*."""
+    return _DTYPES[spec.dtype]
+
+
+def schema_of(parameters: Parameters) -> tuple[TensorSpec, ...]:
+    """Return names, shapes and dtypes, sorted by the UTF-8 bytes of the names.
+
+    Raises:
+        SchemaError: An array's name or dtype cannot travel between peers.
+    """
+    specs = []
+    for name in sorted(parameters, key=str.encode):
+        array = parameters[name]
+        if array.dtype.name not in _DTYPES:
+            raise SchemaError(f"{name!r} is of dtype {array.dtype.name}; known: {', '.join(_DTYPES)}")
+        specs.append((name, array.shape, array.dtype.name))
+    try:
+        return msgspec.convert(tuple(specs), tuple[TensorSpec, ...])
+    except msgspec.ValidationError as error:
+        raise SchemaError(f"model: {error}") from error
+
+
+def schema_hash(schema: Sequence[TensorSpec]) -> bytes:
+    """Return BLAKE2b-256 of the schema: equal for models that can be averaged (32 bytes)."""
+    return blake2b(msgspec.msgpack.encode(tuple(schema)), digest_size=32, person=b"sd/schema").digest()
+
+
+def model_bytes(schema: Sequence[TensorSpec]) -> int:
+    """Return the length of a model of *schema* as `to_bytes` writes it."""
+    return sum(prod(spec.shape) * dtype_of(spec).itemsize for spec in schema)
+
+
+def check_schema(parameters: Parameters, schema: Sequence[TensorSpec]) -> None:
+    """Refuse *parameters* whose names, shapes or dtypes are not those of *schema*.
+
+    Raises:
+        SchemaError: Names the first array that differs.
+    """
+    if len(parameters) != len(schema):
+        names = {spec.name for spec in schema} ^ set(parameters)
+        raise SchemaError(f"model has {len(parameters)} arrays, not {len(schema)}: {sorted(names)[:3]}")
+    for spec in schema:
+        array = parameters.get(spec.name)
+        if array is None:
+            raise SchemaError(f"model has no array {spec.name!r}")
+        if array.shape != spec.shape or array.dtype.name != spec.dtype:
+            raise SchemaError(
+                f"{spec.name!r} is {array.dtype.name}{list(array.shape)}, not {spec.dtype}{list(spec.shape)}"
+            )
+
+
+def check_finite(parameters: Parameters) -> None:
+    """Refuse values that must not enter an average.
+
+    Raises:
+        NotFiniteError: Names the first array with NaN, an infinity or a magnitude above 1e30.
+    """
+    for name, array in parameters.items():
+        if array.dtype.kind != "f" or not array.size:
+            continue
+        # Minimum and maximum hand NaN on and, unlike isfinite, need no array of their own.
+        least, most = float(array.min()), float(array.max())
+        if not (least >= -MAGNITUDE_MAX and most <= MAGNITUDE_MAX):
+            raise NotFiniteError(f"{name!r} holds values from {least:g} to {most:g}")
+
+
+def to_bytes(parameters: Parameters, schema: Sequence[TensorSpec]) -> bytes:
+    """Return *parameters* as they travel (see the head of this module).
+
+    Raises:
+        SchemaError: They do not fit *schema*.
+        NotFiniteError: They hold NaN, an infinity or a magnitude above 1e30.
+    """
+    check_schema(parameters, schema)
+    check_finite(parameters)
+    return b"".join(
+        parameters[spec.name].astype(dtype_of(spec), order="C", copy=False).tobytes() for spec in schema
+    )
+
+
+def from_bytes(data: bytes | bytearray | memoryview, schema: Sequence[TensorSpec]) -> MutableParameters:
+    """Return the model in *data*; the arrays are read-only views of it wherever they are aligned.
+
+    Raises:
+        SchemaError: *data* is not a model of *schema*.
+        NotFiniteError: It holds NaN, an infinity or a magnitude above 1e30.
+    """
+    expected = model_bytes(schema)
+    if len(data) != expected:
+        raise SchemaError(f"model of {len(data)} bytes, the schema has {expected}")
+    parameters: MutableParameters = {}
+    offset = 0
+    for spec in schema:
+        dtype, count = dtype_of(spec), prod(spec.shape)
+        flat: NDArray[Any] = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+        if spec.dtype == "bool" and count and flat.view(np.uint8).max() > 1:
+            raise SchemaError(f"{spec.name!r} holds bytes that are neither 0 nor 1")
+        if not flat.flags.aligned:
+            flat = flat.copy()
+        array = flat.reshape(spec.shape)
+        array.flags.writeable = False
+        parameters[spec.name] = array
+        offset += count * dtype.itemsize
+    check_finite(parameters)
+    return parameters
+
+
+def flatten(parameters: Parameters) -> NDArray[np.float32]:
+    """Return all floating-point arrays as one float32 vector, in the order of the schema.
+
+    Integer and boolean buffers (counters) stay out: they say how long a model trained, not what it
+    learned.
+    """
+    parts = [
+        parameters[name].astype(np.float32, copy=False).reshape(-1)
+        for name in sorted(parameters, key=str.encode)
+        if parameters[name].dtype.kind == "f"
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def to_safetensors(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return *parameters* as the content of a `.safetensors` file."""
+    contiguous = {name: np.asarray(array, order="C") for name, array in parameters.items()}
+    return safetensors.numpy.save(contiguous, metadata=dict(metadata) if metadata else None)
+
+
+def from_safetensors(data: bytes) -> MutableParameters:
+    """Return the arrays in the content of a `.safetensors` file.
+
+    Raises:
+        SchemaError: *data* is not such a file.
+    """
+    try:
+        return safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise SchemaError(f"not a safetensors file: {error}") from error
