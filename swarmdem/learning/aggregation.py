@@ -103,7 +103,7 @@ def _blocks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
 
 def _nearest(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the nearest integers (or booleans) of *values*, kept within the range of *dtype*."""
-    nearest: NDArray[Any] = np.rint(values)
+    nearest: NDArray[Any] = np.asarray(np.rint(values))  # a shape of () gives a scalar otherwise
     if dtype.kind != "b":
         limits = np.iinfo(dtype)
         # The largest int64 is no float64: the next below keeps the conversion inside the range.
