@@ -66,14 +66,35 @@ class Port(Protocol):
         """Yield what arrives until the port is closed; the first item is the current `LinkState`."""
 
     async def close(self) -> None:
-        """Give the port back; the link stays."""
+        """Give the port back; the link stays. Its will is not published."""
+
+    async def abort(self) -> None:
+        """Close without saying goodbye: the port's will is published for it."""
 
 
 class Link(Protocol):
     """One process's connection to the bus."""
 
+    socket_bytes_sent: int
+    """Topic and payload bytes handed to the broker, all ports together."""
+    socket_bytes_received: int
+    """Topic and payload bytes that came from the broker: once, however many ports wanted them."""
+
+    async def connect(self, timeout_s: float | None = None) -> None:
+        """Begin to connect and keep trying for as long as the link is open.
+
+        Args:
+            timeout_s: Wait until the link is up, at most this long. None: return at once; ports
+                learn from their `LinkState` when it is up.
+
+        Raises:
+            TransportError: Not up in time, or refused for a reason that waiting does not cure
+                (credentials, TLS). One line that names host, port and reason. The link goes on
+                trying until it is closed.
+        """
+
     async def open_port(self, *, will: tuple[str, bytes] | None = None) -> Port:
-        """Return a new port.
+        """Return a new port; this also begins to connect.
 
         Args:
             will: Topic and payload that the broker (or the link, for co-hosted peers) publishes

@@ -1,0 +1,270 @@
+"""One MQTT 3.1.1 connection, renewed for as long as somebody wants it; the only module that knows aiomqtt.
+
+Each connection begins with a clean session: what was in flight is lost and the protocol asks
+again. All subscriptions are in force before a connection counts as up.
+
+Two departures from aiomqtt's usual way keep a message cheap. Arrivals leave through `queue_type`,
+at the moment they are decoded, instead of through a task per message. A publish returns when the
+message is handed to the connection; acknowledgements are followed in the background and bounded
+by a window (`window_messages`, `window_bytes`), beyond which publishers wait.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, cast
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.reasoncodes import ReasonCode
+
+from swarmdem.errors import TransportError
+from swarmdem.transport.base import Arrival
+from swarmdem.transport.routing import Routes
+from swarmdem.transport.settings import BrokerAddress, MqttSettings
+from swarmdem.transport.window import SendWindow
+
+log = logging.getLogger(__name__)
+
+FILTERS_PER_SUBSCRIBE = 8
+"""Patterns in one SUBSCRIBE packet: what AWS IoT takes."""
+SOCKET_BUFFER_BYTES = 1 << 20
+"""The client library copies what is left of a packet at every partial write: let a chunk fit."""
+REFUSED = 0x80
+"""The code that means failure in SUBACK (MQTT 3.1.1, 3.9.3)."""
+
+
+Deliver = Callable[[Arrival, bool], None]
+"""Called with each arrival, and whether it was a retained message."""
+
+
+class Receiver(Protocol):
+    """Somebody who subscribes."""
+
+    def accept(self, arrival: Arrival, *, retained: bool, bulk: bool) -> None:
+        """Take *arrival*; must not raise and must not block."""
+
+
+class _Handover(asyncio.Queue[aiomqtt.Message]):
+    """Stands where aiomqtt queues arrivals and passes them on at once; nothing ever waits in it."""
+
+    def __init__(self, deliver: Deliver) -> None:
+        super().__init__()
+        self._deliver = deliver
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        self._deliver(Arrival(item.topic.value, item.payload), bool(item.retain))
+
+
+class Connection:
+    """One MQTT connection, renewed when lost, and who wants what from it."""
+
+    def __init__(
+        self,
+        letter: str,
+        address: BrokerAddress,
+        settings: MqttSettings,
+        *,
+        bulk: bool,
+        will: Callable[[], tuple[str, bytes] | None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.routes: Routes[Receiver] = Routes()
+        self.up = False
+        self.reason = "not connected yet"
+        self.hopeless = False
+        """The last attempt failed for a reason that waiting does not cure."""
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self._address = address
+        self._settings = settings
+        self._bulk = bulk
+        self._will = will
+        self._changed = changed
+        self._identifier = f"{settings.client_id}-{secrets.token_hex(4)}{letter}"
+        self._tls = settings.tls.context() if address.tls else None
+        self._client: aiomqtt.Client | None = None
+        self._window = self._new_window()
+        self._pending: set[asyncio.Task[None]] = set()
+        self._wanted: dict[str, None] = {}
+        self._refused: set[str] = set()
+        self._subscribing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Connect, stay connected, connect again, until cancelled."""
+        backoff_s = self._settings.backoff_min_s
+        while True:
+            connected_at = math.inf
+            try:
+                async with _opened(self._new_client()) as client:
+                    await self._begin(client)
+                    connected_at = asyncio.get_running_loop().time()
+                    async for _ in client.messages:  # none come this way; it ends when the connection does
+                        pass
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                self._end(error)
+            except asyncio.CancelledError:
+                self._end(None)
+                raise
+            if asyncio.get_running_loop().time() - connected_at > self._settings.backoff_max_s:
+                backoff_s = self._settings.backoff_min_s
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+            backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Hand a message to the broker as soon as the window has room for it."""
+        if self._client is None or not self.up:
+            raise TransportError(f"{self._address}: {self.reason}")
+        client, window = self._client, self._window
+        size_bytes = len(topic) + len(payload)
+        await window.take(size_bytes)
+        self.bytes_sent += size_bytes
+        task = asyncio.create_task(
+            client.publish(topic, payload, qos=1, retain=retain, timeout=math.inf), name="swarmdem.publish"
+        )
+        self._pending.add(task)
+
+        def acknowledged(task: asyncio.Task[None]) -> None:
+            self._pending.discard(task)
+            window.give(size_bytes)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.debug("publish_lost: %s: %s", self._address, error)
+
+        task.add_done_callback(acknowledged)
+
+    async def subscribe(self, pattern: str, port: "Receiver") -> None:
+        """Add *port* to the receivers of *pattern*; while down this waits for the next connection."""
+        self.routes.add(pattern, port)
+        if (client := self._client) is None:
+            return
+        self._wanted[pattern] = None
+        try:
+            await self._subscribe(client, pattern)
+        except aiomqtt.MqttError as error:
+            if client is not self._client:  # lost meanwhile: subscribed again with the next one
+                return
+            raise TransportError(f"{self._address}: cannot subscribe to {pattern}: {error}") from None
+        if pattern in self._refused:
+            self.routes.remove(pattern, port)
+            raise TransportError(f"{self._address} refuses the subscription to {pattern}")
+
+    async def unsubscribe(self, pattern: str, port: "Receiver") -> None:
+        """Take *port* off the receivers of *pattern*."""
+        if self.routes.remove(pattern, port) and self._client is not None:
+            self._wanted.pop(pattern, None)
+            with contextlib.suppress(aiomqtt.MqttError):  # a lost connection forgets its patterns anyway
+                await self._client.unsubscribe(pattern, timeout=self._settings.attempt_s)
+
+    async def _subscribe(self, client: aiomqtt.Client, pattern: str) -> None:
+        """Send SUBSCRIBE for *pattern* and whatever else gathered while others were being sent."""
+        async with self._subscribing:
+            while pattern in self._wanted and client is self._client:
+                others = [other for other in self._wanted if other != pattern]
+                batch = [pattern, *others][:FILTERS_PER_SUBSCRIBE]
+                for each in batch:
+                    del self._wanted[each]
+                answers = await client.subscribe(
+                    [(each, 1) for each in batch], timeout=self._settings.attempt_s
+                )
+                for each, answer in zip(batch, answers, strict=False):
+                    code = answer.value if isinstance(answer, ReasonCode) else cast(int, answer)
+                    (self._refused.add if code >= REFUSED else self._refused.discard)(each)
+
+    def _new_client(self) -> aiomqtt.Client:
+        settings, will = self._settings, self._will()
+        handover = cast(type[asyncio.Queue[aiomqtt.Message]], lambda maxsize: _Handover(self._receive))
+        client = aiomqtt.Client(
+            self._address.host,
+            self._address.port,
+            username=self._address.username,
+            password=self._address.password,
+            identifier=self._identifier,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=True,
+            keepalive=settings.keepalive_s,
+            timeout=settings.attempt_s,
+            will=aiomqtt.Will(will[0], will[1], qos=1) if will is not None else None,
+            queue_type=handover,
+            max_inflight_messages=settings.window_messages,
+            tls_context=self._tls,
+            socket_options=(
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+                (socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES),
+                (socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES),
+            ),
+        )
+        client.pending_calls_threshold = 2 * settings.window_messages
+        return client
+
+    def _new_window(self) -> SendWindow:
+        return SendWindow(messages_max=self._settings.window_messages, bytes_max=self._settings.window_bytes)
+
+    async def _begin(self, client: aiomqtt.Client) -> None:
+        """Put all subscriptions in force on a fresh connection, then report it."""
+        self._client = client
+        self._window = self._new_window()
+        self._wanted = dict.fromkeys(self.routes.patterns)
+        while self._wanted:
+            await self._subscribe(client, next(iter(self._wanted)))
+        for pattern in self._refused:
+            log.warning("subscription_refused: %s: %s", self._address, pattern)
+        self.up, self.reason, self.hopeless = True, "", False
+        self._changed()
+
+    def _end(self, error: Exception | None) -> None:
+        """Forget the connection and whatever was in flight on it."""
+        self._client = None
+        self._wanted.clear()
+        self.up = False
+        self.reason, self.hopeless = _explain(error)
+        self._window.close(f"{self._address}: {self.reason}")
+        for task in self._pending:
+            task.cancel()
+        self._changed()
+
+    def _receive(self, arrival: Arrival, retained: bool) -> None:
+        self.bytes_received += len(arrival.topic) + len(arrival.payload)
+        for port in self.routes.match(arrival.topic):
+            port.accept(arrival, retained=retained, bulk=self._bulk)
+
+
+@contextlib.asynccontextmanager
+async def _opened(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
+    """Connect *client*, and disconnect it in the end, without ever leaking its socket.
+
+    An attempt under way cannot be cancelled cleanly (it blocks in a thread): a cancellation waits
+    for its end.
+    """
+    opening = asyncio.ensure_future(cast(Awaitable[aiomqtt.Client], client.__aenter__()))
+    try:
+        await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        if opening.exception() is None:
+            await _disconnect(client)
+        raise
+    try:
+        yield client
+    finally:
+        await _disconnect(client)
+
+
+async def _disconnect(client: aiomqtt.Client) -> None:
+    with contextlib.suppress(aiomqtt.MqttError):  # lost before it could say goodbye
+        await client.__aexit__(None, None, None)
+
+
+def _explain(error: Exception | None) -> tuple[str, bool]:
+    """Return why a connection ended in words for people, and whether trying again is hopeless."""
+    if error is None:
+        return "closed", False
+    if isinstance(error, MqttConnectError):
+        return f"the broker refuses us: {error.rc}", True
+    cause = error.__cause__ if error.__cause__ is not None else error
+    words = str(cause) or type(cause).__name__
+    return words, "CERTIFICATE_VERIFY_FAILED" in words or "SSL:" in words
