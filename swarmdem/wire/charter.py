@@ -14,9 +14,8 @@ import msgspec
 
 from swarmdem.errors import ConfigError, MalformedFrameError
 from swarmdem.identifiers import SECOND, CharterHash, Micros
+from swarmdem.wire.frame import WIRE_VERSION
 from swarmdem.wire.messages import LISTED_MAX
-
-WIRE_VERSION = 1
 
 
 class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -107,7 +106,11 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
     return (
-        ("swarm", 0 < len(c.swarm.encode()) <= 64 and c.swarm.isprintable(), "1 to 64 bytes of printable text"),
+        (
+            "swarm",
+            0 < len(c.swarm.encode()) <= 64 and c.swarm.isprintable(),
+            "1 to 64 bytes of printable text",
+        ),
         ("schema", list(c.schema) == sorted(c.schema, key=lambda s: s.name.encode()), "sorted by name"),
         ("schema", len({s.name for s in c.schema}) == len(c.schema), "names must differ"),
         ("schema", len(c.schema) <= 4096, "at most 4096 arrays"),
@@ -115,12 +118,20 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("levels", 0 <= c.levels <= 16, "0 to 16"),
         ("mixing", 0.0 <= c.mixing <= 1.0, "a share between 0 and 1"),
         ("pull", math.isfinite(c.pull) and c.pull >= 0.0, "finite and not negative"),
-        ("hysteresis", len(c.hysteresis) <= 1024 and all(0 <= h <= 256 for h in c.hysteresis), "0 to 256 each"),
+        (
+            "hysteresis",
+            len(c.hysteresis) <= 1024 and all(0 <= h <= 256 for h in c.hysteresis),
+            "0 to 256 each",
+        ),
         ("tau", c.tau == 1, "only 1 in this version"),
         ("digest", 16 <= c.digest <= 8192, "16 to 8192"),
         ("patience", math.isfinite(c.patience) and 0.01 <= c.patience <= 86_400, "0.01 to 86400 seconds"),
         ("min_rate", 1 <= c.min_rate <= 2**40, "at least 1 byte per second"),
-        ("chunk", 65_536 <= c.chunk <= 2**24 and c.chunk % 65_536 == 0, "a multiple of 65536, at most 16 MiB"),
+        (
+            "chunk",
+            65_536 <= c.chunk <= 2**24 and c.chunk % 65_536 == 0,
+            "a multiple of 65536, at most 16 MiB",
+        ),
         ("blob_max", 1 <= c.blob_max <= 2**40, "1 to 2^40"),
         ("peers_max", 1 <= c.peers_max <= LISTED_MAX, f"1 to {LISTED_MAX}"),
         ("founders", 1 <= c.founders <= LISTED_MAX, f"1 to {LISTED_MAX}"),
@@ -164,9 +175,7 @@ def swarm_hash(swarm: str) -> bytes:
 
 def differences(ours: Charter, theirs: Charter) -> tuple[str, ...]:
     """Return the names of the settings in which two charters differ, in field order."""
-    return tuple(
-        name for name in Charter.__struct_fields__ if getattr(ours, name) != getattr(theirs, name)
-    )
+    return tuple(name for name in Charter.__struct_fields__ if getattr(ours, name) != getattr(theirs, name))
 
 
 def from_mapping(settings: Mapping[str, Any]) -> Charter:

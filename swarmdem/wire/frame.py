@@ -10,6 +10,11 @@ from typing import Protocol
 from swarmdem.identifiers import FrameId, PeerId
 from swarmdem.wire.messages import Message, SignedVote
 
+MAGIC = b"SD"
+"""First two bytes of everything sent."""
+WIRE_VERSION = 1
+"""Third byte of everything sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

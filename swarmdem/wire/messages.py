@@ -1,11 +1,12 @@
 """Every sentence peers say, one struct each.
 
 A body is a MessagePack array with fixed positions, the last one `ext`: a list of [id, bytes] in
-which an unknown even id is ignored and an unknown odd id refuses the frame. Sizes are checked
-while decoding (`codec.decode_body`), so a struct in memory is always within its limits.
+which an unknown even id is ignored and an unknown odd id refuses the frame. `TYPE` is the number
+in the header, `LIMIT` the most bytes a frame of this kind may have. Sizes, order and ranges are
+checked whenever a body is decoded or sealed (`codec.decode_body`, `checks.py`).
 
 To say something new: add a struct with the next free type number and list it in `KINDS`, route it
-in `protocol/core.py`, add a golden frame (`tests/wire/golden.py`) and a row in `docs/wire.md`.
+in `protocol/core.py`, add a golden frame (`tests/wire/samples.py`) and a row in `docs/wire.md`.
 Types 20-63 are reserved for security, scale and relay extensions.
 
 Field order is the wire format: never reorder, never remove, only append before `ext` with a new
@@ -18,6 +19,7 @@ import msgspec
 
 from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
 
+KIB = 1024
 LISTED_MAX = 1024
 """Peers in one plan (one cell)."""
 
@@ -34,7 +36,7 @@ Plan32 = Annotated[PlanId, msgspec.Meta(min_length=32, max_length=32)]
 U8 = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
 U16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
-U64 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFFFFFFFFFF)]
+U64 = Annotated[int, msgspec.Meta(ge=0)]  # MessagePack has no integer above 2^64 - 1
 RoundNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
 TermNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 Extension = tuple[U16, Annotated[bytes, msgspec.Meta(max_length=4096)]]
@@ -57,11 +59,15 @@ PARAMETERS = 1
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Common settings of all bodies."""
 
+    TYPE: ClassVar[int]
+    LIMIT: ClassVar[int]
+
 
 class Hello(_Body, frozen=True):
     """I want to take part; this is the charter I hold. Topic and signature scope: the swarm's name."""
 
     TYPE: ClassVar[int] = 1
+    LIMIT: ClassVar[int] = 144 * KIB
     charter: Annotated[bytes, msgspec.Meta(max_length=131072)]
     """The charter's body in full (`charter.encode`)."""
     nonce: Bytes16
@@ -79,6 +85,7 @@ class Welcome(_Body, frozen=True):
     """Answer to a `Hello` of the same charter: the newest certificate the sender holds."""
 
     TYPE: ClassVar[int] = 2
+    LIMIT: ClassVar[int] = 320 * KIB
     nonce: Bytes16
     certificate: Annotated[bytes, msgspec.Meta(max_length=262144)]
     """Body of a `Certificate`."""
@@ -89,6 +96,7 @@ class Refusal(_Body, frozen=True):
     """Answer to a `Hello` of another charter. Topic and signature scope: the swarm's name."""
 
     TYPE: ClassVar[int] = 3
+    LIMIT: ClassVar[int] = 16 * KIB
     nonce: Bytes16
     settings: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=64)]
     """Names of the settings that differ."""
@@ -99,6 +107,7 @@ class Offline(_Body, frozen=True):
     """The sender leaves, or its broker lost sight of it (last will). A hint, never proof."""
 
     TYPE: ClassVar[int] = 4
+    LIMIT: ClassVar[int] = 1 * KIB
     leaving: bool
     """True when said by the peer itself on the way out, False in a last will."""
     ext: Extensions = ()
@@ -108,6 +117,7 @@ class Ping(_Body, frozen=True):
     """I am here and stand on this certificate."""
 
     TYPE: ClassVar[int] = 5
+    LIMIT: ClassVar[int] = 1 * KIB
     base: Bytes32
     ext: Extensions = ()
 
@@ -116,6 +126,7 @@ class Digest(_Body, frozen=True):
     """My trained model for the round that follows `base`, as others may compare it."""
 
     TYPE: ClassVar[int] = 6
+    LIMIT: ClassVar[int] = 16 * KIB
     base: Bytes32
     round: RoundNumber
     """1 + the highest round the sender ever adopted."""
@@ -144,6 +155,7 @@ class Summary(_Body, frozen=True):
     """The digests I hold for `base`, so that a receiver can tell what either of us misses."""
 
     TYPE: ClassVar[int] = 7
+    LIMIT: ClassVar[int] = 32 * KIB
     base: Bytes32
     digests: Annotated[tuple[Bytes16, ...], msgspec.Meta(max_length=LISTED_MAX)]
     """First half of each frame id, sorted."""
@@ -166,8 +178,12 @@ class Want(_Body, frozen=True):
     """Send me these frames; a `Bundle` answers."""
 
     TYPE: ClassVar[int] = 8
+    LIMIT: ClassVar[int] = 48 * KIB
     what: U8
-    ids: Annotated[tuple[Annotated[bytes, msgspec.Meta(min_length=16, max_length=32)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    ids: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(min_length=16, max_length=32)], ...],
+        msgspec.Meta(max_length=LISTED_MAX),
+    ]
     ext: Extensions = ()
 
 
@@ -175,7 +191,10 @@ class Bundle(_Body, frozen=True):
     """Frames of others, byte for byte as they were signed."""
 
     TYPE: ClassVar[int] = 9
-    frames: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=262144)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    LIMIT: ClassVar[int] = 512 * KIB
+    frames: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=262144)], ...], msgspec.Meta(max_length=LISTED_MAX)
+    ]
     ext: Extensions = ()
 
 
@@ -241,11 +260,14 @@ class Proposal(_Body, frozen=True):
     """The leader of a term puts a plan to the vote."""
 
     TYPE: ClassVar[int] = 10
+    LIMIT: ClassVar[int] = 256 * KIB
     mode: Mode
     term: TermNumber
     plan: Annotated[bytes, msgspec.Meta(max_length=196608)]
     """Body of a `Plan`."""
-    skips: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    skips: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=LISTED_MAX)
+    ]
     """Frames of the `Skip`s that opened this term; empty in term 0."""
     ext: Extensions = ()
 
@@ -254,6 +276,7 @@ class Vote(_Body, frozen=True):
     """I hold all that this plan lists and compute the same tree. Sent with session = sequence = 0."""
 
     TYPE: ClassVar[int] = 11
+    LIMIT: ClassVar[int] = 1 * KIB
     base: Bytes32
     mode: Mode
     term: TermNumber
@@ -265,6 +288,7 @@ class Skip(_Body, frozen=True):
     """I give up on this term and all below. Sent with session = sequence = 0."""
 
     TYPE: ClassVar[int] = 12
+    LIMIT: ClassVar[int] = 1 * KIB
     base: Bytes32
     mode: Mode
     term: TermNumber
@@ -286,6 +310,7 @@ class Certificate(_Body, frozen=True):
     """A plan with the votes that make it valid, all of one term."""
 
     TYPE: ClassVar[int] = 13
+    LIMIT: ClassVar[int] = 256 * KIB
     plan: Annotated[bytes, msgspec.Meta(max_length=196608)]
     """Body of a `Plan`."""
     term: TermNumber
@@ -298,6 +323,7 @@ class Mean(_Body, frozen=True):
     """MEAN(g): eq. 9 over the inputs of one group, made by the leader of `term`."""
 
     TYPE: ClassVar[int] = 14
+    LIMIT: ClassVar[int] = 256 * KIB
     plan: Plan32
     step: U8
     group: Group16
@@ -308,7 +334,9 @@ class Mean(_Body, frozen=True):
     """Every peer, at any depth, whose model is in the mean; sorted."""
     model: HashOrNone
     model_bytes: U64
-    skips: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    skips: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)
+    ]
     """Frames of the `GroupSkip`s that gave term 1 its office."""
     ext: Extensions = ()
 
@@ -317,6 +345,7 @@ class Final(_Body, frozen=True):
     """FINAL(g): eq. 10 for one group (the root's is its mean)."""
 
     TYPE: ClassVar[int] = 15
+    LIMIT: ClassVar[int] = 256 * KIB
     plan: Plan32
     step: U8
     group: Group16
@@ -325,7 +354,9 @@ class Final(_Body, frozen=True):
     """True when the parent's result did not come in time: the group's own mean stands alone."""
     model: HashOrNone
     model_bytes: U64
-    skips: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)]
+    skips: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)
+    ]
     ext: Extensions = ()
 
 
@@ -333,6 +364,7 @@ class GroupSkip(_Body, frozen=True):
     """The first leader of this group is late. Sent with session = sequence = 0."""
 
     TYPE: ClassVar[int] = 16
+    LIMIT: ClassVar[int] = 512
     plan: Plan32
     step: U8
     group: Group16
@@ -344,6 +376,7 @@ class Ack(_Body, frozen=True):
     """I have what you announced (a `Mean`, `Final` or `GroupSkip`): stop repeating it to me."""
 
     TYPE: ClassVar[int] = 17
+    LIMIT: ClassVar[int] = 1 * KIB
     frame: Frame32
     ext: Extensions = ()
 
@@ -352,6 +385,7 @@ class BlobWant(_Body, frozen=True):
     """Send me these leaves of a blob; the offer first when asked for."""
 
     TYPE: ClassVar[int] = 18
+    LIMIT: ClassVar[int] = 8 * KIB
     blob: Hash32
     offer: bool
     """True when the receiver does not hold the blob's leaf list yet."""
@@ -366,6 +400,7 @@ class BlobOffer(_Body, frozen=True):
     """The leaf hashes of a blob; their hash is its name. With no leaves: I do not hold it."""
 
     TYPE: ClassVar[int] = 19
+    LIMIT: ClassVar[int] = 33792 * KIB
     blob: Hash32
     total_bytes: U64
     leaves: Annotated[bytes, msgspec.Meta(max_length=33554432)]
@@ -388,3 +423,11 @@ KINDS: dict[int, type[Message]] = {
 
 STANDING: tuple[type[Message], ...] = (Vote, Skip, GroupSkip)
 """Kinds sent with session = sequence = 0, so that one content has one frame for ever."""
+
+NAMED: tuple[type[Message], ...] = (Hello, Refusal)
+"""Kinds whose scope is the hash of the swarm's name; all others have the charter's hash."""
+
+REPEATED: tuple[type[Message], ...] = (
+    Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip,
+)  # fmt: skip
+"""Kinds that are sent again byte for byte, or left with the broker: a second arrival is no replay."""
