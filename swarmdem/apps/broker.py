@@ -1,0 +1,80 @@
+"""`swarmdem broker`: run a broker until Ctrl-C and say how peers reach it.
+
+The broker lets anybody in who reaches its address. A network that is not trusted needs a
+broker with passwords or TLS: `broker/README.md`.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+
+import psutil
+
+from swarmdem.errors import TransportError
+from swarmdem.transport.brokers import LOOPBACK, Broker, start_broker
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (compared with, never bound without being asked)
+WATCH_S = 1.0
+
+
+async def run_broker(
+    kind: str = "auto",
+    host: str = LOOPBACK,
+    port: int = 1883,
+    *,
+    say: Callable[[str], None],
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Run a broker until SIGINT, SIGTERM or *stop*.
+
+    Args:
+        kind: `auto`, `mosquitto`, `nats` or `embedded`.
+        host: Address to listen on; `0.0.0.0` for every interface.
+        port: TCP port; 0 takes a free one.
+        say: Called with each line for the person at the terminal.
+        stop: Ends the broker when set.
+
+    Raises:
+        ConfigError: Not installed, port taken, or the broker did not start.
+        TransportError: The broker ended by itself.
+    """
+    stop = stop if stop is not None else asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stop.set)
+    try:
+        async with start_broker(kind, host=host, port=port) as broker:
+            say(
+                f"{broker.kind} broker, process {broker.pid}; anybody who reaches it may use it. Ctrl-C ends it."
+            )
+            for url in urls(broker):
+                say(f"  peers: --broker {url}")
+            await _wait(stop, broker)
+    finally:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+    say("broker ended")
+
+
+def urls(broker: Broker) -> list[str]:
+    """Return every URL by which peers may reach *broker*, this machine's own first."""
+    found = [broker.url]
+    if broker.host in EVERYWHERE:
+        for addresses in psutil.net_if_addrs().values():
+            for each in addresses:
+                if each.family == socket.AF_INET and not each.address.startswith("127."):
+                    found.append(f"mqtt://{each.address}:{broker.port}")
+    return found
+
+
+async def _wait(stop: asyncio.Event, broker: Broker) -> None:
+    """Return when *stop* is set; raise when the broker is gone."""
+    while not stop.is_set():
+        if not broker.running():
+            raise TransportError(f"the {broker.kind} broker ended by itself")
+        try:
+            async with asyncio.timeout(WATCH_S):
+                await stop.wait()
+        except TimeoutError:
+            continue
