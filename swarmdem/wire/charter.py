@@ -6,7 +6,9 @@ everything else lives under the charter's hash. Tables are integers where they d
 """
 
 import math
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
@@ -15,7 +17,7 @@ import msgspec
 from swarmdem.errors import ConfigError, MalformedFrameError
 from swarmdem.identifiers import SECOND, CharterHash, Micros
 from swarmdem.wire.frame import WIRE_VERSION
-from swarmdem.wire.messages import LISTED_MAX
+from swarmdem.wire.messages import CHARTER_BYTES_MAX, LISTED_MAX
 
 
 class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -24,6 +26,17 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=2**40)], ...], msgspec.Meta(max_length=8)]
     dtype: Literal["float32", "float64", "float16", "int64", "int32", "uint8", "bool"]
+
+    def __post_init__(self) -> None:
+        """Bring every value to its type.
+
+        Raises:
+            ConfigError: A value has the wrong type or is out of range.
+        """
+        for name, kind in _field_types(TensorSpec):
+            msgspec.structs.force_setattr(
+                self, name, _typed(f"charter.schema.{self.name}.{name}", getattr(self, name), kind)
+            )
 
 
 class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,7 +57,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     cut: Literal["binary"] = "binary"
     """How the dendrogram becomes levels; `binary`: K splits from the root (the authors' code)."""
     metric: Literal["euclidean", "cosine", "cosine_delta"] = "euclidean"
-    """Distance of digests; `cosine` is of w (paper, Fig. 8), `cosine_delta` of w - reference."""
+    """Distance of digests; `cosine_delta`: of w - reference; `cosine`: of w (paper, Fig. 8), refused in v1."""
     linkage: Literal["average"] = "average"
     mixing: float = 0.6
     """alpha of eq. 10: share of the parent group's model."""
@@ -88,10 +101,27 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     ext: tuple[tuple[int, bytes], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work, each by its name."""
-        for setting, good, wanted in _rules(self):
+        """Bring every value to its type and refuse what cannot work, each setting by its name.
+
+        Raises:
+            ConfigError: A value has the wrong type or is out of range.
+        """
+        for name, kind in _field_types(Charter):
+            value = _typed(f"charter.{name}", getattr(self, name), kind)
+            if name in _TABLES:
+                value = tuple(sorted(value))  # a table has no order; the hash must not depend on one
+            msgspec.structs.force_setattr(self, name, value)
+        try:
+            rules = _rules(self)
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"charter: not valid text: {error.object!r:.80}") from error
+        for setting, good, wanted in rules:
             if not good:
-                raise ConfigError(f"charter: {setting} = {getattr(self, setting)!r}: {wanted}")
+                raise ConfigError(
+                    f"charter.{setting}: {getattr(self, setting)!r:.80} is not possible: {wanted}"
+                )
+        if (size := len(encode(self))) > CHARTER_BYTES_MAX:
+            raise ConfigError(f"charter: {size} bytes with schema and inputs, at most {CHARTER_BYTES_MAX}")
 
     @property
     def patience_us(self) -> Micros:
@@ -108,14 +138,19 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
     return (
         (
             "swarm",
-            0 < len(c.swarm.encode()) <= 64 and c.swarm.isprintable(),
+            c.swarm.isprintable() and 0 < len(c.swarm.encode()) <= 64,
             "1 to 64 bytes of printable text",
         ),
         ("schema", list(c.schema) == sorted(c.schema, key=lambda s: s.name.encode()), "sorted by name"),
         ("schema", len({s.name for s in c.schema}) == len(c.schema), "names must differ"),
         ("schema", len(c.schema) <= 4096, "at most 4096 arrays"),
-        ("strategy", 0 < len(c.strategy) <= 64, "1 to 64 characters"),
+        (
+            "strategy",
+            c.strategy.isprintable() and 0 < len(c.strategy.encode()) <= 64,
+            "1 to 64 bytes of printable text",
+        ),
         ("levels", 0 <= c.levels <= 16, "0 to 16"),
+        ("metric", c.metric != "cosine", "needs the reference's own sketch, which version 1 does not carry"),
         ("mixing", 0.0 <= c.mixing <= 1.0, "a share between 0 and 1"),
         ("pull", math.isfinite(c.pull) and c.pull >= 0.0, "finite and not negative"),
         (
@@ -138,12 +173,30 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("gather", math.isfinite(c.gather) and 0 <= c.gather <= 86_400, "0 to 86400 seconds"),
         ("genesis", len(c.genesis) in {0, 32}, "empty or 32 bytes"),
         ("version", c.version == WIRE_VERSION, f"this program speaks version {WIRE_VERSION}"),
+        ("inputs", len({name for name, _ in c.inputs}) == len(c.inputs), "names must differ"),
+        ("schedules", not c.schedules, "none are defined in this version"),
         ("features", c.features == 0, "unknown feature bits"),
+        ("ext", not c.ext, "none are defined in this version"),
     )
 
 
+_TABLES = frozenset({"inputs", "schedules"})
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Charter)
+
+
+@lru_cache
+def _field_types(struct: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(struct))
+
+
+def _typed(path: str, value: Any, kind: Any) -> Any:
+    """Return *value* as *kind*, or raise a `ConfigError` that shows its path."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise ConfigError(f"{path}{where.rstrip('`')}: {what}") from error
 
 
 def encode(charter: Charter) -> bytes:
@@ -155,12 +208,17 @@ def decode(body: bytes) -> Charter:
     """Return the charter of *body*.
 
     Raises:
-        MalformedFrameError: It is not a charter of this version.
+        MalformedFrameError: It is not a charter of this version, or not in its shortest encoding.
     """
+    if len(body) > CHARTER_BYTES_MAX:
+        raise MalformedFrameError(f"charter of {len(body)} bytes")
     try:
-        return _decoder.decode(body)
+        charter = _decoder.decode(body)
     except (msgspec.MsgspecError, ConfigError, ValueError) as error:
         raise MalformedFrameError(f"charter: {error}") from error
+    if encode(charter) != body:
+        raise MalformedFrameError("charter: not in its shortest encoding")
+    return charter
 
 
 def charter_hash(charter: Charter) -> CharterHash:
@@ -179,21 +237,73 @@ def differences(ours: Charter, theirs: Charter) -> tuple[str, ...]:
 
 
 def from_mapping(settings: Mapping[str, Any]) -> Charter:
-    """Return the charter of a TOML table.
+    """Return the charter of a TOML table, as `to_mapping` writes it.
+
+    Tables stand for tables (`inputs`, `schedules`, the entries of `schema`), base64 for the input
+    constants, hex digits for `genesis`.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; the message shows its path.
     """
     unknown = sorted(set(settings) - set(Charter.__struct_fields__))
     if unknown:
-        raise ConfigError(f"charter: unknown setting {unknown[0]!r}")
-    values: dict[str, Any] = {}
-    hints = {field.name: field.type for field in msgspec.structs.fields(Charter)}
-    for name, value in settings.items():
-        try:
-            values[name] = msgspec.convert(value, hints[name])
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"charter.{name}: {error}") from error
-    if "swarm" not in values:
-        raise ConfigError("charter: setting 'swarm' is missing")
+        raise ConfigError(f"charter.{unknown[0]}: unknown setting")
+    if "swarm" not in settings:
+        raise ConfigError("charter.swarm: missing")
+    values = {name: _READERS[name](value) if name in _READERS else value for name, value in settings.items()}
     return Charter(**values)
+
+
+def to_mapping(charter: Charter) -> dict[str, Any]:
+    """Return every setting in the types of TOML: `from_mapping` gives the same charter."""
+    values: dict[str, Any] = msgspec.structs.asdict(charter)
+    values["schema"] = [
+        {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype} for spec in charter.schema
+    ]
+    values["hysteresis"] = list(charter.hysteresis)
+    values["schedules"] = {name: list(table) for name, table in charter.schedules}
+    values["inputs"] = {name: b64encode(constant).decode() for name, constant in charter.inputs}
+    values["genesis"] = charter.genesis.hex()
+    values["ext"] = [[number, content.hex()] for number, content in charter.ext]
+    return values
+
+
+def _read_schema(value: Any) -> list[TensorSpec]:
+    specs: list[TensorSpec] = []
+    for index, entry in enumerate(_typed("charter.schema", value, list[Any])):
+        path = f"charter.schema[{index}]"
+        fields = _typed(path, entry, dict[str, Any])
+        if fields.keys() != set(TensorSpec.__struct_fields__):
+            raise ConfigError(f"{path}: has {', '.join(sorted(fields)) or 'nothing'}, not name, shape, dtype")
+        specs.append(TensorSpec(**fields))
+    return specs
+
+
+def _read_inputs(value: Any) -> list[tuple[str, bytes]]:
+    table = _typed("charter.inputs", value, dict[str, Any])
+    return [(name, _typed(f"charter.inputs.{name}", constant, bytes)) for name, constant in table.items()]
+
+
+def _read_schedules(value: Any) -> list[tuple[str, Any]]:
+    return list(_typed("charter.schedules", value, dict[str, Any]).items())
+
+
+def _read_hex(path: str, value: Any) -> bytes:
+    try:
+        return bytes.fromhex(_typed(path, value, str))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not hex digits") from error
+
+
+def _read_ext(value: Any) -> list[tuple[Any, bytes]]:
+    pairs = _typed("charter.ext", value, list[tuple[int, str]])
+    return [(number, _read_hex("charter.ext", content)) for number, content in pairs]
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "schema": _read_schema,
+    "inputs": _read_inputs,
+    "schedules": _read_schedules,
+    "genesis": lambda value: _read_hex("charter.genesis", value),
+    "ext": _read_ext,
+}

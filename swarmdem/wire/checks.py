@@ -12,6 +12,7 @@ from typing import Any
 
 from swarmdem.errors import MalformedFrameError
 from swarmdem.wire import messages as m
+from swarmdem.wire.fields import Extensions
 from swarmdem.wire.signing import peer_id
 
 SMALLEST_NORMAL = 2.0**-126
@@ -37,7 +38,7 @@ def _must(condition: bool, complaint: str) -> None:
         raise MalformedFrameError(complaint)
 
 
-def _ext(ext: m.Extensions) -> None:
+def _ext(ext: Extensions) -> None:
     if ext:
         ids = [number for number, _ in ext]
         _must(_ascends(ids), "ext: ids must ascend")

@@ -5,7 +5,7 @@ which an unknown even id is ignored and an unknown odd id refuses the frame. `TY
 in the header, `LIMIT` the most bytes a frame of this kind may have. Sizes, order and ranges are
 checked whenever a body is decoded or sealed (`codec.decode_body`, `checks.py`).
 
-To say something new: add a struct with the next free type number and list it in `KINDS`, route it
+To say something new: add a struct with the next free type number and list it in `Message`, route it
 in `protocol/core.py`, add a golden frame (`tests/wire/samples.py`) and a row in `docs/wire.md`.
 Types 20-63 are reserved for security, scale and relay extensions.
 
@@ -13,34 +13,16 @@ Field order is the wire format: never reorder, never remove, only append before 
 wire version.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, get_args
 
 import msgspec
 
-from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
+from swarmdem.wire import fields as f
 
 KIB = 1024
 LISTED_MAX = 1024
 """Peers in one plan (one cell)."""
-
-Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
-Peer16 = Annotated[PeerId, msgspec.Meta(min_length=16, max_length=16)]
-Group16 = Annotated[GroupId, msgspec.Meta(min_length=16, max_length=16)]
-GroupOrNone = Annotated[bytes, msgspec.Meta(max_length=16)]
-HashOrNone = Annotated[bytes, msgspec.Meta(max_length=32)]
-Hash32 = Annotated[ModelHash, msgspec.Meta(min_length=32, max_length=32)]
-Frame32 = Annotated[FrameId, msgspec.Meta(min_length=32, max_length=32)]
-Plan32 = Annotated[PlanId, msgspec.Meta(min_length=32, max_length=32)]
-U8 = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
-U16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
-U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
-U64 = Annotated[int, msgspec.Meta(ge=0)]  # MessagePack has no integer above 2^64 - 1
-RoundNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
-TermNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
-Extension = tuple[U16, Annotated[bytes, msgspec.Meta(max_length=4096)]]
-Extensions = Annotated[tuple[Extension, ...], msgspec.Meta(max_length=16)]
+CHARTER_BYTES_MAX = 128 * KIB
 
 NORMAL = 0
 """Mode of a plan certified by more than half of the base's electors."""
@@ -48,7 +30,6 @@ PROVISIONAL = 1
 """Mode of a plan certified by more than half of the listed: the swarm goes on without a majority."""
 FOUNDING = 2
 """Mode of a swarm's first plan: its base is the charter, nobody is an elector yet."""
-Mode = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 PRESENCE = 0
 """Kind of a digest that says only that its sender is there (founding: no sketch, no model)."""
@@ -59,26 +40,23 @@ PARAMETERS = 1
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Common settings of all bodies."""
 
-    TYPE: ClassVar[int]
-    LIMIT: ClassVar[int]
-
 
 class Hello(_Body, frozen=True):
     """I want to take part; this is the charter I hold. Topic and signature scope: the swarm's name."""
 
     TYPE: ClassVar[int] = 1
     LIMIT: ClassVar[int] = 144 * KIB
-    charter: Annotated[bytes, msgspec.Meta(max_length=131072)]
+    charter: Annotated[bytes, msgspec.Meta(max_length=CHARTER_BYTES_MAX)]
     """The charter's body in full (`charter.encode`)."""
-    nonce: Bytes16
+    nonce: f.Bytes16
     """Chosen anew at every start; a `Welcome` or `Refusal` echoes it."""
-    version_min: U8
-    version_max: U8
-    features: U64
+    version_min: f.U8
+    version_max: f.U8
+    features: f.U64
     """Feature bits this peer understands; none are defined in version 1."""
-    base: HashOrNone
+    base: f.HashOrNone
     """The certificate (plan id) the sender stands on; empty before the first."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Welcome(_Body, frozen=True):
@@ -86,10 +64,10 @@ class Welcome(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 2
     LIMIT: ClassVar[int] = 320 * KIB
-    nonce: Bytes16
+    nonce: f.Bytes16
     certificate: Annotated[bytes, msgspec.Meta(max_length=262144)]
     """Body of a `Certificate`."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Refusal(_Body, frozen=True):
@@ -97,10 +75,10 @@ class Refusal(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 3
     LIMIT: ClassVar[int] = 16 * KIB
-    nonce: Bytes16
+    nonce: f.Bytes16
     settings: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=64)]
     """Names of the settings that differ."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Offline(_Body, frozen=True):
@@ -110,7 +88,7 @@ class Offline(_Body, frozen=True):
     LIMIT: ClassVar[int] = 1 * KIB
     leaving: bool
     """True when said by the peer itself on the way out, False in a last will."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Ping(_Body, frozen=True):
@@ -118,8 +96,8 @@ class Ping(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 5
     LIMIT: ClassVar[int] = 1 * KIB
-    base: Bytes32
-    ext: Extensions = ()
+    base: f.Bytes32
+    ext: f.Extensions = ()
 
 
 class Digest(_Body, frozen=True):
@@ -127,28 +105,28 @@ class Digest(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 6
     LIMIT: ClassVar[int] = 16 * KIB
-    base: Bytes32
-    round: RoundNumber
+    base: f.Bytes32
+    round: f.RoundNumber
     """1 + the highest round the sender ever adopted."""
-    kind: U8
+    kind: f.U8
     """`PRESENCE` or `PARAMETERS`."""
-    seed: U64
-    reference: HashOrNone
+    seed: f.U64
+    reference: f.HashOrNone
     """Model whose parameters were subtracted before sketching."""
-    weight: U32
+    weight: f.U32
     """What the sender counts for in eq. 9: 1, or its training samples; 0 takes no part."""
-    model: HashOrNone
+    model: f.HashOrNone
     """Name of the trained model's blob."""
-    model_bytes: U64
-    age: U32
+    model_bytes: f.U64
+    age: f.U32
     """Rounds since the sender last applied a result."""
-    training_ms: U32
+    training_ms: f.U32
     """How long the sender's training took, so that others can size their patience."""
     scale: float
     """Step of the sketch; finite, not negative, not subnormal (a float32 value)."""
     sketch: Annotated[bytes, msgspec.Meta(max_length=8192)]
     """int8 buckets; -128 is refused."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Summary(_Body, frozen=True):
@@ -156,22 +134,17 @@ class Summary(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 7
     LIMIT: ClassVar[int] = 32 * KIB
-    base: Bytes32
-    digests: Annotated[tuple[Bytes16, ...], msgspec.Meta(max_length=LISTED_MAX)]
+    base: f.Bytes32
+    digests: Annotated[tuple[f.Bytes16, ...], msgspec.Meta(max_length=LISTED_MAX)]
     """First half of each frame id, sorted."""
     reply: bool
     """True asks the receiver for its own summary's difference in turn."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
-DIGESTS = 0
-"""Ask for digest frames by frame id (32 bytes, or its first 16)."""
-PLANS = 1
-"""Ask for the proposals of these plan ids."""
-CERTIFICATES = 2
-"""Ask for the certificates of these plan ids."""
-NEWEST = 3
-"""Ask for the certificate the receiver stands on; `ids` is empty."""
+DIGESTS, PLANS, CERTIFICATES, NEWEST = range(4)
+"""What to send: digests by frame id (32 bytes, or its first 16), proposals by plan id, certificates by
+plan id, or the certificate the receiver stands on (`ids` is empty)."""
 
 
 class Want(_Body, frozen=True):
@@ -179,12 +152,12 @@ class Want(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 8
     LIMIT: ClassVar[int] = 48 * KIB
-    what: U8
+    what: f.U8
     ids: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(min_length=16, max_length=32)], ...],
         msgspec.Meta(max_length=LISTED_MAX),
     ]
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Bundle(_Body, frozen=True):
@@ -195,16 +168,16 @@ class Bundle(_Body, frozen=True):
     frames: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=262144)], ...], msgspec.Meta(max_length=LISTED_MAX)
     ]
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Entry(_Body, frozen=True):
     """One peer in a plan."""
 
-    peer: Peer16
-    digest: HashOrNone
+    peer: f.Peer16
+    digest: f.HashOrNone
     """Frame id of the digest that counts; empty when not listed."""
-    parent: GroupOrNone
+    parent: f.GroupOrNone
     """Group the peer is attached to, at any level; empty when not listed or while founding."""
     elector: bool
     """In the electorate E of the base."""
@@ -215,18 +188,18 @@ class Entry(_Body, frozen=True):
 class GroupEntry(_Body, frozen=True):
     """One group of a plan's tree."""
 
-    group: Group16
-    level: U8
-    parent: GroupOrNone
+    group: f.Group16
+    level: f.U8
+    parent: f.GroupOrNone
     """Empty for the root."""
 
 
 class Fork(_Body, frozen=True):
     """One step of a lineage: a provisional plan and where it left the common path."""
 
-    id: Bytes16
-    base: Bytes32
-    round: RoundNumber
+    id: f.Bytes16
+    base: f.Bytes32
+    round: f.RoundNumber
 
 
 class Plan(_Body, frozen=True):
@@ -236,24 +209,24 @@ class Plan(_Body, frozen=True):
     names it alike.
     """
 
-    base: Bytes32
-    round: RoundNumber
-    mode: Mode
+    base: f.Bytes32
+    round: f.RoundNumber
+    mode: f.Mode
     lineage: Annotated[tuple[Fork, ...], msgspec.Meta(max_length=64)]
-    epoch: U32
+    epoch: f.U32
     """Counts changes of (seed, reference)."""
-    seed: U64
-    reference: HashOrNone
+    seed: f.U64
+    reference: f.HashOrNone
     """Model that digests are taken against; the founding plan's is the genesis model."""
-    hysteresis: U16
+    hysteresis: f.U16
     """Co-member bonus in 1/256; 0 in version 1."""
-    tau: U8
+    tau: f.U8
     """Steps this plan holds for; 1 in version 1."""
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=2 * LISTED_MAX)]
     """Sorted by peer."""
     groups: Annotated[tuple[GroupEntry, ...], msgspec.Meta(max_length=LISTED_MAX)]
     """Highest level first, then by id; the root is the first. Empty while founding."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Proposal(_Body, frozen=True):
@@ -261,15 +234,15 @@ class Proposal(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 10
     LIMIT: ClassVar[int] = 256 * KIB
-    mode: Mode
-    term: TermNumber
+    mode: f.Mode
+    term: f.TermNumber
     plan: Annotated[bytes, msgspec.Meta(max_length=196608)]
     """Body of a `Plan`."""
     skips: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=LISTED_MAX)
     ]
     """Frames of the `Skip`s that opened this term; empty in term 0."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Vote(_Body, frozen=True):
@@ -277,11 +250,11 @@ class Vote(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 11
     LIMIT: ClassVar[int] = 1 * KIB
-    base: Bytes32
-    mode: Mode
-    term: TermNumber
-    plan: Plan32
-    ext: Extensions = ()
+    base: f.Bytes32
+    mode: f.Mode
+    term: f.TermNumber
+    plan: f.Plan32
+    ext: f.Extensions = ()
 
 
 class Skip(_Body, frozen=True):
@@ -289,21 +262,21 @@ class Skip(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 12
     LIMIT: ClassVar[int] = 1 * KIB
-    base: Bytes32
-    mode: Mode
-    term: TermNumber
+    base: f.Bytes32
+    mode: f.Mode
+    term: f.TermNumber
     voted_term: Annotated[int, msgspec.Meta(ge=-1, le=0xFFFF)]
     """Highest term I voted in on this base and mode; -1 when in none."""
-    voted_plan: HashOrNone
+    voted_plan: f.HashOrNone
     """The plan of that vote."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class SignedVote(_Body, frozen=True):
     """A vote as a certificate carries it: enough to rebuild the signed bytes."""
 
-    public_key: Bytes32
-    signature: Bytes64
+    public_key: f.Bytes32
+    signature: f.Bytes64
 
 
 class Certificate(_Body, frozen=True):
@@ -313,10 +286,10 @@ class Certificate(_Body, frozen=True):
     LIMIT: ClassVar[int] = 256 * KIB
     plan: Annotated[bytes, msgspec.Meta(max_length=196608)]
     """Body of a `Plan`."""
-    term: TermNumber
+    term: f.TermNumber
     votes: Annotated[tuple[SignedVote, ...], msgspec.Meta(max_length=LISTED_MAX)]
     """Sorted by voter (peer id)."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Mean(_Body, frozen=True):
@@ -324,21 +297,21 @@ class Mean(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 14
     LIMIT: ClassVar[int] = 256 * KIB
-    plan: Plan32
-    step: U8
-    group: Group16
+    plan: f.Plan32
+    step: f.U8
+    group: f.Group16
     term: Annotated[int, msgspec.Meta(ge=0, le=1)]
-    weight: U64
+    weight: f.U64
     """Sum of the weights included; 0 when nothing came in (then `model` is empty)."""
-    included: Annotated[tuple[Peer16, ...], msgspec.Meta(max_length=LISTED_MAX)]
+    included: Annotated[tuple[f.Peer16, ...], msgspec.Meta(max_length=LISTED_MAX)]
     """Every peer, at any depth, whose model is in the mean; sorted."""
-    model: HashOrNone
-    model_bytes: U64
+    model: f.HashOrNone
+    model_bytes: f.U64
     skips: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)
     ]
     """Frames of the `GroupSkip`s that gave term 1 its office."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Final(_Body, frozen=True):
@@ -346,18 +319,18 @@ class Final(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 15
     LIMIT: ClassVar[int] = 256 * KIB
-    plan: Plan32
-    step: U8
-    group: Group16
+    plan: f.Plan32
+    step: f.U8
+    group: f.Group16
     term: Annotated[int, msgspec.Meta(ge=0, le=1)]
     cut: bool
     """True when the parent's result did not come in time: the group's own mean stands alone."""
-    model: HashOrNone
-    model_bytes: U64
+    model: f.HashOrNone
+    model_bytes: f.U64
     skips: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=LISTED_MAX)
     ]
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class GroupSkip(_Body, frozen=True):
@@ -365,11 +338,11 @@ class GroupSkip(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 16
     LIMIT: ClassVar[int] = 512
-    plan: Plan32
-    step: U8
-    group: Group16
+    plan: f.Plan32
+    step: f.U8
+    group: f.Group16
     term: Annotated[int, msgspec.Meta(ge=0, le=0)]
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class Ack(_Body, frozen=True):
@@ -377,8 +350,8 @@ class Ack(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 17
     LIMIT: ClassVar[int] = 1 * KIB
-    frame: Frame32
-    ext: Extensions = ()
+    frame: f.Frame32
+    ext: f.Extensions = ()
 
 
 class BlobWant(_Body, frozen=True):
@@ -386,14 +359,14 @@ class BlobWant(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 18
     LIMIT: ClassVar[int] = 8 * KIB
-    blob: Hash32
+    blob: f.Hash32
     offer: bool
     """True when the receiver does not hold the blob's leaf list yet."""
-    ranges: Annotated[tuple[tuple[U32, U32], ...], msgspec.Meta(max_length=256)]
+    ranges: Annotated[tuple[tuple[f.U32, f.U32], ...], msgspec.Meta(max_length=256)]
     """Half-open ranges of leaf indices [start, stop); the sum of their lengths is the credit."""
     chunk_leaves: Annotated[int, msgspec.Meta(ge=1, le=256)]
     """Leaves per chunk message that the asker's link takes."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 class BlobOffer(_Body, frozen=True):
@@ -401,11 +374,11 @@ class BlobOffer(_Body, frozen=True):
 
     TYPE: ClassVar[int] = 19
     LIMIT: ClassVar[int] = 33792 * KIB
-    blob: Hash32
-    total_bytes: U64
+    blob: f.Hash32
+    total_bytes: f.U64
     leaves: Annotated[bytes, msgspec.Meta(max_length=33554432)]
     """SHA-256 of each 64 KiB leaf, joined."""
-    ext: Extensions = ()
+    ext: f.Extensions = ()
 
 
 Message = (
@@ -413,13 +386,8 @@ Message = (
     | Certificate | Mean | Final | GroupSkip | Ack | BlobWant | BlobOffer
 )  # fmt: skip
 
-KINDS: dict[int, type[Message]] = {
-    kind.TYPE: kind
-    for kind in (
-        Hello, Welcome, Refusal, Offline, Ping, Digest, Summary, Want, Bundle, Proposal, Vote, Skip,
-        Certificate, Mean, Final, GroupSkip, Ack, BlobWant, BlobOffer,
-    )
-}  # fmt: skip
+KINDS: dict[int, type[Message]] = {kind.TYPE: kind for kind in get_args(Message)}
+"""Every kind by the type number in the header."""
 
 STANDING: tuple[type[Message], ...] = (Vote, Skip, GroupSkip)
 """Kinds sent with session = sequence = 0, so that one content has one frame for ever."""
@@ -427,7 +395,5 @@ STANDING: tuple[type[Message], ...] = (Vote, Skip, GroupSkip)
 NAMED: tuple[type[Message], ...] = (Hello, Refusal)
 """Kinds whose scope is the hash of the swarm's name; all others have the charter's hash."""
 
-REPEATED: tuple[type[Message], ...] = (
-    Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip,
-)  # fmt: skip
+REPEATED = (Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip)
 """Kinds that are sent again byte for byte, or left with the broker: a second arrival is no replay."""
