@@ -1,0 +1,161 @@
+"""Exact accounts of the hierarchical update: who is in which mean, and who applied what.
+
+Means and mixtures are recomputed from the uploads that the certificate names, in fractions. Since
+no two uploads are equal, a mean that counts one twice, misses one it claims, or takes one from
+another plan cannot come out right.
+"""
+
+from fractions import Fraction
+
+from swarmdem.identifiers import GroupId, ModelHash, PeerId, PlanId, Round, brief
+from swarmdem.protocol.events import Apply, GroupAveraged, RoundFinished
+from swarmdem.protocol.hierarchy import Group, Hierarchy
+from swarmdem.simulation import models
+from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
+from swarmdem.wire.messages import Final, Mean
+
+
+class Accounting:
+    """The checks of the update; raises `Broken`."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._said = evidence
+        self._alpha = Fraction(str(evidence.charter.mixing))
+        self._installed: set[tuple[PeerId, PlanId]] = set()
+        self._rounds: dict[PeerId, Round] = {}
+
+    def on_mean(self, peer: PeerId, mean: Mean) -> None:
+        """Check an announced MEAN: by the right peer, of the peers it names, exact (eq. 9)."""
+        known, group = self._group(mean.plan, mean.group, "MEAN")
+        self._must_lead(known, mean.group, mean.term, peer)
+        key = (mean.plan, mean.group, mean.term)
+        earlier = self._said.means.setdefault(key, mean)
+        if (earlier.model, earlier.included) != (mean.model, mean.included):
+            raise Broken(
+                "one result per group and term", f"two MEANs of {brief(mean.group)}, term {mean.term}"
+            )
+        stray = set(mean.included) - set(group.members)
+        if stray or len(set(mean.included)) != len(mean.included):
+            raise Broken(
+                "each input counts once", f"MEAN of {brief(mean.group)} includes strangers or doubles"
+            )
+        uploads = [self._uploaded(known, member) for member in mean.included]
+        total = sum(weight for _, weight in uploads)
+        if total != mean.weight or (not total) != (not mean.model):
+            raise Broken("weights add up", f"MEAN of {brief(mean.group)} says {mean.weight}, is {total}")
+        if total and self._said.book[ModelHash(mean.model)] != models.mean(uploads):
+            raise Broken("a mean is the mean of what it includes (eq. 9)", f"group {brief(mean.group)}")
+
+    def on_averaged(self, peer: PeerId, event: GroupAveraged) -> None:
+        """Check the inputs of a mean: direct leaves' uploads and children's means, each once."""
+        known, group = self._group(event.plan, event.group, "mean")
+        if not event.inputs:
+            return
+        leaves = [self._said.upload(known, leaf) for leaf in group.leaves]
+        open_inputs = [{ModelHash(digest.model)} for digest in leaves if digest is not None]
+        open_inputs += [self._means_of(event.plan, child) for child in group.children]
+        for model, _ in event.inputs:
+            slot = next((slot for slot in open_inputs if model in slot), None)
+            if slot is None:
+                raise Broken(
+                    "each input counts once in a MEAN, each child once in its parent's",
+                    f"peer {brief(peer)}, group {brief(event.group)}, model {brief(model)}",
+                )
+            open_inputs.remove(slot)
+
+    def on_final(self, peer: PeerId, final: Final) -> None:
+        """Check an announced FINAL: the root's mean, a cut group's mean, or eq. 10."""
+        known, group = self._group(final.plan, final.group, "FINAL")
+        self._must_lead(known, final.group, final.term, peer)
+        key = (final.plan, final.group, final.term)
+        earlier = self._said.finals.setdefault(key, final)
+        if (earlier.model, earlier.cut) != (final.model, final.cut):
+            raise Broken(
+                "one result per group and term", f"two FINALs of {brief(final.group)}, term {final.term}"
+            )
+        own = self._means_of(final.plan, final.group)
+        model = ModelHash(final.model)
+        if group.parent is None or final.cut:
+            if model not in own:
+                raise Broken("a root's or cut group's FINAL is its MEAN", f"group {brief(final.group)}")
+            return
+        above = {ModelHash(result.model) for result in self._said.results(final.plan, group.parent)}
+        book = self._said.book
+        empty = any(
+            not mean.weight
+            for term in (0, 1)
+            if (mean := self._said.means.get((final.plan, final.group, term))) is not None
+        )
+        fits = {book[a] for a in above} if empty else set()
+        fits |= {models.mixed(book[a], book[mine], self._alpha) for a in above for mine in own}
+        if book[model] not in fits:
+            raise Broken(
+                "a FINAL mixes the parent's FINAL with the MEAN (eq. 10)", f"group {brief(final.group)}"
+            )
+
+    def on_apply(self, peer: PeerId, order: Apply) -> None:
+        """Check that what is about to be applied is this plan's, for this peer, and not skipped."""
+        known, group = self._group(order.plan, order.group, "APPLY")
+        assert isinstance(known.tree, Hierarchy)
+        if known.tree.parent_of(peer) != order.group:
+            raise Broken(
+                "a peer applies its parent's result", f"peer {brief(peer)}, group {brief(order.group)}"
+            )
+        skipped = (peer, order.plan, order.group) in self._said.skipped
+        results = [
+            ModelHash(result.model)
+            for result in self._said.results(order.plan, group.id)
+            if not (skipped and result.term == 0)
+        ]
+        if order.parent not in results:
+            why = (
+                "a result of a term one has skipped" if skipped else "a result nobody announced for this plan"
+            )
+            raise Broken(
+                "no message crosses a plan, no skipped result is applied", f"peer {brief(peer)}: {why}"
+            )
+        digest = self._said.upload(known, peer)
+        if digest is None or order.upload != ModelHash(digest.model):
+            raise Broken("a peer mixes into the upload its certified digest names", f"peer {brief(peer)}")
+
+    def on_applied(self, peer: PeerId, order: Apply) -> None:
+        """Check that *peer* installs at most one result per plan, of ever higher rounds."""
+        if (peer, order.plan) in self._installed:
+            raise Broken(
+                "no peer applies twice for one plan", f"peer {brief(peer)}, plan {brief(order.plan)}"
+            )
+        self._installed.add((peer, order.plan))
+        number = self._said.plans[order.plan].plan.round
+        if number <= self._rounds.get(peer, 0):
+            raise Broken("the round of applied plans rises strictly", f"peer {brief(peer)}, round {number}")
+        self._rounds[peer] = number
+
+    def on_round_finished(self, peer: PeerId, event: RoundFinished) -> None:
+        """Check that a peer that says it applied a round's result has it installed."""
+        if event.applied and (peer, event.plan) not in self._installed:
+            raise Broken("applied means installed", f"peer {brief(peer)}, plan {brief(event.plan)}")
+
+    def _group(self, plan: PlanId, group: GroupId, what: str) -> tuple[KnownPlan, Group]:
+        known = self._said.plans.get(plan)
+        if known is None or known.tree is None or group not in known.tree:
+            raise Broken(
+                "no message crosses a plan", f"{what} for group {brief(group)} of plan {brief(plan)}"
+            )
+        return known, known.tree.group(group)
+
+    def _must_lead(self, known: KnownPlan, group: GroupId, term: int, peer: PeerId) -> None:
+        ranked = known.leaders.get(group, ())
+        if term >= len(ranked) or ranked[term] != peer:
+            raise Broken("only a group's leaders announce its results", f"peer {brief(peer)}, term {term}")
+
+    def _uploaded(self, known: KnownPlan, peer: PeerId) -> tuple[models.Vector, int]:
+        digest = self._said.upload(known, peer)
+        if digest is None:
+            raise Broken("each input was certified", f"peer {brief(peer)} in plan {brief(known.id)}")
+        return self._said.book[ModelHash(digest.model)], digest.weight
+
+    def _means_of(self, plan: PlanId, group: GroupId) -> set[ModelHash]:
+        keys = ((plan, group, term) for term in (0, 1))
+        return {ModelHash(self._said.means[key].model) for key in keys if key in self._said.means} - {
+            ModelHash(b"")
+        }

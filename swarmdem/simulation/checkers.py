@@ -1,0 +1,267 @@
+"""The invariants of `round.md`, checked at every effect of every peer.
+
+`Checkers` sees each effect just before it is performed, so a frame that breaks a promise never
+arrives. This module holds the checks on agreement (votes, certificates, trees, deadlines);
+`accounting` holds those on the update (means, mixtures, applications). Each check has a test that
+plants the bug it is for.
+
+Only normal certificates are unique per base: two provisional ones may exist when the swarm was cut
+in two, which `runs` reports as a fork. Of founding certificates the better one wins later.
+"""
+
+from dataclasses import dataclass
+
+from swarmdem.identifiers import SECOND, FrameId, Micros, PeerId, PlanId, brief
+from swarmdem.protocol.events import (
+    Apply,
+    Certified,
+    Effect,
+    GroupAveraged,
+    Publish,
+    Report,
+    RoundFinished,
+    Send,
+)
+from swarmdem.protocol.hierarchy import Sketch, build_hierarchy
+from swarmdem.simulation.accounting import Accounting
+from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
+from swarmdem.simulation.models import MODEL_BYTES, ModelBook
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import (
+    FOUNDING,
+    NORMAL,
+    PARAMETERS,
+    Certificate,
+    Digest,
+    Final,
+    GroupSkip,
+    Mean,
+    Proposal,
+    Skip,
+    Vote,
+)
+from swarmdem.wire.signing import peer_id
+
+__all__ = ["Broken", "Checkers"]
+
+_PLAYED = (Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip)
+
+
+@dataclass(slots=True)
+class OpenRound:
+    """An update that has begun at a peer and is not over."""
+
+    plan: PlanId
+    begun: Micros
+    span: Micros
+    """Time it may take in calm weather."""
+
+
+class Checkers:
+    """All checks of one world.
+
+    Args:
+        charter: The swarm's settings.
+        book: Every model that exists.
+    """
+
+    def __init__(self, charter: Charter, book: ModelBook) -> None:
+        self.evidence = Evidence(charter, book)
+        self.accounting = Accounting(self.evidence)
+        self.open_rounds: dict[PeerId, OpenRound] = {}
+        self._charter = charter
+        self._seen: set[FrameId] = set()
+        self._skips: dict[tuple[PeerId, bytes, int], int] = {}
+        self._normal: dict[bytes, PlanId] = {}
+        self._trees: dict[PlanId, bytes] = {}
+
+    def on_effect(self, peer: PeerId, effect: Effect, now: Micros) -> None:
+        """Check what *peer* is about to do.
+
+        Raises:
+            Broken: It must not.
+        """
+        kind = type(effect)
+        if kind is Publish or kind is Send:
+            assert isinstance(effect, Publish | Send)
+            frame = effect.frame
+            if isinstance(frame.message, _PLAYED) and frame.id not in self._seen and frame.sender == peer:
+                self._seen.add(frame.id)
+                self._on_frame(peer, frame)
+        elif kind is Report:
+            assert isinstance(effect, Report)
+            self._on_report(peer, effect, now)
+        elif kind is Apply:
+            assert isinstance(effect, Apply)
+            self.accounting.on_apply(peer, effect)
+
+    def on_applied(self, peer: PeerId, order: Apply) -> None:
+        """Note that the result of *order* is installed at *peer*, whether or not its core learns of it."""
+        self.accounting.on_applied(peer, order)
+
+    def on_gone(self, peer: PeerId) -> None:
+        """Note that the process of *peer* ended: what it had begun is over."""
+        self.open_rounds.pop(peer, None)
+
+    def on_time(self, peer: PeerId, calm_since: Micros | None, now: Micros) -> None:
+        """Check that *peer* is not past the deadline of the update it began.
+
+        Args:
+            peer: Whom to check.
+            calm_since: When the last fault of its link ended (its core's clock stands still during
+                one); None while one lasts.
+            now: World time.
+        """
+        current = self.open_rounds.get(peer)
+        if current is None or calm_since is None or now <= max(current.begun, calm_since) + current.span:
+            return
+        raise Broken(
+            "every started round ends within the nested deadlines",
+            f"peer {brief(peer)} still works on plan {brief(current.plan)} at {now / SECOND:.3f} s",
+        )
+
+    def _on_frame(self, peer: PeerId, frame: Frame) -> None:
+        match frame.message:
+            case Digest() as digest:
+                self.evidence.digests[frame.id] = (peer, digest)
+            case Proposal(plan=body):
+                self.evidence.learn_plan(body)
+            case Vote() as vote:
+                self._on_vote(peer, vote)
+            case Skip() as skip:
+                self._on_skip(peer, skip)
+            case Certificate() as certificate:
+                self._on_certificate(certificate)
+            case Mean() as announced:
+                self.accounting.on_mean(peer, announced)
+            case Final() as announced:
+                self.accounting.on_final(peer, announced)
+            case GroupSkip() as accusation:
+                self.evidence.skipped.add((peer, accusation.plan, accusation.group))
+
+    def _on_vote(self, peer: PeerId, vote: Vote) -> None:
+        cast = self.evidence.votes.setdefault((peer, vote.base, vote.mode), {})
+        earlier = cast.setdefault(vote.term, vote.plan)
+        if earlier != vote.plan:
+            raise Broken(
+                "one vote per peer, base and term",
+                f"peer {brief(peer)} votes for {brief(vote.plan)} after {brief(earlier)} in term {vote.term}",
+            )
+        if vote.term <= self._skips.get((peer, vote.base, vote.mode), -1):
+            raise Broken("no vote in a skipped term", f"peer {brief(peer)} in term {vote.term}")
+
+    def _on_skip(self, peer: PeerId, skip: Skip) -> None:
+        key = (peer, skip.base, skip.mode)
+        self._skips[key] = max(skip.term, self._skips.get(key, -1))
+        cast = self.evidence.votes.get(key, {})
+        highest = max(((term, plan) for term, plan in cast.items() if term <= skip.term), default=(-1, b""))
+        if (skip.voted_term, skip.voted_plan) < highest:
+            raise Broken(
+                "a skip carries the sender's highest vote",
+                f"peer {brief(peer)} names term {skip.voted_term} but voted in term {highest[0]}",
+            )
+
+    def _on_certificate(self, certificate: Certificate) -> None:
+        known = self.evidence.learn_plan(certificate.plan)
+        self._must_have_quorum(known, certificate)
+        if known.plan.mode == NORMAL:
+            self._must_be_only(known)
+
+    def _must_have_quorum(self, known: KnownPlan, certificate: Certificate) -> None:
+        plan = known.plan
+        entitled = {e.peer for e in plan.entries if (e.elector if plan.mode == NORMAL else e.listed)}
+        voters = {peer_id(vote.public_key) for vote in certificate.votes}
+        cast = {
+            voter
+            for voter in voters & entitled
+            if self.evidence.votes.get((voter, plan.base, plan.mode), {}).get(certificate.term) == known.id
+        }
+        if 2 * len(cast) <= len(entitled):
+            raise Broken(
+                "a certificate carries the votes of more than half",
+                f"plan {brief(known.id)}: {len(cast)} of {len(entitled)}",
+            )
+
+    def _must_be_only(self, known: KnownPlan) -> None:
+        earlier = self._normal.setdefault(known.plan.base, known.id)
+        if earlier != known.id:
+            raise Broken(
+                "at most one normal certificate per base",
+                f"base {brief(known.plan.base)} has {brief(earlier)} and {brief(known.id)}",
+            )
+
+    def _on_report(self, peer: PeerId, report: Report, now: Micros) -> None:
+        match report.event:
+            case Certified() as event:
+                self._on_certified(peer, event, now)
+            case GroupAveraged() as event:
+                self.accounting.on_averaged(peer, event)
+            case RoundFinished() as event:
+                begun = self.open_rounds.get(peer)
+                if begun is not None and begun.plan == event.plan:
+                    del self.open_rounds[peer]
+                self.accounting.on_round_finished(peer, event)
+            case _:
+                pass
+
+    def _on_certified(self, peer: PeerId, event: Certified, now: Micros) -> None:
+        self.open_rounds.pop(peer, None)
+        known = self.evidence.plans.get(event.plan)
+        if known is None:
+            raise Broken("a certificate was proposed by somebody", f"plan {brief(event.plan)}")
+        if event.mode == NORMAL:
+            self._must_be_only(known)
+        if self._trees.setdefault(event.plan, event.tree) != event.tree:
+            raise Broken(
+                "holders of a certificate compute one tree", f"peer {brief(peer)}, {brief(event.plan)}"
+            )
+        if event.mode == FOUNDING:
+            return
+        if event.tree != self._rebuilt(known):
+            raise Broken("the tree follows from the digests", f"peer {brief(peer)}, plan {brief(event.plan)}")
+        if peer in known.digests:
+            self.open_rounds[peer] = OpenRound(event.plan, now, self._deadline(known, peer))
+
+    def _rebuilt(self, known: KnownPlan) -> bytes:
+        """Return the hash of the tree that the listed digests give, computed here from scratch."""
+        plan = known.plan
+        sketches, unplaced = [], []
+        for peer in sorted(known.digests):
+            digest = self.evidence.upload(known, peer)
+            if digest is None:
+                raise Broken("listed digests were published", f"peer {brief(peer)} in plan {brief(known.id)}")
+            if digest.kind == PARAMETERS and (digest.seed, digest.reference) == (plan.seed, plan.reference):
+                sketches.append(Sketch(peer, digest.scale, digest.sketch))
+            else:
+                unplaced.append(peer)
+        tree = build_hierarchy(
+            sketches, unplaced, base=plan.base, levels=self._charter.levels, cut=self._charter.cut,
+            metric=self._charter.metric,
+        )  # fmt: skip
+        return tree.tree_hash()
+
+    def _deadline(self, known: KnownPlan, peer: PeerId) -> Micros:
+        """Return the span in which the update must end at *peer*: `down(parent) + h` of `round.md`.
+
+        Twice that, and two patiences more: the clock of a core stands still whenever an echo is
+        late, and this one does not.
+        """
+        tree = known.tree
+        assert tree is not None
+        blob = MODEL_BYTES * SECOND // self._charter.min_rate
+
+        def half(group: bytes) -> Micros:
+            found = next(g for g in tree.groups if g.id == group)
+            return self._charter.patience_us // 4 + (len(found.leaves) + len(found.children)) * blob
+
+        up: dict[bytes, Micros] = {}
+        for group in reversed(tree.groups):
+            up[group.id] = max((up[child] for child in group.children), default=0) + 2 * half(group.id)
+        down: dict[bytes, Micros] = {}
+        for group in tree.groups:
+            above = up[group.id] if group.parent is None else down[group.parent]
+            down[group.id] = above + 2 * half(group.id)
+        parent = tree.parent_of(peer)
+        assert parent is not None
+        return 2 * (down[parent] + half(parent)) + 2 * self._charter.patience_us

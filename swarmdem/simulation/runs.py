@@ -1,0 +1,298 @@
+"""One seed from beginning to end: draw charter, weather and faults, run, judge, count.
+
+A run has three parts: faults strike while the swarm learns; after the last one, all live peers must
+share a certified base within three rounds (six where a training may outlast patience); then the
+swarm goes on until every live peer has reached the wanted round.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from swarmdem.identifiers import SECOND, Micros, PeerId, PlanId, Round, brief
+from swarmdem.protocol.core import Core
+from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished
+from swarmdem.simulation import faults as faulty
+from swarmdem.simulation.evidence import Broken
+from swarmdem.simulation.faults import Fault, Kind
+from swarmdem.simulation.peer import CoreFactory, SimulatedPeer
+from swarmdem.simulation.weather import Overflow, Weather
+from swarmdem.simulation.world import World
+from swarmdem.wire.charter import Charter, TensorSpec
+from swarmdem.wire.messages import NORMAL, PROVISIONAL, Proposal, Skip, Summary
+
+ROUND_TIME: Micros = 8 * SECOND
+"""About what a calm round takes: the slowest training, agreement, the update."""
+SETTLED: Micros = 10 * SECOND
+"""Faults begin after the founding had this long."""
+STALLED_AFTER = 25
+"""Patiences without any new certificate after which a swarm without faults counts as stalled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One seed's run."""
+
+    seed: int
+    peers: int = 5
+    rounds: int = 5
+    faults: bool = True
+    forks: bool = False
+    """Also draw splits that fork the swarm."""
+    levels: int = 3
+    patience: float = 8.0
+    loss: float | None = None
+    """Share of frames lost throughout; None: drawn with the weather."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run."""
+
+    settings: Settings
+    faults: tuple[Fault, ...]
+    broken: str = ""
+    """The first invariant that did not hold, and where; empty when all held."""
+    forked: bool = False
+    """Provisional lineages parted for good, as this version of the protocol allows."""
+    rounds: Round = 0
+    """Highest round that all live peers reached."""
+    certified: int = 0
+    provisional: int = 0
+    applied: int = 0
+    missed: int = 0
+    """Updates that ended at a peer without a result."""
+    agreement: list[Micros] = field(default_factory=list)
+    """Freeze to last adopter, one per normal certificate."""
+    frames: int = 0
+    """Published or sent by all peers."""
+    peer_rounds: int = 0
+    """Updates finished by all peers, applied or not."""
+    rejects: int = 0
+    deliveries: int = 0
+    virtual: Micros = 0
+    trace: str = ""
+    """Hash of the trace."""
+    last_lines: list[str] = field(default_factory=list)
+    """End of the trace, when something broke."""
+
+
+class Tally:
+    """Follows who stands on what, and counts."""
+
+    def __init__(self, world: World) -> None:
+        self.base: dict[PeerId, Certified] = {}
+        self.adopted_at: Micros = 0
+        """When a peer last moved to a new base."""
+        self.modes: dict[PlanId, int] = {}
+        self.applied = 0
+        self.missed = 0
+        self._world = world
+        self._frozen_at: dict[bytes, Micros] = {}
+        self._last_adopter: dict[PlanId, tuple[bytes, Micros]] = {}
+
+    def __call__(self, peer: SimulatedPeer, effect: Effect) -> None:
+        """Take note of one effect."""
+        if isinstance(effect, Report):
+            if isinstance(effect.event, Certified):
+                self._certified(peer.id, effect.event)
+            elif isinstance(effect.event, RoundFinished):
+                self.applied += effect.event.applied
+                self.missed += not effect.event.applied
+        elif isinstance(effect, Publish):
+            message = effect.frame.message
+            if isinstance(message, Summary | Skip):
+                self._frozen_at.setdefault(message.base, self._world.now)
+            elif isinstance(message, Proposal):
+                base = self._world.checkers.evidence.learn_plan(message.plan).plan.base
+                self._frozen_at.setdefault(base, self._world.now)
+
+    def _certified(self, peer: PeerId, event: Certified) -> None:
+        before = self.base.get(peer)
+        self.base[peer] = event
+        self.adopted_at = self._world.now
+        self.modes[event.plan] = event.mode
+        if event.mode == NORMAL and before is not None and before.plan == event.base:
+            self._last_adopter[event.plan] = (event.base, self._world.now)
+
+    def agreement(self) -> list[Micros]:
+        """Return freeze to last adopter of every normal certificate, in order of adoption."""
+        return [at - self._frozen_at.get(base, at) for base, at in self._last_adopter.values()]
+
+    def highest(self, peers: Sequence[SimulatedPeer]) -> Round:
+        """Return the highest round any of *peers* stands on."""
+        return max((self.base[p.id].round for p in peers if p.id in self.base), default=0)
+
+    def lowest(self, peers: Sequence[SimulatedPeer]) -> Round:
+        """Return the round all of *peers* have reached."""
+        return min((self.base[p.id].round if p.id in self.base else 0 for p in peers), default=0)
+
+    def agreed(self, peers: Sequence[SimulatedPeer]) -> bool:
+        """Say whether all of *peers* stand on one certified base."""
+        bases = [self.base.get(p.id) for p in peers]
+        first = bases[0]
+        return (
+            first is not None
+            and first.mode != PROVISIONAL
+            and all(base is not None and base.plan == first.plan for base in bases)
+        )
+
+
+def charter_of(settings: Settings, founders: int) -> Charter:
+    """Return the charter of a simulated swarm."""
+    return Charter(
+        swarm="simulation", schema=(TensorSpec("w", (4,), "float32"),), levels=settings.levels, digest=64,
+        patience=settings.patience, founders=founders,
+    )  # fmt: skip
+
+
+def weather_of(settings: Settings) -> Weather:
+    """Draw the weather of a seed; calm when the settings ask for no faults."""
+    rng = random.Random(f"weather {settings.seed}")
+    if not settings.faults:
+        return Weather(loss=settings.loss or 0.0)
+    loss, duplication = rng.choice((0.0, 0.0, 0.01, 0.05)), rng.choice((0.0, 0.01, 0.1))
+    return Weather(
+        loss=loss if settings.loss is None else settings.loss, duplication=duplication,
+        queue_frames=rng.choice((50, 200, 1000)), overflow=rng.choice((Overflow.NEWEST, Overflow.OLDEST)),
+    )  # fmt: skip
+
+
+def faults_of(settings: Settings) -> tuple[Fault, ...]:
+    """Draw the faults of a seed: all over after three fifths of a calm run."""
+    if not settings.faults:
+        return ()
+    end = max(SETTLED, settings.rounds * ROUND_TIME * 3 // 5)
+    return faulty.draw(
+        settings.seed,
+        peers=settings.peers,
+        start=SETTLED,
+        end=end,
+        patience=round(settings.patience * SECOND),
+        forks=settings.forks,
+    )
+
+
+class Run:
+    """One world under one seed, judged.
+
+    Args:
+        settings: Which run.
+        faults: What goes wrong; None: drawn from the seed.
+        core_factory: Makes the peers' cores.
+        whole_trace: Keep every line of the trace.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        faults: Sequence[Fault] | None = None,
+        core_factory: CoreFactory = Core,
+        whole_trace: bool = False,
+    ) -> None:
+        self.faults = faults_of(settings) if faults is None else tuple(faults)
+        late = sum(fault.kind is Kind.LATE for fault in self.faults)
+        self.world = World(
+            seed=settings.seed, peers=settings.peers, charter=charter_of(settings, settings.peers - late),
+            faults=self.faults, weather=weather_of(settings), core_factory=core_factory,
+            whole_trace=whole_trace,
+        )  # fmt: skip
+        self.tally = Tally(self.world)
+        self.world.observe = self.tally
+        self.settings = settings
+        self.patience = self.world.charter.patience_us
+        self._forked = False
+
+    def play(self) -> Outcome:
+        """Run to the end and return what became of it; never raises for a broken invariant."""
+        outcome = Outcome(self.settings, self.faults)
+        try:
+            self._play()
+        except Broken as broken:
+            outcome.broken = str(broken)
+            outcome.last_lines = self.world.trace.last()
+        outcome.forked = self._forked
+        self._count(outcome)
+        return outcome
+
+    @property
+    def live(self) -> list[SimulatedPeer]:
+        """The peers whose processes run."""
+        return [peer for peer in self.world.peers if peer.alive]
+
+    def _play(self) -> None:
+        self.world.run(self._on_time, deadline=faulty.last_end(self.faults))
+        if self.live and self._settle():
+            self._finish()
+
+    def _settle(self) -> bool:
+        """Play until all live peers agree; return False when the swarm has forked instead."""
+        slow = any(fault.kind is Kind.SLOW for fault in self.faults)
+        last = self.tally.highest(self.live) + (6 if slow else 3)
+        begun = self.world.now
+
+        def over() -> bool:
+            self._on_time()
+            stalled = self.world.now - max(self.tally.adopted_at, begun) > STALLED_AFTER * self.patience
+            return stalled or self.tally.agreed(self.live) or self.tally.highest(self.live) > last
+
+        self.world.run(over, deadline=begun + (last + 30) * STALLED_AFTER * self.patience)
+        if self.tally.agreed(self.live):
+            return True
+        self._forked = self._parted()
+        if not self._forked:
+            raise Broken("after faults end, all live peers share a certified base", self._standing())
+        return False
+
+    def _finish(self) -> None:
+        """Play until every live peer has reached the wanted round."""
+
+        def over() -> bool:
+            self._on_time()
+            stalled = self.world.now - self.tally.adopted_at > STALLED_AFTER * self.patience
+            return stalled or self.tally.lowest(self.live) >= self.settings.rounds
+
+        most = self.settings.rounds * STALLED_AFTER * self.patience
+        self.world.run(over, deadline=self.world.now + most)
+        if self.tally.lowest(self.live) < self.settings.rounds:
+            raise Broken("a swarm without faults makes rounds", self._standing())
+
+    def _on_time(self) -> bool:
+        for peer in self.live:
+            self.world.checkers.on_time(peer.id, self.world.network.calm_since(peer.index), self.world.now)
+        return False
+
+    def _parted(self) -> bool:
+        """Say whether two live peers stand on lineages that each hold a provisional plan the other lacks."""
+        plans = self.world.checkers.evidence.plans
+        bases = [self.tally.base[peer.id].plan for peer in self.live if peer.id in self.tally.base]
+        paths = [plans[base].plan.lineage for base in sorted(set(bases))]
+        return any(a[: len(b)] != b and b[: len(a)] != a for a, b in combinations(paths, 2))
+
+    def _standing(self) -> str:
+        parts = []
+        for peer in self.live:
+            base = self.tally.base.get(peer.id)
+            where = "nothing" if base is None else f"{brief(base.plan)} round {base.round} mode {base.mode}"
+            parts.append(f"peer {peer.index} on {where}")
+        return f"at {self.world.now / SECOND:.1f} s " + ", ".join(parts)
+
+    def _count(self, outcome: Outcome) -> None:
+        world, tally = self.world, self.tally
+        outcome.rounds = tally.lowest(self.live)
+        modes = list(tally.modes.values())
+        outcome.certified, outcome.provisional = modes.count(NORMAL), modes.count(PROVISIONAL)
+        outcome.applied, outcome.missed = tally.applied, tally.missed
+        outcome.peer_rounds = tally.applied + tally.missed
+        outcome.agreement = tally.agreement()
+        outcome.frames = sum(peer.said for peer in world.peers)
+        outcome.rejects, outcome.deliveries = world.rejects, world.deliveries
+        outcome.virtual = world.now
+        outcome.trace = world.trace.digest()
+
+
+def run(settings: Settings) -> Outcome:
+    """Play one seed."""
+    return Run(settings).play()
