@@ -177,7 +177,8 @@ def load(source: str | Path, *, devices: int) -> Samples:
         return digits(devices)
     path = Path(source)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: one array, not an .npz with {', '.join(KEYS)}")
             missing = [key for key in KEYS if key not in archive.files]
