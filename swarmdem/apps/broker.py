@@ -45,9 +45,7 @@ async def run_broker(
         loop.add_signal_handler(each, stop.set)
     try:
         async with start_broker(kind, host=host, port=port) as broker:
-            say(
-                f"{broker.kind} broker, process {broker.pid}; anybody who reaches it may use it. Ctrl-C ends it."
-            )
+            say(f"{broker.kind} broker (process {broker.pid}), open to whoever reaches it; Ctrl-C ends it")
             for url in urls(broker):
                 say(f"  peers: --broker {url}")
             await _wait(stop, broker)
@@ -59,13 +57,11 @@ async def run_broker(
 
 def urls(broker: Broker) -> list[str]:
     """Return every URL by which peers may reach *broker*, this machine's own first."""
-    found = [broker.url]
-    if broker.host in EVERYWHERE:
-        for addresses in psutil.net_if_addrs().values():
-            for each in addresses:
-                if each.family == socket.AF_INET and not each.address.startswith("127."):
-                    found.append(f"mqtt://{each.address}:{broker.port}")
-    return found
+    if broker.host not in EVERYWHERE:
+        return [broker.url]
+    every = (address for addresses in psutil.net_if_addrs().values() for address in addresses)
+    others = [each.address for each in every if each.family == socket.AF_INET and each.address != LOOPBACK]
+    return [broker.url, *(f"mqtt://{address}:{broker.port}" for address in others)]
 
 
 async def _wait(stop: asyncio.Event, broker: Broker) -> None:

@@ -110,18 +110,16 @@ class MemoryLink:
 class MemoryBus:
     """The broker: knows all ports of all links."""
 
-    def __init__(self, queue: QueueLimits | None = None) -> None:
-        """Start a bus whose ports hold at most *queue* unread."""
+    def __init__(self) -> None:
         self.state = LinkState(up=True)
         self.routes: tuple[Routes[MemoryPort], Routes[MemoryPort]] = (Routes(), Routes())
         """Who wants what: of the control lane, of the bulk lane."""
         self.ports: dict[MemoryPort, None] = {}
-        self._queue = queue if queue is not None else QueueLimits()
         self._retained: dict[str, Arrival] = {}
 
-    def link(self) -> MemoryLink:
-        """Return a new link, as another process would have it."""
-        return MemoryLink(self, self._queue)
+    def link(self, queue: QueueLimits | None = None) -> MemoryLink:
+        """Return a new link, as another process would have it; its ports hold at most *queue* unread."""
+        return MemoryLink(self, queue if queue is not None else QueueLimits())
 
     def stop(self) -> None:
         """Go away, as a broker does: every port hears of it."""
