@@ -1,0 +1,179 @@
+"""One round's set of digests: collect, freeze, reconcile; `voting` turns it into a certificate.
+
+Freezing starts the clocks of the terms and does not close the set: a digest that comes late is
+still listed if the proposer holds it. Everything here counts connected time.
+"""
+
+from swarmdem.identifiers import Micros, PeerId
+from swarmdem.protocol import ballots
+from swarmdem.protocol.election import rank
+from swarmdem.protocol.events import Effect, Reject, Send
+from swarmdem.protocol.situation import Situation
+from swarmdem.protocol.voting import Voting
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import DIGESTS, LISTED_MAX, PLANS, Bundle, Digest, Summary, Want
+
+RECONCILE_CYCLES_MAX = 2
+"""Times a peer asks for what another's summary shows it to miss."""
+BUNDLE_BYTES_MAX = 131_072
+"""Frames forwarded in one bundle; more go into further bundles."""
+SUMMARY_RECEIVERS = 3
+"""Rank 0 and two others."""
+
+
+class Agreement:
+    """From one base to the next certificate, at one peer."""
+
+    def __init__(self, situation: Situation, p90_us: Micros) -> None:
+        """Begin with nothing.
+
+        Args:
+            situation: The base and what is known about it.
+            p90_us: 90th percentile of the training times reported last.
+        """
+        self.s = situation
+        self.voting = Voting(situation)
+        self._began: Micros | None = None
+        self._allowance = p90_us + p90_us // 2
+        self._complete_at: Micros | None = None
+        self._missing = set(situation.electors)
+        self._summarised = False
+        self._cycles = 0
+        self._mine: Frame | None = None
+
+    def collect_from(self, now: Micros) -> None:
+        """Start the patience of COLLECT: the last update is over here and training begins."""
+        self._began = now
+
+    def on_digest(self, frame: Frame, now: Micros) -> list[Effect]:
+        """Keep a digest, direct or forwarded."""
+        assert isinstance(frame.message, Digest)
+        effects = self.s.add_digest(frame)
+        if frame.sender in self.s.digests.current:
+            self._missing.discard(frame.sender)
+            if frame.sender == self.s.me:
+                self._mine = frame
+        return effects
+
+    def on_summary(self, sender: PeerId, summary: Summary) -> list[Effect]:
+        """Send what the sender lacks; ask for what we lack, at most twice a round."""
+        theirs = set(summary.digests)
+        held = {frame.id[:16]: frame for frame in self.s.digests.current.values()}
+        effects: list[Effect] = []
+        lacking = [held[i] for i in sorted(held) if i not in theirs]
+        effects += self.bundles(sender, lacking)
+        known = {frame_id[:16] for frame_id in self.s.digests.by_id}
+        unknown = tuple(i for i in summary.digests if i not in known)
+        if unknown and self._cycles < RECONCILE_CYCLES_MAX:
+            self._cycles += 1
+            effects.append(Send(sender, self.s.sealer.seal(Want(DIGESTS, unknown))))
+        return effects
+
+    def on_want(self, sender: PeerId, want: Want) -> list[Effect]:
+        """Forward the frames asked for, as far as we hold them."""
+        if want.what == DIGESTS:
+            found = [self.s.digests.find(i) for i in want.ids]
+        elif want.what == PLANS:
+            found = [self.voting.proposal_of(i) for i in want.ids]
+        else:
+            return [Reject(sender, "asks for something unknown")]
+        return self.bundles(sender, [frame for frame in found if frame is not None])
+
+    def bundles(self, receiver: PeerId, frames: list[Frame]) -> list[Effect]:
+        """Return *frames* forwarded byte for byte, in bundles that fit a frame."""
+        effects: list[Effect] = []
+        batch: list[bytes] = []
+        size = 0
+        for frame in frames:
+            if batch and (size + len(frame.raw) > BUNDLE_BYTES_MAX or len(batch) >= LISTED_MAX):
+                effects.append(Send(receiver, self.s.sealer.seal(Bundle(tuple(batch)))))
+                batch, size = [], 0
+            batch.append(frame.raw)
+            size += len(frame.raw)
+        if batch:
+            effects.append(Send(receiver, self.s.sealer.seal(Bundle(tuple(batch)))))
+        return effects
+
+    def restore(self, value: bytes, now: Micros) -> None:
+        """Take back what was voted on this base before a restart."""
+        record = ballots.read_record(value)
+        if record is not None and record.base == self.s.base.id:
+            self.voting.restore(record, now)
+
+    def advance(self, now: Micros) -> list[Effect]:
+        """Freeze when it is time and do what the votes ask for."""
+        effects: list[Effect] = []
+        if self.voting.frozen_at is None and self._freeze_due(now):
+            self.voting.freeze(now)
+        if self.voting.frozen_at is not None and not self._summarised and self.s.clock.connected:
+            self._summarised = True
+            effects += self._summaries(now)
+        return effects + self.voting.advance(now)
+
+    def _freeze_due(self, now: Micros) -> bool:
+        if self.s.base.founding:
+            return self._founding_due(now)
+        if self.voting.skip_quorum():
+            return True
+        if self._began is None:
+            return False
+        if now >= self._began + self._collect_limit():
+            return True
+        if any(not self.s.membership.away(peer) for peer in self._missing):
+            return False
+        if self._mine is None and self.s.me in self.s.electors:
+            return False
+        if self._complete_at is None:
+            self._complete_at = now
+        others = self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
+        return not others or now >= self._newcomers_until()
+
+    def _founding_due(self, now: Micros) -> bool:
+        """Wait for a welcome (patience / 8 when all expected are there), then for founders."""
+        s = self.s
+        if self._mine is None or not s.clock.connected:
+            return False
+        wait = s.patience // 8 if len(s.present(now)) >= s.charter.founders else self._gather_limit()
+        return now >= wait
+
+    def _gather_limit(self) -> Micros:
+        return max(self.s.patience // 2, self.s.charter.gather_us)
+
+    def _collect_limit(self) -> Micros:
+        return self.s.patience + self._allowance
+
+    def _newcomers_until(self) -> Micros:
+        return (self._complete_at or 0) + self.s.patience // 2 + self._allowance
+
+    def _summaries(self, now: Micros) -> list[Effect]:
+        """Tell rank 0 and two others what we hold, unless nothing seems to be missing.
+
+        A peer that holds every elector's digest lacks nothing; whoever lacks one says so itself.
+        """
+        s = self.s
+        if s.base.founding or not self._missing:
+            return []
+        ids = tuple(sorted(frame.id[:16] for frame in s.digests.current.values()))
+        frame = s.sealer.seal(Summary(s.base.id, ids, reply=True))
+        first = rank(s.base.electorate, s.base.id)[:1]
+        others = rank((p for p in s.present(now) if p not in first), s.base.id + s.me)
+        receivers = [peer for peer in (*first, *others) if peer != s.me][:SUMMARY_RECEIVERS]
+        return [Send(peer, frame) for peer in receivers]
+
+    def standing(self) -> list[Frame]:
+        """Return the frames repeated until the next certificate."""
+        return ([self._mine] if self._mine else []) + self.voting.standing()
+
+    def deadlines(self, now: Micros) -> list[Micros]:
+        """Return the connected times at which `advance` has something to do."""
+        due = self.voting.deadlines(now)
+        if self.voting.frozen_at is None:
+            s = self.s
+            if s.base.founding:
+                due += [s.patience // 8, self._gather_limit()]
+            else:
+                if self._began is not None:
+                    due.append(self._began + self._collect_limit())
+                if self._complete_at is not None:
+                    due.append(self._newcomers_until())
+        return [at for at in due if at > now]

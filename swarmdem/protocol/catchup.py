@@ -1,0 +1,161 @@
+"""Finding the certificate others stand on: joining, falling behind, forks, and helping others.
+
+A frame that names an unknown base makes us ask its sender for that certificate; a frame that names
+an older one is answered with ours, at once by few and late by some, or N peers would send N
+certificates each.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from swarmdem.identifiers import Micros, PeerId
+from swarmdem.protocol.election import rank
+from swarmdem.protocol.events import Effect, Send
+from swarmdem.protocol.membership import Membership
+from swarmdem.protocol.plans import Base, beats_founding, behind
+from swarmdem.protocol.voting import spread
+from swarmdem.wire.frame import Frame, Sealer
+from swarmdem.wire.messages import CERTIFICATES, FOUNDING, NORMAL, PROVISIONAL, Certificate, Want
+
+PARKED_MAX = 256
+"""Frames kept for a certificate that is on its way."""
+PARKED_OF_ONE_MAX = 8
+"""The same per sender."""
+REMEMBERED_MAX = 256
+"""Certificates whose place in the lineages is remembered."""
+WELCOMERS = 3
+"""Ranks of E that answer at once."""
+
+
+@dataclass(slots=True)
+class Catchup:
+    """What this peer knows of certificates other than its own."""
+
+    me: PeerId
+    sealer: Sealer
+    membership: Membership
+    patience: Micros
+    _paths: OrderedDict[bytes, tuple[bytes, ...]] = field(default_factory=OrderedDict)
+    _older: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    _parked: OrderedDict[bytes, Frame] = field(default_factory=OrderedDict)
+    _wanted: dict[bytes, tuple[PeerId, Micros]] = field(default_factory=dict)
+    _answers: dict[PeerId, Micros] = field(default_factory=dict)
+
+    def adopted(self, base: Base, left: Base) -> list[Frame]:
+        """Note that *base* replaced *left*; return the frames that waited for it."""
+        self._remember(base)
+        self._older[left.id] = None
+        while len(self._older) > REMEMBERED_MAX:
+            self._older.popitem(last=False)
+        self._older.pop(base.id, None)
+        self._wanted.clear()
+        self._answers.clear()
+        waiting = [f for f in self._parked.values() if _names(f) == base.id]
+        self._parked.clear()
+        return waiting
+
+    def _remember(self, base: Base) -> None:
+        self._paths[base.id] = tuple(fork.id for fork in base.lineage)
+        while len(self._paths) > REMEMBERED_MAX:
+            self._paths.popitem(last=False)
+
+    def knows_older(self, base: bytes) -> bool:
+        """Return whether we stood on *base* before."""
+        return base in self._older
+
+    def park(self, frame: Frame) -> None:
+        """Keep a frame that names a base we do not know yet."""
+        of_one = sum(f.sender == frame.sender for f in self._parked.values())
+        if of_one < PARKED_OF_ONE_MAX and len(self._parked) < PARKED_MAX:
+            self._parked[frame.id] = frame
+
+    def named(self, peer: PeerId, base: bytes, ours: Base, now: Micros) -> None:
+        """Note that *peer* names *base*, which is not ours."""
+        if base in self._older:
+            if peer in self._answers:
+                return
+            first = not ours.electorate or self.me in rank(ours.electorate, ours.id)[:WELCOMERS]
+            if first:
+                self._answers[peer] = now + self.patience // 8
+            elif blake2b(self.me + peer + base, digest_size=1).digest()[0] % 4 == 0:
+                self._answers[peer] = now + self.patience // 2
+        elif base not in self._wanted and len(self._wanted) < PARKED_MAX:
+            self._wanted[base] = (peer, now + spread(self.me, base, self.patience // 16))
+
+    def advance(self, ours: Base, now: Micros) -> list[Effect]:
+        """Ask for unknown certificates and answer those who still name an old one."""
+        effects: list[Effect] = []
+        for base, (peer, due) in sorted(self._wanted.items()):
+            if now >= due:
+                holders = sorted(p for p, b in self.membership.bases(now).items() if b == base)
+                following = holders[(holders.index(peer) + 1) % len(holders)] if peer in holders else peer
+                self._wanted[base] = (following, now + self.patience // 8)
+                effects.append(Send(peer, self.sealer.seal(Want(CERTIFICATES, (base,)))))
+                if not holders:
+                    del self._wanted[base]
+        for peer, due in sorted(self._answers.items()):
+            if now >= due:
+                del self._answers[peer]
+                if self.membership.base_of(peer) in self._older and ours.certificate is not None:
+                    effects.append(Send(peer, self.sealer.seal(ours.certificate)))
+        return effects
+
+    def deadlines(self) -> list[Micros]:
+        """Return when `advance` has something to do."""
+        return [due for _, due in self._wanted.values()] + list(self._answers.values())
+
+    def prefers(self, theirs: Base, ours: Base, *, may_leave: bool, applied: bool, now: Micros) -> bool:
+        """Return whether the valid certificate *theirs* replaces what we stand on (round.md, LINEAGE).
+
+        Args:
+            theirs: The certificate offered.
+            ours: What this peer stands on.
+            may_leave: This peer found no majority of its base's electorate (provisional condition).
+            applied: A result of our plan has been applied here.
+            now: Connected time.
+        """
+        assert theirs.plan is not None
+        self._remember(theirs)
+        if theirs.id == ours.id or theirs.id in self._older:
+            return False
+        if ours.plan is None:
+            return True
+        if theirs.plan.base == ours.id:
+            return theirs.plan.mode == NORMAL or self.me in theirs.electorate or may_leave
+        if theirs.plan.base == ours.plan.base:
+            if theirs.plan.mode == ours.plan.mode == FOUNDING:
+                return beats_founding(theirs, ours)
+            if theirs.plan.mode == NORMAL and ours.plan.mode == PROVISIONAL and not applied:
+                return True
+        if behind(ours, theirs):
+            return True
+        return not behind(theirs, ours) and self._fork_wins(theirs, ours, now)
+
+    def _fork_wins(self, theirs: Base, ours: Base, now: Micros) -> bool:
+        """A true fork: the lineage more live peers stand on wins, then the lower path."""
+        mine = tuple(fork.id for fork in ours.lineage)
+        other = tuple(fork.id for fork in theirs.lineage)
+        if mine == other:
+            return False
+        named = [self._paths.get(base) for base in self.membership.bases(now).values()]
+        live_mine = 1 + sum(path == mine for path in named)
+        live_other = sum(path == other for path in named)
+        return live_other > live_mine or (live_other == live_mine and other < mine)
+
+    def welcomes(self, ours: Base) -> bool:
+        """Return whether this peer answers newcomers at once."""
+        if ours.certificate is None:
+            return False
+        return self.me not in ours.electorate or self.me in rank(ours.electorate, ours.id)[:WELCOMERS]
+
+
+def certificate_frame(sealer: Sealer, base: Base) -> Frame:
+    """Return our certificate, signed by us."""
+    assert isinstance(base.certificate, Certificate)
+    return sealer.seal(base.certificate)
+
+
+def _names(frame: Frame) -> bytes:
+    message = frame.message
+    return getattr(message, "base", b"") or getattr(message, "plan", b"")

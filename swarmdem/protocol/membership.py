@@ -1,0 +1,85 @@
+"""Who is there, as far as this peer can tell: heard lately, naming which base, or gone.
+
+Silence is counted in connected time (`clock`). A last will is a hint: it only ends the waiting for
+a peer's digest, and any later frame of that peer takes it back. There are no pings of each other:
+a broker delivers every broadcast to everybody, so silence is the only signal worth having.
+"""
+
+from dataclasses import dataclass
+
+from swarmdem.identifiers import Micros, PeerId
+
+
+@dataclass(slots=True)
+class Sighting:
+    """The last direct word of one peer."""
+
+    at: Micros
+    base: bytes
+    session: int
+    away: bool = False
+    """It said goodbye, or its broker lost sight of it."""
+
+
+class Membership:
+    """Sightings of other peers, at most *capacity* of them (the longest silent is forgotten first)."""
+
+    def __init__(self, patience: Micros, capacity: int) -> None:
+        self._patience = patience
+        self._capacity = capacity
+        self._sightings: dict[PeerId, Sighting] = {}
+
+    def hear(self, peer: PeerId, base: bytes, session: int, now: Micros) -> bool:
+        """Note a direct frame that names *base*; return True when the peer comes into sight."""
+        sighting = self._sightings.pop(peer, None)
+        fresh = sighting is None or sighting.away or now - sighting.at > self._patience
+        known = sighting.session if sighting else 0
+        if sighting is None and len(self._sightings) >= self._capacity:
+            del self._sightings[next(iter(self._sightings))]
+        self._sightings[peer] = Sighting(now, base, max(known, session))
+        return fresh
+
+    def lose(self, peer: PeerId, session: int) -> bool:
+        """Note a goodbye or last will of one session; return True when the peer was in sight."""
+        sighting = self._sightings.get(peer)
+        if sighting is None or sighting.away or session < sighting.session:
+            return False
+        sighting.away = True
+        return True
+
+    def away(self, peer: PeerId) -> bool:
+        """Return whether the last word about *peer* was that it is gone."""
+        sighting = self._sightings.get(peer)
+        return sighting is not None and sighting.away
+
+    def base_of(self, peer: PeerId) -> bytes:
+        """Return the base *peer* named last; empty when it was never heard."""
+        sighting = self._sightings.get(peer)
+        return sighting.base if sighting else b""
+
+    def session_of(self, peer: PeerId) -> int:
+        """Return the highest session heard of *peer*; 0 when none."""
+        sighting = self._sightings.get(peer)
+        return sighting.session if sighting else 0
+
+    def naming(self, base: bytes, now: Micros) -> set[PeerId]:
+        """Return the peers in sight whose last word within `patience` named *base*."""
+        return {
+            peer
+            for peer, seen in self._sightings.items()
+            if seen.base == base and not seen.away and now - seen.at <= self._patience
+        }
+
+    def in_sight(self, now: Micros) -> tuple[PeerId, ...]:
+        """Return every peer heard within `patience`, sorted."""
+        return tuple(
+            sorted(p for p, s in self._sightings.items() if not s.away and now - s.at <= self._patience)
+        )
+
+    def bases(self, now: Micros) -> dict[PeerId, bytes]:
+        """Return what every peer in sight names."""
+        return {
+            peer: seen.base
+            for peer, seen in self._sightings.items()
+            if not seen.away and now - seen.at <= self._patience
+        }

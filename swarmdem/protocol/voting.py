@@ -1,0 +1,442 @@
+"""From a frozen set of digests to a certificate: propose, vote, certify, skip (round.md, Agreement).
+
+Normal mode: rank (t mod n) of E leads term t; a term opens with the skips of more than n/2 of E or
+a valid proposal for it, never by a peer's own timer (terms would drift apart). A leader whose skips
+carry votes re-proposes the plan of the highest one.
+
+Without a majority (provisional mode) and before the first certificate (founding) the candidates are
+the peers present, in turn, one patience each, and more than half of the *listed* must vote.
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from swarmdem.errors import WireError
+from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId, Term
+from swarmdem.protocol import ballots
+from swarmdem.protocol.ballots import Ballots
+from swarmdem.protocol.election import rank
+from swarmdem.protocol.events import Effect, Equivocated, Persist, Publish, Reject, Report, Send
+from swarmdem.protocol.plans import electors_needed, make_plan
+from swarmdem.protocol.situation import Situation
+from swarmdem.wire import codec
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import (
+    DIGESTS,
+    FOUNDING,
+    NORMAL,
+    PLANS,
+    PROVISIONAL,
+    Certificate,
+    Plan,
+    Proposal,
+    Skip,
+    Vote,
+    Want,
+)
+
+BROADCAST_VOTES_MAX = 64
+"""Up to this many electors everybody gets every vote; above, the next three leaders."""
+PROPOSALS_MAX = 64
+"""Proposals kept per base."""
+
+
+@dataclass(slots=True)
+class Offered:
+    """A proposal as it came in."""
+
+    frame: Frame
+    mode: int
+    term: Term
+    id: PlanId
+    plan: Plan
+    body: bytes
+    asked_at: Micros | None = None
+    """When missing digests were last asked for."""
+
+
+class Voting:
+    """The votes of one peer on one base."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.s = situation
+        self.ballots = Ballots()
+        self.certificate: Certificate | None = None
+        """Set once, when the votes suffice."""
+        self.leader_of_certificate: PeerId | None = None
+        self.term: Term = 0
+        self.term_began: Micros = 0
+        self.frozen_at: Micros | None = None
+        self.uncertified_since: Micros | None = None
+        """When the turns of the provisional (or founding) candidates began."""
+        self._ranked = rank(situation.base.electorate, situation.base.id) if situation.electors else ()
+        self._needed = electors_needed(len(self._ranked))
+        self._offered: dict[tuple[int, Term, PeerId], Offered] = {}
+        self._plans: dict[PlanId, Offered] = {}
+        self._proposed: dict[tuple[int, Term], Frame] = {}
+        self._voted: dict[tuple[int, Term], Offered] = {}
+        self._cast: dict[int, Frame] = {}
+        self._skipped: dict[int, Frame] = {}
+        self._candidate: PeerId | None = None
+        self._turn_ends: Micros = 0
+        self._look_at: Micros = 0
+        self._asked_plan_at: Micros | None = None
+        self._recount = False
+        self.genesis: bytes = b""
+        """The model this peer names if its founding plan is chosen."""
+
+    # What others say
+
+    def on_proposal(self, frame: Frame, now: Micros) -> list[Effect]:
+        """Take a plan put to the vote; the vote itself follows in `advance`."""
+        proposal = frame.message
+        assert isinstance(proposal, Proposal)
+        key = (proposal.mode, proposal.term, frame.sender)
+        known = self._offered.get(key)
+        if known is not None:
+            if known.body != proposal.plan:
+                return [Report(Equivocated(frame.sender, known.frame.id, frame.id))]
+            return []
+        refusal, plan = self._proposal_refusal(frame.sender, proposal)
+        if plan is None:
+            return [Reject(frame.sender, refusal)]
+        if len(self._plans) >= PROPOSALS_MAX:
+            del self._plans[next(iter(self._plans))]
+        offered = Offered(
+            frame, proposal.mode, proposal.term, codec.plan_id(proposal.plan), plan, proposal.plan
+        )
+        self._offered[key] = self._plans[offered.id] = offered
+        self._recount = True
+        if proposal.mode == NORMAL:
+            self._freeze(now)
+            if proposal.term > self.term:
+                self._begin_term(proposal.term, now)
+        return []
+
+    def _proposal_refusal(self, sender: PeerId, proposal: Proposal) -> tuple[str, Plan | None]:
+        try:
+            plan = codec.decode_plan(proposal.plan)
+        except WireError as error:
+            return f"plan: {error}", None
+        if plan.base != self.s.base.id or plan.mode != proposal.mode:
+            return "proposal for another base or mode", None
+        if (plan.mode == FOUNDING) != self.s.base.founding:
+            return "founding and base contradict each other", None
+        if plan.mode != NORMAL:
+            listed = any(entry.listed and entry.peer == sender for entry in plan.entries)
+            return ("", plan) if listed else ("candidate does not list itself", None)
+        if not self._ranked or sender != self._ranked[proposal.term % len(self._ranked)]:
+            return "proposer does not lead this term", None
+        if proposal.term > 0 and not self._justified(proposal, codec.plan_id(proposal.plan)):
+            return "the skips attached do not open this term for this plan", None
+        return "", plan
+
+    def _justified(self, proposal: Proposal, plan: PlanId) -> bool:
+        """Return whether the attached skips open the term and carry no vote for another plan."""
+        skips: dict[PeerId, Skip] = {}
+        for raw in proposal.skips:
+            try:
+                frame = self.s.sealer.open(raw)
+            except WireError:
+                return False
+            skip = frame.message
+            if isinstance(skip, Skip) and skip.base == self.s.base.id and skip.mode == proposal.mode:
+                skips[frame.sender] = skip
+        valid = [s for p, s in skips.items() if p in self.s.electors and s.term >= proposal.term - 1]
+        highest = max(valid, key=lambda s: s.voted_term, default=None)
+        if highest is None or len(valid) < self._needed:
+            return False
+        return highest.voted_term < 0 or highest.voted_plan == plan
+
+    def on_vote(self, frame: Frame) -> list[Effect]:
+        """Count a vote; ask its sender for a plan we have not seen."""
+        vote = frame.message
+        assert isinstance(vote, Vote)
+        if vote.mode == NORMAL and frame.sender not in self.s.electors:
+            return [Reject(frame.sender, "vote of a peer outside the electorate")]
+        other = self.ballots.add_vote(frame)
+        self._recount = True
+        if other is not None:
+            return [Report(Equivocated(frame.sender, other, frame.id))]
+        return self._ask_plan(frame.sender, vote.plan)
+
+    def on_skip(self, frame: Frame) -> list[Effect]:
+        """Count a skip; ask its sender for the plan of the vote it carries."""
+        skip = frame.message
+        assert isinstance(skip, Skip)
+        if frame.sender not in self.s.electors or skip.mode != NORMAL:
+            return [Reject(frame.sender, "skip of a peer outside the electorate")]
+        if not self.ballots.add_skip(frame) or skip.voted_term < 0:
+            return []
+        return self._ask_plan(frame.sender, PlanId(skip.voted_plan))
+
+    def _ask_plan(self, sender: PeerId, plan: PlanId) -> list[Effect]:
+        if plan in self._plans or sender == self.s.me or len(plan) != 32:
+            return []
+        return [Send(sender, self.s.sealer.seal(Want(PLANS, (plan,))))]
+
+    def proposal_of(self, plan: bytes) -> Frame | None:
+        """Return the frame that proposed *plan*, for whoever asks."""
+        offered = self._plans.get(PlanId(plan))
+        return offered.frame if offered else None
+
+    # What time and the inputs lead to
+
+    def freeze(self, now: Micros) -> None:
+        """Start the clocks of the terms; the set of digests stays open."""
+        self._freeze(now)
+
+    def _freeze(self, now: Micros) -> None:
+        if self.frozen_at is None:
+            self.frozen_at = self.term_began = now
+
+    def skip_quorum(self) -> bool:
+        """Return whether more than half of E have skipped some term."""
+        return bool(self._ranked) and self._term_skipped() >= 0
+
+    def _term_skipped(self) -> Term:
+        return self.ballots.term_skipped_by(NORMAL, self.s.electors, self._needed)
+
+    def advance(self, now: Micros) -> list[Effect]:
+        """Do everything that is due: open terms, propose, vote, skip, certify."""
+        effects: list[Effect] = []
+        if self.certificate is None and self.frozen_at is not None:
+            if self._ranked:
+                if (opened := self._term_skipped() + 1) > self.term:
+                    self._begin_term(opened, now)
+                effects += self._propose_normal(now)
+                effects += self._vote_normal(now)
+                effects += self._skip(now)
+            effects += self._take_turns(now)
+        self._certify()
+        return effects
+
+    def _begin_term(self, term: Term, now: Micros) -> None:
+        self.term, self.term_began = term, now
+
+    def _propose_normal(self, now: Micros) -> list[Effect]:
+        s, term = self.s, self.term
+        leads = self._ranked[term % len(self._ranked)] == s.me
+        if not leads or (NORMAL, term) in self._proposed or not s.clock.connected:
+            return []
+        if term <= self.ballots.skipped.get(NORMAL, -1):
+            return []
+        skips = self.ballots.skips(NORMAL, term - 1, s.electors) if term else ()
+        voted = max(skips, key=lambda f: ballots.skip_of(f).voted_term, default=None)
+        if voted is not None and ballots.skip_of(voted).voted_term >= 0:
+            return self._repropose(voted, skips, now)
+        listed = s.digests.current
+        held = sum(peer in s.electors for peer in listed)
+        if 2 * held < len(s.electors):
+            return []
+        if term == 0 and held < len(s.electors) and now < self.reconciled_at():
+            return []
+        return self._propose(make_plan(s.charter, s.base, NORMAL, listed, s.base.reference), term, skips, now)
+
+    def reconciled_at(self) -> Micros:
+        """Return until when the first proposer waits for the summaries' answers."""
+        return (self.frozen_at or 0) + self.s.patience // 8
+
+    def _repropose(self, voted: Frame, skips: tuple[Frame, ...], now: Micros) -> list[Effect]:
+        plan_id = PlanId(ballots.skip_of(voted).voted_plan)
+        offered = self._plans.get(plan_id)
+        if offered is not None:
+            return self._propose(offered.plan, self.term, skips, now)
+        if self._asked_plan_at is not None and now < self._asked_plan_at + self.s.patience // 8:
+            return []
+        self._asked_plan_at = now
+        return self._ask_plan(voted.sender, plan_id)
+
+    def _propose(self, plan: Plan, term: Term, skips: tuple[Frame, ...], now: Micros) -> list[Effect]:
+        proposal = Proposal(plan.mode, term, codec.encode_plan(plan), tuple(f.raw for f in skips))
+        frame = self.s.sealer.seal(proposal)
+        self._proposed[plan.mode, term] = frame
+        return [*self.on_proposal(frame, now), self._persist(), Publish(frame)]
+
+    def _persist(self) -> Persist:
+        frames = {f.id: f.raw for f in self._proposed.values()}
+        for (mode, term), plan in self.ballots.cast.items():
+            offered = self._voted.get((mode, term)) or self._plans.get(plan)
+            if offered is not None:
+                frames[offered.frame.id] = offered.frame.raw
+        return Persist("ballots", self.ballots.record(self.s.base.id, (frames[i] for i in sorted(frames))))
+
+    def _vote_normal(self, now: Micros) -> list[Effect]:
+        if self.s.me not in self.s.electors:
+            return []
+        offered = self._offered.get((NORMAL, self.term, self._ranked[self.term % len(self._ranked)]))
+        if offered is None or not self.ballots.may_vote(NORMAL, self.term):
+            return []
+        return self._vote(offered, now)
+
+    def _vote(self, offered: Offered, now: Micros) -> list[Effect]:
+        """Vote if all listed digests are held and the plan follows from them; else ask for them."""
+        s, plan = self.s, offered.plan
+        ids = {e.peer: FrameId(e.digest) for e in plan.entries if e.listed}
+        missing = tuple(i for _, i in sorted(ids.items()) if i not in s.digests.by_id)
+        if missing:
+            if offered.asked_at is not None and now < offered.asked_at + s.patience // 8:
+                return []
+            offered.asked_at = now
+            return [Send(offered.frame.sender, s.sealer.seal(Want(DIGESTS, missing)))]
+        listed = {peer: s.digests.by_id[i] for peer, i in ids.items()}
+        if any(frame.sender != peer for peer, frame in listed.items()) or not listed:
+            return self._refuse(offered, "digests listed under other peers")
+        if plan.mode == NORMAL and 2 * sum(p in s.electors for p in listed) < len(s.electors):
+            return self._refuse(offered, "lists less than half of the electorate")
+        free = s.base.founding and not s.charter.genesis
+        reference = plan.reference if free else s.base.reference
+        if len(reference) != 32 or make_plan(s.charter, s.base, plan.mode, listed, reference) != plan:
+            return self._refuse(offered, "the plan does not follow from its digests")
+        return self._cast_vote(offered)
+
+    def _refuse(self, offered: Offered, reason: str) -> list[Effect]:
+        del self._offered[offered.mode, offered.term, offered.frame.sender]
+        return [Reject(offered.frame.sender, reason)]
+
+    def _cast_vote(self, offered: Offered) -> list[Effect]:
+        s = self.s
+        frame = s.sealer.seal(Vote(s.base.id, offered.mode, offered.term, offered.id))
+        self.ballots.cast[offered.mode, offered.term] = offered.id
+        self._voted[offered.mode, offered.term] = offered
+        self._recount = True
+        self.ballots.add_vote(frame)
+        self._cast[offered.mode] = frame
+        if offered.mode != NORMAL or len(self._ranked) <= BROADCAST_VOTES_MAX:
+            return [self._persist(), Publish(frame)]
+        turns = (self._ranked[(offered.term + k) % len(self._ranked)] for k in range(3))
+        return [self._persist(), *(Send(peer, frame) for peer in turns if peer != s.me)]
+
+    def _skip(self, now: Micros) -> list[Effect]:
+        s = self.s
+        due = s.me in s.electors and s.clock.connected and now >= self.term_began + s.patience // 4
+        if not due or self.ballots.skipped.get(NORMAL, -1) >= self.term:
+            return []
+        voted = self.ballots.highest_cast(NORMAL)
+        voted_term, voted_plan = voted if voted is not None else (-1, b"")
+        frame = s.sealer.seal(Skip(s.base.id, NORMAL, self.term, voted_term, voted_plan))
+        self.ballots.skipped[NORMAL] = self.term
+        self.ballots.add_skip(frame)
+        self._skipped[NORMAL] = frame
+        return [self._persist(), Publish(frame)]
+
+    # Without a majority, and before the first certificate
+
+    def _take_turns(self, now: Micros) -> list[Effect]:
+        s = self.s
+        founding = s.base.founding
+        if not s.clock.connected or not (founding or self._majority_lost(now)):
+            return []
+        if self.uncertified_since is None:
+            self.uncertified_since = self._turn_ends = now
+        mode = FOUNDING if founding else PROVISIONAL
+        effects: list[Effect] = []
+        if now >= self._turn_ends:
+            turn = (now - self.uncertified_since) // s.patience
+            self._turn_ends = self.uncertified_since + (turn + 1) * s.patience
+            present = s.present(now)
+            ranked = rank(present, s.base.id + b"turn") if s.me in present else ()
+            self._candidate = ranked[turn % len(ranked)] if ranked else None
+            if self._candidate == s.me:
+                effects += self._stand(mode, present, turn, now)
+        offered = [o for (m, _, _), o in sorted(self._offered.items(), key=lambda item: item[0]) if m == mode]
+        for choice in reversed([o for o in offered if o.frame.sender == self._candidate]):
+            listed = any(e.listed and e.peer == s.me for e in choice.plan.entries)
+            if listed and self.ballots.may_vote(mode, choice.term):
+                return effects + self._vote(choice, now)
+        return effects
+
+    def _stand(self, mode: int, present: list[PeerId], turn: int, now: Micros) -> list[Effect]:
+        s = self.s
+        reference = s.base.reference or self.genesis
+        if len(reference) != 32:
+            return []
+        seen = max(
+            [self.ballots.highest_term(mode), *(t for m, t, _ in self._offered if m == mode)], default=-1
+        )
+        listed = {peer: s.digests.current[peer] for peer in present}
+        plan = make_plan(s.charter, s.base, mode, listed, reference)
+        return self._propose(plan, max(turn, seen + 1), (), now)
+
+    def _majority_lost(self, now: Micros) -> bool:
+        s = self.s
+        assert self.frozen_at is not None
+        start = max(self.frozen_at, s.clock.resumed_at) + s.patience
+        if now < start or now < self._look_at:
+            return False
+        if self.uncertified_since is not None and now < self._turn_ends:
+            return True
+        heard = s.membership.naming(s.base.id, now) | {s.me}
+        if 2 * len(heard & s.electors) > len(s.electors):
+            self._look_at = now + s.patience // 4
+            self.uncertified_since = self._candidate = None
+            return False
+        return True
+
+    # Certificates
+
+    def _certify(self) -> None:
+        """Set `certificate` when one choice has the votes it needs."""
+        if not self._recount:
+            return
+        self._recount = False
+        for choice in self.ballots.choices():
+            offered = self._plans.get(choice.plan)
+            if offered is None or offered.mode != choice.mode or self.certificate is not None:
+                continue
+            normal = choice.mode == NORMAL
+            listed = {e.peer for e in offered.plan.entries if e.listed}
+            voters = self.s.electors if normal else listed
+            votes = self.ballots.votes(choice, voters)
+            if len(votes) >= electors_needed(len(voters)):
+                self.certificate = Certificate(offered.body, choice.term, tuple(votes.values()))
+                self.leader_of_certificate = offered.frame.sender
+
+    # Repeats, restarts, timers
+
+    def standing(self) -> list[Frame]:
+        """Return what must be repeated byte for byte until a new certificate stands."""
+        proposed = [
+            f for (mode, term), f in sorted(self._proposed.items()) if mode != NORMAL or term == self.term
+        ]
+        return [*proposed[-2:], *(f for _, f in sorted(self._cast.items())), *self._skipped.values()]
+
+    def restore(self, record: ballots.BallotRecord, now: Micros) -> None:
+        """Take back the votes, skips and proposals made on this base before a restart."""
+        self.ballots.restore(record)
+        for raw in record.proposals:
+            try:
+                frame = self.s.sealer.open(raw)
+            except WireError:
+                continue
+            if isinstance(frame.message, Proposal):
+                self.on_proposal(frame, now)
+                if frame.sender == self.s.me:
+                    self._proposed[frame.message.mode, frame.message.term] = frame
+        for mode in {mode for mode, _ in self.ballots.cast}:
+            term, plan = self.ballots.highest_cast(mode) or (0, PlanId(b""))
+            self._cast[mode] = self.s.sealer.seal(Vote(self.s.base.id, mode, term, plan))
+            self.ballots.add_vote(self._cast[mode])
+        for mode, term in self.ballots.skipped.items():
+            voted_term, voted_plan = self.ballots.highest_cast(mode, term) or (-1, PlanId(b""))
+            self._skipped[mode] = self.s.sealer.seal(Skip(self.s.base.id, mode, term, voted_term, voted_plan))
+            self.ballots.add_skip(self._skipped[mode])
+
+    def deadlines(self, now: Micros) -> list[Micros]:
+        """Return the connected times at which `advance` has something to do."""
+        if self.certificate is not None or self.frozen_at is None:
+            return []
+        s = self.s
+        due = [self.reconciled_at(), self.term_began + s.patience // 4, self._turn_ends, self._look_at]
+        if not s.base.founding:
+            due.append(max(self.frozen_at, s.clock.resumed_at) + s.patience)
+        due += [o.asked_at + s.patience // 8 for o in self._offered.values() if o.asked_at is not None]
+        if self._asked_plan_at is not None:
+            due.append(self._asked_plan_at + s.patience // 8)
+        return [at for at in due if at > now]
+
+
+def spread(me: PeerId, about: bytes, limit: Micros) -> Micros:
+    """Return a wait below *limit* that differs from peer to peer but needs no chance."""
+    draw = int.from_bytes(blake2b(me + about, digest_size=8, person=b"sd/wait").digest(), "big")
+    return draw % max(1, limit)
