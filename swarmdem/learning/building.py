@@ -55,6 +55,8 @@ def build_learners(
         ConfigError: A setting is unknown, out of range or contradicts the model.
         MissingExtraError: A torch model without torch installed.
     """
+    if not parts:
+        return []
     seeds = [(seed << 20) + number for number in range(first, first + len(parts))]
     if model == SOFTMAX:
         if settings.optimizer != "sgd":

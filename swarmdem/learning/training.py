@@ -268,7 +268,8 @@ class TorchLearner:
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
     """Share the memory of *array* where torch may, that is, where it is writable."""
-    return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
+    whole = np.ascontiguousarray(array)  # torch knows no negative strides
+    return torch.from_numpy(whole) if whole.flags.writeable else torch.tensor(whole)
 
 
 @contextmanager

@@ -241,7 +241,9 @@ def test_without_test_data_nothing_is_counted():
 
 def test_tensors_and_tuples_are_examples_too():
     x, y = torch.tensor(blobs(9, 1).x), torch.tensor(blobs(9, 1).y)
+    backwards = (blobs(9, 1).x[::-1], blobs(9, 1).y[::-1])
 
+    assert TorchLearner(linear(), backwards, backwards, device="cpu").evaluate().count == 9
     assert TorchLearner(linear(), (x, y), (x[:4], y[:4]), device="cpu").samples == 9
 
 
