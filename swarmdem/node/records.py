@@ -55,7 +55,7 @@ class RecordLog:
             records, position = entry
             self._merge(records)
         if position < len(data):
-            self.damage = f"{self._path}: {len(data) - position} bytes after {position} were torn and are dropped"
+            self.damage = f"{self._path}: {len(data) - position} bytes at the end were torn and are dropped"
             os.truncate(self._path, position)
         return position
 

@@ -1,0 +1,81 @@
+"""What happened at one peer, as JSON lines: every event, and one `round` line per round.
+
+Ids are hex digits, keys are sorted, one object a line; a line is written whole when the event
+happens. The `round` line carries the hashes all peers of a round must share: certificate and tree.
+"""
+
+import dataclasses
+import json
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO
+
+from swarmdem.errors import StoreError
+from swarmdem.identifiers import PlanId
+from swarmdem.protocol.events import Certified, RoundFinished
+
+_TREES_MAX = 64  # certificates remembered until their round is over
+
+
+class Journal:
+    """Appends to one file; without a path it forgets everything."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file: TextIO | None = None
+        self._trees: dict[PlanId, bytes] = {}
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open while the peer runs
+            except OSError as error:
+                raise StoreError(f"journal {path}: {error.strerror}") from error
+
+    def note(self, event: object) -> None:
+        """Append *event* (a dataclass), and the round's line when it ends a round."""
+        if self._file is None:
+            return
+        self._append({"event": event_name(event), **_plain_fields(event)})
+        if isinstance(event, Certified):
+            self._remember(event)
+        elif isinstance(event, RoundFinished):
+            tree = self._trees.get(event.plan, b"").hex() or None
+            line = {"event": "round", "round": event.round, "certificate": event.plan.hex(), "tree": tree}
+            self._append(line)
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _remember(self, event: Certified) -> None:
+        self._trees[event.plan] = event.tree
+        if len(self._trees) > _TREES_MAX:
+            del self._trees[next(iter(self._trees))]
+
+    def _append(self, line: dict[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+def event_name(event: object) -> str:
+    """Return an event's name as the journal writes it: `RoundFinished` is `round_finished`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+
+
+def _plain_fields(event: object) -> dict[str, Any]:
+    assert dataclasses.is_dataclass(event)
+    return {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case bytes():
+            return value.hex()
+        case Enum():
+            return value.value
+        case tuple() | list():
+            return [_plain(item) for item in value]
+        case _:
+            return value

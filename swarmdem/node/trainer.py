@@ -1,0 +1,61 @@
+"""Learning off the event loop: the worker threads shared by the peers of a process.
+
+*training* takes minutes and runs one peer at a time in the order asked; *tensors* does the short
+sums in between, so that an aggregator does not wait behind other peers' training; *disk* writes.
+`bench.py` says what one peer has done on them.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from swarmdem.identifiers import Round
+from swarmdem.learning.learner import Parameters
+from swarmdem.node.models import ModelPool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFinished:
+    """This peer trained for a round; a node's own event, the core does not know it."""
+
+    round: Round
+    loss: float
+    """Mean training loss, as the learner says."""
+    samples: int
+    train_cpu_s: float
+    """Thread CPU time inside `Learner.train`."""
+    duration_s: float
+    """Seconds in the training thread; waiting for it is not included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Callables of an experiment, run in the training thread; what they take is counted as evaluation."""
+
+    after_training: Callable[[Round, Parameters], None] | None = None
+    """Called with the parameters as trained, before the update."""
+    after_update: Callable[[Round, Parameters], None] | None = None
+    """Called with the peer's model after eq. 10, before its next training."""
+
+
+@dataclass(slots=True)
+class TrainingCounters:
+    """What one peer's learning cost."""
+
+    train_cpu_s: float = 0.0
+    evaluate_cpu_s: float = 0.0
+
+
+class Trainer:
+    """The worker threads of one process; threads start when first needed."""
+
+    def __init__(self) -> None:
+        self.training = ThreadPoolExecutor(1, "swarmdem-training")
+        self.tensors = ThreadPoolExecutor(1, "swarmdem-tensors")
+        self.disk = ThreadPoolExecutor(1, "swarmdem-disk")
+        self.pool = ModelPool()
+
+    def close(self) -> None:
+        """End the threads after what they are doing now; what was only waiting is dropped."""
+        for threads in (self.training, self.tensors, self.disk):
+            threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,294 @@
+"""Fetches the blobs the core asks for; `serving.py` is the other end.
+
+The receiver drives: its `BlobWant` names leaves, and their number is the sender's credit; the leaf
+hashes and the first leaves are asked for in one go. Every leaf is checked against its hash before
+it is kept, the whole blob against the schema before the core hears of it. After silence, or
+when a source does not hold the blob, the missing leaves are asked of the next source; the silence
+borne doubles each time, up to `patience`. What is here is never asked for again.
+
+Bounds: `ACTIVE_MAX` downloads receive at once, the others wait for their turn, and one that falls
+silent gives up its turn; each has a window of 4 MiB or 16 chunks. Memory is reserved only once
+name, leaf list and the schema's size agree.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from swarmdem.errors import WireError
+from swarmdem.identifiers import ModelHash, PeerId, brief
+from swarmdem.node.bench import Deliver
+from swarmdem.node.models import Model, ModelShelf, model_of_bytes
+from swarmdem.node.trainer import Trainer
+from swarmdem.protocol.events import Fetch, Fetched, FetchFailed
+from swarmdem.wire.blobs import LEAF_BYTES, Assembly, BlobInfo, Chunk, blob_name, leaf_count
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.messages import BlobOffer, BlobWant
+
+_log = logging.getLogger("swarmdem.node.transfer")
+
+ACTIVE_MAX = 8
+"""Downloads of one peer that receive at once."""
+WINDOW_CHUNKS = 16
+WINDOW_BYTES = 4 * 2**20
+"""Credit of one download: 8 of them may fill 32 MiB of a broker's queue for this peer, no more."""
+SILENCE_LEAST_S = 0.25
+SILENCE_MOST_S = 5.0
+"""First silence borne, whatever `patience` is."""
+
+
+@dataclass(slots=True)
+class _Download:
+    model: ModelHash
+    sources: tuple[PeerId, ...]
+    silence_s: float
+    turn: int = 0
+    """Which source is asked now."""
+    refusals: int = 0
+    """Sources that said no since anything was received."""
+    assembly: Assembly | None = None
+    asked: int = 0
+    """Leaves below this one were asked for since the last silence."""
+    in_flight: int = 0
+    """Leaves asked for and not here yet."""
+    deadline: float = 0.0
+    active: bool = False
+
+    @property
+    def source(self) -> PeerId:
+        return self.sources[self.turn % len(self.sources)]
+
+
+class Downloads:
+    """One peer's fetches; all methods are called on the event loop.
+
+    Args:
+        charter: Schema (hence the blob's size), chunk size and patience.
+        me: Never asked.
+        shelf: What is there already needs no fetching.
+        trainer: Whose threads look for NaN.
+        send: Queues a message to one peer.
+        deliver: Takes `Fetched` with its model, or `FetchFailed`.
+    """
+
+    def __init__(
+        self,
+        *,
+        charter: Charter,
+        model_bytes: int,
+        me: PeerId,
+        shelf: ModelShelf,
+        trainer: Trainer,
+        send: Callable[[PeerId, BlobWant], None],
+        deliver: Deliver,
+    ) -> None:
+        self._charter = charter
+        self._model_bytes = model_bytes
+        self._me = me
+        self._shelf = shelf
+        self._trainer = trainer
+        self._send = send
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._chunk_leaves = max(1, charter.chunk // LEAF_BYTES)
+        self._window = max(
+            self._chunk_leaves, min(WINDOW_BYTES // LEAF_BYTES, WINDOW_CHUNKS * self._chunk_leaves)
+        )
+        self._silence_s = min(max(charter.patience / 8, SILENCE_LEAST_S), SILENCE_MOST_S)
+        self._downloads: dict[ModelHash, _Download] = {}
+        self._waiting: deque[_Download] = deque()
+        self._checking: set[ModelHash] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._up = False
+
+    def fetch(self, order: Fetch) -> None:
+        """Get a model; a second order for the same model replaces its sources."""
+        held = self._shelf.get(order.model)
+        if held is not None:
+            self._deliver(Fetched(order.model), held)
+            return
+        if order.model_bytes not in {0, self._model_bytes}:
+            reason = f"blob of {order.model_bytes} bytes, the schema has {self._model_bytes}"
+            self._deliver(FetchFailed(order.model, reason), None)
+            return
+        sources = tuple(peer for peer in order.sources if peer != self._me)
+        known = self._downloads.get(order.model)
+        if known is not None and sources:
+            known.sources = sources
+        if known is not None or not sources or order.model in self._checking:
+            return
+        download = _Download(order.model, sources, self._silence_s)
+        self._downloads[order.model] = download
+        self._waiting.append(download)
+        self._start_waiting()
+
+    def stop(self, model: ModelHash) -> None:
+        """Forget a download."""
+        self._checking.discard(model)
+        download = self._downloads.pop(model, None)
+        if download is not None and not download.active:
+            self._waiting.remove(download)
+        self._start_waiting()
+
+    def link_changed(self, *, up: bool) -> None:
+        """Ask again for what was on its way when the link went down."""
+        self._up = up
+        if not up:
+            return
+        for download in self._downloads.values():
+            if download.active:
+                self._ask_anew(download)
+        self._start_waiting()
+
+    def on_offer(self, sender: PeerId, offer: BlobOffer) -> None:
+        """Take the leaf hashes of a blob, or learn that *sender* does not hold it.
+
+        Raises:
+            WireError: The offer is not that of the named blob.
+        """
+        download = self._downloads.get(offer.blob)
+        if download is None or sender not in download.sources or download.assembly is not None:
+            return
+        if not offer.leaves:
+            if sender == download.source:
+                self._refused(download)
+            return
+        named_so = blob_name(offer.total_bytes, offer.leaves) == offer.blob
+        if named_so and offer.total_bytes != self._model_bytes:
+            reason = f"blob of {offer.total_bytes} bytes, the schema has {self._model_bytes}"
+            self.stop(offer.blob)
+            self._deliver(FetchFailed(offer.blob, reason), None)
+            return
+        try:
+            info = BlobInfo(offer.blob, offer.total_bytes, offer.leaves)
+            download.assembly = Assembly(info, limit_bytes=self._model_bytes)
+        except WireError:
+            if sender == download.source:
+                self._refused(download)
+            raise
+        download.deadline = self._loop.time() + download.silence_s
+
+    def on_chunk(self, sender: PeerId, chunk: Chunk) -> None:
+        """Keep the leaves of a chunk.
+
+        Raises:
+            WireError: A leaf has the wrong hash, or lies outside the blob.
+        """
+        download = self._downloads.get(chunk.blob)
+        if download is None or download.assembly is None or sender not in download.sources:
+            return
+        added = download.assembly.add(chunk)
+        if not added:
+            return
+        download.in_flight = max(0, download.in_flight - added)
+        download.refusals = 0
+        download.silence_s = self._silence_s
+        download.deadline = self._loop.time() + download.silence_s
+        if download.assembly.complete:
+            self._check(download.assembly)
+        elif download.in_flight <= self._window // 2:
+            self._ask(download)
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._downloads.clear()
+        self._waiting.clear()
+        self._checking.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start_waiting(self) -> None:
+        active = sum(download.active for download in self._downloads.values())
+        while self._waiting and active < ACTIVE_MAX:
+            download = self._waiting.popleft()
+            download.active = True
+            active += 1
+            self._ask_anew(download)
+
+    def _ask_anew(self, download: _Download) -> None:
+        download.asked = 0
+        download.in_flight = 0
+        self._ask(download)
+        download.deadline = self._loop.time() + download.silence_s
+        self._set_timer()
+
+    def _ask(self, download: _Download) -> None:
+        """Fill the window of *download* with leaves not asked for yet."""
+        credit = self._window - download.in_flight
+        ranges = _from(self._missing(download), download.asked, credit)
+        if not ranges:
+            return
+        download.asked = ranges[-1][1]
+        download.in_flight += sum(stop - start for start, stop in ranges)
+        want = BlobWant(download.model, download.assembly is None, ranges, min(self._chunk_leaves, 256))
+        self._send(download.source, want)
+
+    def _missing(self, download: _Download) -> tuple[tuple[int, int], ...]:
+        if download.assembly is None:
+            return ((0, leaf_count(self._model_bytes)),)
+        return download.assembly.missing()
+
+    def _refused(self, download: _Download) -> None:
+        """The source does not hold the blob: ask the next at once, or pause when none does."""
+        download.turn += 1
+        download.refusals += 1
+        if download.active and download.refusals < len(download.sources):
+            self._ask_anew(download)
+
+    def _check(self, assembly: Assembly) -> None:
+        """Look for NaN off the loop, then hand the model over."""
+        name = assembly.info.name
+        self.stop(name)
+        self._checking.add(name)
+        data, schema = assembly.data(), self._charter.schema
+        job = self._loop.run_in_executor(self._trainer.tensors, model_of_bytes, data, schema, assembly.info)
+        job.add_done_callback(lambda done: self._checked(name, done))
+
+    def _checked(self, name: ModelHash, job: "asyncio.Future[Model]") -> None:
+        if name not in self._checking:
+            return
+        self._checking.discard(name)
+        if job.cancelled():
+            return
+        error = job.exception()
+        if error is not None:
+            _log.warning("model_refused model=%s reason=%s", brief(name), error)
+            self._deliver(FetchFailed(name, str(error)), None)
+        else:
+            self._deliver(Fetched(name), job.result())
+
+    def _set_timer(self) -> None:
+        """One timer for all: it may ring early, since arrivals only move deadlines away."""
+        if self._timer is None and self._downloads:
+            soonest = min((d.deadline for d in self._downloads.values() if d.active), default=None)
+            if soonest is not None:
+                self._timer = self._loop.call_at(soonest, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for download in [d for d in self._downloads.values() if d.active and d.deadline <= now]:
+            download.turn += 1
+            download.silence_s = min(2 * download.silence_s, max(self._charter.patience, SILENCE_LEAST_S))
+            if self._waiting:
+                download.active = False
+                self._waiting.append(download)
+            else:
+                self._ask_anew(download)
+        self._start_waiting()
+        self._set_timer()
+
+
+def _from(missing: tuple[tuple[int, int], ...], first: int, credit: int) -> tuple[tuple[int, int], ...]:
+    """Return at most *credit* leaves of the *missing* ranges, from leaf *first* on."""
+    ranges: list[tuple[int, int]] = []
+    for start, stop in missing:
+        start = max(start, first)
+        stop = min(stop, start + credit)
+        if start < stop:
+            ranges.append((start, stop))
+            credit -= stop - start
+    return tuple(ranges)
