@@ -201,6 +201,7 @@ def average_linkage(distances: Integers) -> tuple[Merge, ...]:
         nearest = _nearest(totals[here], sizes)
         if len(chain) < 2 or nearest != chain[-2]:
             chain.append(nearest)
+            assert len(chain) <= count, "each link is nearer than the one before, so none comes twice"
             continue
         del chain[-2:]
         a, b = min(here, nearest), max(here, nearest)

@@ -87,7 +87,11 @@ class Hierarchy:
         return self._parents.get(peer)
 
     def tree_hash(self) -> bytes:
-        """Return BLAKE2b-256 over all groups and attachments (`docs/wire.md`)."""
+        """Return BLAKE2b-256 over all groups and attachments.
+
+        Per group: id, level (1 byte), parent (zeros for the root), number of leaves (4 bytes,
+        big-endian), leaves. Personalised with `sd/tree`.
+        """
         digest = blake2b(digest_size=32, person=b"sd/tree")
         for group in self.groups:
             digest.update(group.id + bytes([group.level]) + (group.parent or bytes(16)))
@@ -96,7 +100,11 @@ class Hierarchy:
 
 
 def group_id(base: bytes, level: Level, members: Sequence[PeerId]) -> GroupId:
-    """Return the name of the group of *members* (sorted) at *level* in the plan that follows *base*."""
+    """Return the name of the group of *members* (sorted) at *level* in the plan that follows *base*.
+
+    BLAKE2b-128, personalised with `sd/group`, of the length of the base (1 byte), base, level (1 byte)
+    and members: no two groups of a tree have one name, nor do groups of two rounds.
+    """
     digest = blake2b(bytes([len(base)]) + base + bytes([level]), digest_size=16, person=b"sd/group")
     digest.update(b"".join(members))
     return GroupId(digest.digest())

@@ -226,10 +226,11 @@ def test_the_largest_sketches_are_still_compared_exactly(buckets):
         ),
         min_size=2,
         max_size=7,
-    )
+    ),
+    st.sampled_from(["euclidean", "cosine_delta"]),
 )
-def test_euclidean_trees_are_those_of_an_oracle_in_whole_numbers(rows):
-    tree = dendrogram(sketches_of(*((scale, int8(*values)) for scale, values in rows)), metric="euclidean")
+def test_trees_are_those_of_an_oracle_in_whole_numbers(rows, metric):
+    tree = dendrogram(sketches_of(*((scale, int8(*values)) for scale, values in rows)), metric=metric)
     scales = sorted(scale for scale, _ in rows)
     median = Fraction(scales[(len(scales) - 1) // 2])
     inside = [row for row in rows if Fraction(row[0]) <= 16 * median]
@@ -237,10 +238,14 @@ def test_euclidean_trees_are_those_of_an_oracle_in_whole_numbers(rows):
         [value * min(max(round(256 * Fraction(scale) / median), 1), 4095) for value in values]
         for scale, values in inside
     ]
+    if metric == "cosine_delta":
+        lengths = [math.sqrt(sum(x * x for x in vector)) or 1.0 for vector in vectors]
+        vectors = [[round(x * 2**20 / length) for x in v] for v, length in zip(vectors, lengths, strict=True)]
     matrix = np.zeros((len(inside), len(inside)), dtype=np.int64)
     for i, j in combinations(range(len(inside)), 2):
         squared = sum((x - y) ** 2 for x, y in zip(vectors[i], vectors[j], strict=True))
-        matrix[i, j] = matrix[j, i] = math.floor(math.sqrt(squared) * 4096)
+        root = math.floor(math.sqrt(squared) * 4096)
+        matrix[i, j] = matrix[j, i] = root if metric == "euclidean" else squared
 
     assert len(tree.outliers) == len(rows) - len(inside)
     assert meetings(tree) == greedy(matrix)

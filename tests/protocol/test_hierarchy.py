@@ -195,7 +195,7 @@ def test_a_tree_asked_for_again_is_not_computed_again():
     """
     line = on_a_line(0, 3, 70, 75)
 
-    assert tree(line) is tree(line[::-1])
+    assert tree(line, (peer(8), peer(9))) is tree(line[::-1], (peer(9), peer(8)))
     other = build_hierarchy(line, (), base=bytes(32), levels=3, cut="binary", metric="euclidean")
     assert other.root.id != tree(line).root.id
 
@@ -306,6 +306,9 @@ def test_a_well_formed_plan_of_any_making_is_read():
         pytest.param(received(groups=(GROUPS[0], GROUPS[2], GROUPS[1])), id="groups out of order"),
         pytest.param(received(groups=(*GROUPS, GROUPS[2])), id="a group twice"),
         pytest.param(received(groups=(*GROUPS[:2], group(2, 1, 1), GROUPS[2])), id="one id on two levels"),
+        pytest.param(
+            received(groups=(*GROUPS[:2], group(2, 1, 1)), entries=(entry(1, 2),)), id="one id twice"
+        ),
         pytest.param(received(groups=(*GROUPS, group(4, 1, 2))), id="a group without peers"),
         pytest.param(received(entries=(ENTRIES[1], ENTRIES[0], *ENTRIES[2:])), id="entries out of order"),
         pytest.param(received(entries=(ENTRIES[0], *ENTRIES)), id="a peer twice"),
