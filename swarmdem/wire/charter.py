@@ -57,7 +57,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     cut: Literal["binary"] = "binary"
     """How the dendrogram becomes levels; `binary`: K splits from the root (the authors' code)."""
     metric: Literal["euclidean", "cosine", "cosine_delta"] = "euclidean"
-    """Distance of digests; `cosine_delta`: of w - reference; `cosine`: of w (paper, Fig. 8), refused in v1."""
+    """Distance of digests; `cosine_delta`: of w - reference; `cosine`: of w (paper, Fig. 8), refused."""
     linkage: Literal["average"] = "average"
     mixing: float = 0.6
     """alpha of eq. 10: share of the parent group's model."""

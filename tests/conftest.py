@@ -1,0 +1,24 @@
+"""The options and fixtures every part of the tests may use."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="accept golden files as they come out now")
+
+
+@pytest.fixture
+def expect_text(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a golden file; with --rewrite, write the file instead."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--rewrite"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.exists(), f"{path.name} is missing: run with --rewrite and review it"
+        assert text == path.read_text(), f"{path.name} differs: run with --rewrite if this is meant"
+
+    return compare
