@@ -8,10 +8,11 @@ another plan cannot come out right.
 from fractions import Fraction
 
 from swarmdem.identifiers import GroupId, ModelHash, PeerId, PlanId, Round, brief
-from swarmdem.protocol.events import Apply, GroupAveraged, RoundFinished
+from swarmdem.protocol.events import Apply, GroupAveraged, GroupFinished, RoundFinished
 from swarmdem.protocol.hierarchy import Group, Hierarchy
 from swarmdem.simulation import models
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
+from swarmdem.simulation.models import MODEL_BYTES
 from swarmdem.wire.messages import Final, Mean
 
 
@@ -47,13 +48,25 @@ class Accounting:
             raise Broken("a mean is the mean of what it includes (eq. 9)", f"group {brief(mean.group)}")
 
     def on_averaged(self, peer: PeerId, event: GroupAveraged) -> None:
-        """Check the inputs of a mean: direct leaves' uploads and children's means, each once."""
+        """Check the inputs of a mean: direct leaves' uploads and children's means, each once.
+
+        The second leader may announce the first's mean, whole, as its own. A leader that needs no
+        message to be understood (a group of one) announces nothing: its report stands for that.
+        """
         known, group = self._group(event.plan, event.group, "mean")
-        if not event.inputs:
-            return
+        model = event.model or ModelHash(b"")
+        self.on_mean(
+            peer,
+            Mean(
+                event.plan, 0, event.group, event.term, event.weight, event.included, model, MODEL_BYTES, ()
+            ),
+        )
         leaves = [self._said.upload(known, leaf) for leaf in group.leaves]
         open_inputs = [{ModelHash(digest.model)} for digest in leaves if digest is not None]
         open_inputs += [self._means_of(event.plan, child) for child in group.children]
+        if event.term == 1 and len(event.inputs) == 1:
+            first = self._said.means.get((event.plan, event.group, 0))
+            open_inputs += [{ModelHash(first.model)}] if first is not None else []
         for model, _ in event.inputs:
             slot = next((slot for slot in open_inputs if model in slot), None)
             if slot is None:
@@ -62,6 +75,13 @@ class Accounting:
                     f"peer {brief(peer)}, group {brief(event.group)}, model {brief(model)}",
                 )
             open_inputs.remove(slot)
+
+    def on_finished(self, peer: PeerId, event: GroupFinished) -> None:
+        """Check the result of a group; the root's was its mean."""
+        _, group = self._group(event.plan, event.group, "result")
+        if group.parent is not None:
+            final = Final(event.plan, 0, event.group, event.term, event.cut, event.model, MODEL_BYTES, ())
+            self.on_final(peer, final)
 
     def on_final(self, peer: PeerId, final: Final) -> None:
         """Check an announced FINAL: the root's mean, a cut group's mean, or eq. 10."""
@@ -79,7 +99,7 @@ class Accounting:
             if model not in own:
                 raise Broken("a root's or cut group's FINAL is its MEAN", f"group {brief(final.group)}")
             return
-        above = {ModelHash(result.model) for result in self._said.results(final.plan, group.parent)}
+        above = {model for _, model in self._said.results(known, group.parent)}
         book = self._said.book
         empty = any(
             not mean.weight
@@ -103,9 +123,7 @@ class Accounting:
             )
         skipped = (peer, order.plan, order.group) in self._said.skipped
         results = [
-            ModelHash(result.model)
-            for result in self._said.results(order.plan, group.id)
-            if not (skipped and result.term == 0)
+            model for term, model in self._said.results(known, group.id) if not (skipped and term == 0)
         ]
         if order.parent not in results:
             why = (

@@ -17,6 +17,7 @@ from swarmdem.protocol.events import (
     Certified,
     Effect,
     GroupAveraged,
+    GroupFinished,
     Publish,
     Report,
     RoundFinished,
@@ -197,6 +198,8 @@ class Checkers:
                 self._on_certified(peer, event, now)
             case GroupAveraged() as event:
                 self.accounting.on_averaged(peer, event)
+            case GroupFinished() as event:
+                self.accounting.on_finished(peer, event)
             case RoundFinished() as event:
                 begun = self.open_rounds.get(peer)
                 if begun is not None and begun.plan == event.plan:

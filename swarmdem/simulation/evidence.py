@@ -5,7 +5,7 @@ Only frames that really left a peer count as said; they are recorded at their fi
 
 from dataclasses import dataclass, field
 
-from swarmdem.identifiers import FrameId, GroupId, PeerId, PlanId
+from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
 from swarmdem.protocol.election import leaders
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of
 from swarmdem.simulation.models import ModelBook
@@ -76,6 +76,10 @@ class Evidence:
         entry = self.digests.get(known.digests.get(peer, FrameId(b"")))
         return entry[1] if entry is not None else None
 
-    def results(self, plan: PlanId, group: GroupId) -> list[Final]:
-        """Return what was announced as the result of *group*, by term."""
-        return [self.finals[key] for term in (0, 1) if (key := (plan, group, term)) in self.finals]
+    def results(self, known: KnownPlan, group: GroupId) -> list[tuple[int, ModelHash]]:
+        """Return what was announced as the result of *group*: (term, model); the root's is its MEAN."""
+        said = self.means if known.tree is not None and known.tree.root.id == group else self.finals
+        announced = [(term, said.get((known.id, group, term))) for term in (0, 1)]
+        return [
+            (term, ModelHash(frame.model)) for term, frame in announced if frame is not None and frame.model
+        ]

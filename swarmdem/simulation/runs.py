@@ -12,7 +12,7 @@ from itertools import combinations
 
 from swarmdem.identifiers import SECOND, Micros, PeerId, PlanId, Round, brief
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished
+from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished, Send
 from swarmdem.simulation import faults as faulty
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind
@@ -100,7 +100,7 @@ class Tally:
             elif isinstance(effect.event, RoundFinished):
                 self.applied += effect.event.applied
                 self.missed += not effect.event.applied
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, Publish | Send):
             message = effect.frame.message
             if isinstance(message, Summary | Skip):
                 self._frozen_at.setdefault(message.base, self._world.now)
@@ -223,8 +223,8 @@ class Run:
         return [peer for peer in self.world.peers if peer.alive]
 
     def _play(self) -> None:
-        self.world.run(self._on_time, deadline=faulty.last_end(self.faults))
-        if self.live and self._settle():
+        self.world.run(self._on_time, deadline=max(SETTLED, faulty.last_end(self.faults)))
+        if self._settle():
             self._finish()
 
     def _settle(self) -> bool:
