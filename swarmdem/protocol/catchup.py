@@ -15,8 +15,25 @@ from swarmdem.protocol.events import Effect, Send
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.plans import Base, beats_founding, behind
 from swarmdem.protocol.voting import spread
+from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame, Sealer
-from swarmdem.wire.messages import CERTIFICATES, FOUNDING, NORMAL, PROVISIONAL, Certificate, Want
+from swarmdem.wire.messages import (
+    CERTIFICATES,
+    FOUNDING,
+    NORMAL,
+    PROVISIONAL,
+    Certificate,
+    Digest,
+    Final,
+    GroupSkip,
+    Mean,
+    Message,
+    Ping,
+    Skip,
+    Summary,
+    Vote,
+    Want,
+)
 
 PARKED_MAX = 256
 """Frames kept for a certificate that is on its way."""
@@ -51,7 +68,7 @@ class Catchup:
         self._older.pop(base.id, None)
         self._wanted.clear()
         self._answers.clear()
-        waiting = [f for f in self._parked.values() if _names(f) == base.id]
+        waiting = [f for f in self._parked.values() if named_base(f.message) == base.id]
         self._parked.clear()
         return waiting
 
@@ -156,6 +173,14 @@ def certificate_frame(sealer: Sealer, base: Base) -> Frame:
     return sealer.seal(base.certificate)
 
 
-def _names(frame: Frame) -> bytes:
-    message = frame.message
-    return getattr(message, "base", b"") or getattr(message, "plan", b"")
+def named_base(message: Message) -> bytes:
+    """Return the base a message names; a plan that fences a message is what its sender stands on."""
+    match message:
+        case Ping(base) | Digest(base) | Summary(base) | Vote(base) | Skip(base):
+            return base
+        case Mean(plan) | Final(plan) | GroupSkip(plan):
+            return plan
+        case Certificate(body):
+            return codec.plan_id(body)
+        case _:
+            return b""

@@ -1,0 +1,287 @@
+"""One peer on one base: update, collect (train and publish a digest), agree on what follows.
+
+A new certificate ends the round, whatever it was doing; `core` opens the next one.
+"""
+
+from dataclasses import dataclass, field
+
+from swarmdem.identifiers import MILLISECOND, FrameId, GroupId, Micros, ModelHash, PeerId, PlanId
+from swarmdem.protocol import events
+from swarmdem.protocol.agreement import Agreement
+from swarmdem.protocol.events import Effect, Keep, Persist, Publish, Report, SaveModel, Send, Slot
+from swarmdem.protocol.plans import digest_of
+from swarmdem.protocol.restart import Memory
+from swarmdem.protocol.situation import DigestSet, Situation
+from swarmdem.protocol.status import Phase
+from swarmdem.protocol.update import Update
+from swarmdem.protocol.voting import spread
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import DIGESTS, FOUNDING, PARAMETERS, PRESENCE, Digest, Want
+
+DURATIONS_KEPT = 8
+"""Own training times that enter the pace."""
+DURATION_LIMIT = 20
+"""Longest training time that others are waited for, in units of patience."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long training takes: what this peer saw of itself lately."""
+
+    own: list[Micros] = field(default_factory=list)
+
+    def p90(self, digests: DigestSet, patience: Micros) -> Micros:
+        """Return p90 of the times in *digests* and our own; 2 x patience when nothing is known."""
+        times = [digest_of(f).training_ms * MILLISECOND for f in digests.current.values()]
+        times = sorted(min(t, DURATION_LIMIT * patience) for t in [*times, *self.own] if t > 0)
+        return times[min(len(times) - 1, 9 * len(times) // 10)] if times else 2 * patience
+
+
+class Round:
+    """What one peer does on one base."""
+
+    def __init__(
+        self,
+        situation: Situation,
+        memory: Memory,
+        pace: Pace,
+        *,
+        certified: DigestSet,
+        leader: PeerId | None,
+        offered: events.ModelOffered | None,
+    ) -> None:
+        """Open the round.
+
+        Args:
+            situation: The base and what is known about it.
+            memory: The durable state; its changes are ordered with `Persist`.
+            pace: Training times.
+            certified: The digests from which the base's plan was made, as far as held.
+            leader: Who proposed the base's plan, if known: it surely holds the genesis model.
+            offered: The learner's first model.
+        """
+        self.s = situation
+        self.phase = Phase.JOINING
+        self.certified = certified
+        self.leader = leader
+        self.update: Update | None = None
+        self._memory = memory
+        self._pace = pace
+        self._offered = offered
+        self._train_began: Micros = 0
+        self._retrain_at: Micros | None = None
+        self._asked_digests_at: Micros | None = None
+        self.agreement = Agreement(situation, pace.p90(certified, situation.patience))
+
+    def begin(self, time: Micros) -> list[Effect]:
+        """Begin after adopting the base: the update first, if there is one to take part in."""
+        base = self.s.base
+        assert base.plan is not None
+        stale = base.round <= self._memory.applied_round
+        if base.plan.mode == FOUNDING or base.hierarchy is None or stale or self._memory.reference is None:
+            return self.collect(time)
+        digests = self.listed_digests()
+        mine = digests.get(self.s.me)
+        self.phase = Phase.UPDATING
+        self.update = Update(
+            charter=self.s.charter,
+            sealer=self.s.sealer,
+            plan_id=PlanId(base.id),
+            plan=base.plan,
+            hierarchy=base.hierarchy,
+            digests=digests,
+            upload=ModelHash(mine.model) if mine is not None else None,
+            now=time,
+        )
+        return [Keep(()), *self.update.begin()]
+
+    def resume(self, time: Micros) -> list[Effect]:
+        """Begin where a restarted peer left off, or introduce a founder."""
+        if self._offered is not None:
+            self.agreement.voting.genesis = self.s.charter.genesis or self._offered.model
+        if self.s.base.founding:
+            return self._publish(self._digest(PRESENCE), time)
+        stored = self._memory.digest
+        if stored is None or digest_of(stored).base != self.s.base.id:
+            return self.collect(time)
+        self.phase = Phase.AGREEING
+        self.agreement.collect_from(time)
+        effects = self._publish(stored, time)
+        self.agreement.restore(self._memory.ballots, time)
+        return effects
+
+    def offer(self, offered: events.ModelOffered) -> None:
+        """Note the learner's first model."""
+        self._offered = offered
+
+    # Collect
+
+    def collect(self, time: Micros) -> list[Effect]:
+        """Begin COLLECT: fetch the reference if it is missing, then train."""
+        base = self.s.base
+        if self._memory.reference != base.reference:
+            if self._offered is not None and self._offered.model == base.reference:
+                return [*self._keep_reference(), *self.collect(time)]
+            self.phase = Phase.FETCHING
+            return [events.Fetch(ModelHash(base.reference), 0, self._holders())]
+        self.phase = Phase.TRAINING
+        self._train_began = time
+        self._retrain_at = None
+        self.agreement.collect_from(time)
+        pull = self._memory.applied_round > 0
+        number = 1 + self._memory.highest_round
+        return [events.Train(base.id, number, base.seed, ModelHash(base.reference), pull)]
+
+    def _keep_reference(self) -> list[Effect]:
+        reference = ModelHash(self.s.base.reference)
+        self._memory.reference = reference
+        return [SaveModel(Slot.REFERENCE, reference), Persist("reference", reference)]
+
+    def _holders(self) -> tuple[PeerId, ...]:
+        """Return the listed peers, the proposer first, the others in an order of our own."""
+        s, leader = self.s, self.leader
+        others = [p for p in s.base.electorate if p not in (s.me, leader)]
+        others.sort(key=lambda p: spread(p, s.me, 2**63))
+        return (leader, *others) if leader is not None and leader != s.me else tuple(others)
+
+    def trained(self, event: events.Trained, time: Micros) -> list[Effect]:
+        """Publish the digest of the model just trained."""
+        if event.base != self.s.base.id or self.phase is not Phase.TRAINING:
+            return []
+        duration = time - self._train_began
+        self._pace.own = [*self._pace.own[1 - DURATIONS_KEPT :], duration]
+        frame = self._digest(PARAMETERS, event, duration)
+        self._memory.digest = frame
+        self.phase = Phase.AGREEING
+        kept: list[Effect] = [SaveModel(Slot.UPLOAD, event.model), Persist("digest", frame.raw)]
+        return kept + self._publish(frame, time)
+
+    def training_failed(self, base: bytes, reason: str, time: Micros) -> list[Effect]:
+        """Try again after a patience; without a digest this peer is left out until then."""
+        if base == self.s.base.id:
+            self._retrain_at = time + self.s.patience
+        return [Report(events.Degraded(f"training failed: {reason}"))]
+
+    def _publish(self, digest: Frame, time: Micros) -> list[Effect]:
+        return [*self.agreement.on_digest(digest, time), Publish(digest)]
+
+    def _digest(self, kind: int, trained: events.Trained | None = None, duration: Micros = 0) -> Frame:
+        memory, base = self._memory, self.s.base
+        weight = 0
+        if trained is not None:
+            weight = 1 if self.s.charter.weights == "agents" else trained.weight
+        return self.s.sealer.seal(
+            Digest(
+                base=base.id,
+                round=1 + memory.highest_round,
+                kind=kind,
+                seed=base.seed,
+                reference=base.reference if trained else b"",
+                weight=min(weight, 0xFFFFFFFF),
+                model=trained.model if trained else b"",
+                model_bytes=trained.model_bytes if trained else 0,
+                age=max(0, memory.highest_round - memory.applied_round),
+                training_ms=min(duration // MILLISECOND, 0xFFFFFFFF),
+                scale=trained.scale if trained else 0.0,
+                sketch=trained.sketch if trained else b"",
+            )
+        )
+
+    # The update
+
+    def listed_digests(self) -> dict[PeerId, Digest]:
+        """Return the digests that the base's plan lists, as far as held."""
+        plan = self.s.base.plan
+        assert plan is not None
+        held = ((e.peer, self.certified.by_id.get(FrameId(e.digest))) for e in plan.entries if e.listed)
+        return {peer: digest_of(frame) for peer, frame in held if frame is not None}
+
+    def late_digest(self, frame: Frame, time: Micros) -> list[Effect]:
+        """Take a digest that the base's plan lists and this peer lacked."""
+        if self.update is None or frame.id not in self.update.missing_digests():
+            return []
+        self.certified.add(frame)
+        return self.update.on_digest(frame.sender, digest_of(frame), time)
+
+    def answered(
+        self,
+        event: events.Fetched | events.FetchFailed | events.Averaged | events.Mixed | events.Applied,
+        time: Micros,
+    ) -> list[Effect]:
+        """Take the shell's answer to an order about models."""
+        if self.phase is Phase.FETCHING and getattr(event, "model", None) == self.s.base.reference:
+            if isinstance(event, events.FetchFailed):
+                return [Report(events.Degraded(f"the reference model cannot be used: {event.reason}"))]
+            return [*self._keep_reference(), *self.collect(time)]
+        if self.update is None:
+            return []
+        match event:
+            case events.Fetched(model):
+                return self.update.on_fetched(model, time)
+            case events.FetchFailed(model, reason):
+                degraded = Report(events.Degraded(f"a model was refused: {reason}"))
+                return [degraded, *self.update.on_fetch_failed(model, time)]
+            case events.Averaged():
+                return self.update.on_averaged(event, time)
+            case events.Mixed():
+                return self.update.on_mixed(event, time)
+            case events.Applied():
+                return self.update.on_applied(event, time)
+
+    def _after_update(self, time: Micros) -> list[Effect]:
+        """Begin the next COLLECT once the update is over here."""
+        update, base = self.update, self.s.base
+        if update is None or update.applied is None or self.phase is not Phase.UPDATING:
+            return []
+        if not update.applied:
+            return self.collect(time)
+        self._memory.applied_round, self._memory.applied_plan = base.round, base.id
+        return [Persist("applied", base.round.to_bytes(8, "big") + base.id), *self.collect(time)]
+
+    def _ask_digests(self, time: Micros) -> list[Effect]:
+        """Ask two other listed peers for digests that an aggregator lacks."""
+        missing = self.update.missing_digests() if self.update is not None else ()
+        if not missing:
+            self._asked_digests_at = None
+            return []
+        if self._asked_digests_at is not None and time < self._asked_digests_at + self.s.patience // 8:
+            return []
+        self._asked_digests_at = time
+        want = self.s.sealer.seal(Want(DIGESTS, missing))
+        return [Send(peer, want) for peer in self._holders()[:2]]
+
+    # Time
+
+    def advance(self, time: Micros) -> list[Effect]:
+        """Do everything that is due, except adopting the certificate that may have come of it."""
+        effects = self.agreement.advance(time)
+        if self.agreement.voting.certificate is not None:
+            return effects
+        if self.update is not None:
+            at = self.update.next_wakeup()
+            if at is not None and time >= at:
+                effects += self.update.on_wake(time)
+            effects += self._ask_digests(time)
+            effects += self._after_update(time)
+        if self._retrain_at is not None and time >= self._retrain_at:
+            effects += self.collect(time)
+        return effects
+
+    def deadlines(self, time: Micros) -> list[Micros]:
+        """Return the connected times at which `advance` has something to do."""
+        due = self.agreement.deadlines(time)
+        if self.update is not None and (at := self.update.next_wakeup()) is not None:
+            due.append(at)
+        if self._asked_digests_at is not None:
+            due.append(self._asked_digests_at + self.s.patience // 8)
+        return due + ([self._retrain_at] if self._retrain_at is not None else [])
+
+    def drop(self) -> list[Effect]:
+        """End the update, because a new certificate is adopted or the peer leaves."""
+        return self.update.drop() if self.update is not None else []
+
+    @property
+    def group(self) -> GroupId | None:
+        """The group this peer is attached to; None when it is not listed."""
+        tree = self.s.base.hierarchy
+        return tree.parent_of(self.s.me) if tree is not None else None
