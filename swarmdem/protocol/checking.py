@@ -1,0 +1,51 @@
+"""What makes an announced result of a group unacceptable, before anything is fetched."""
+
+from itertools import pairwise
+
+from swarmdem.protocol.desk import STEP, Desk
+from swarmdem.protocol.views import View
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import Final, GroupSkip, Mean
+
+SKIPPED = "this peer skipped its term"
+
+
+def flaw(desk: Desk, view: View, frame: Frame, message: Mean | Final) -> str:
+    """Return why a result of the viewed group is refused; empty when it is acceptable.
+
+    The right to answer comes first and the proof of a second leader's right last: it costs
+    signature checks, and only that leader can make us pay for them.
+    """
+    ranks = view.office.ranks
+    if message.term >= len(ranks) or ranks[message.term] != frame.sender:
+        return "not the leader of this term"
+    if message.term == 0 and view.skip is not None:
+        return SKIPPED
+    if len(message.model) not in {0, 32}:
+        return "the name of its model is malformed"
+    if message.model_bytes > desk.charter.blob_max:
+        return "its model is too large"
+    wrong = _mean_flaw(desk, view, message) if isinstance(message, Mean) else _final_flaw(view)
+    if wrong:
+        return wrong
+    expected = GroupSkip(plan=desk.plan_id, step=STEP, group=view.group.id, term=0)
+    if message.term == 1 and not view.office.verify(message.skips, expected, desk.sealer.open):
+        return "its skips do not give it the office"
+    return ""
+
+
+def _mean_flaw(desk: Desk, view: View, mean: Mean) -> str:
+    if not bool(mean.weight) == bool(mean.model) == bool(mean.included):
+        return "weight, model and peers included contradict each other"
+    if not all(a < b for a, b in pairwise(mean.included)) or not set(mean.included) <= set(
+        view.group.members
+    ):
+        return "peers included are not a sorted part of the group"
+    digests = [desk.digests.get(peer) for peer in mean.included]
+    if sum(digest.weight for digest in digests if digest) != mean.weight and all(digests):
+        return "its weight is not that of the peers included"
+    return ""
+
+
+def _final_flaw(view: View) -> str:
+    return "the root's result is its mean" if view.group.parent is None else ""

@@ -1,0 +1,81 @@
+"""When each group of a tree must have answered: deadlines nested over the levels.
+
+Every group gets two halves of h(g) on the way up and two on the way down: one for each of its two
+leaders. A group's window opens at the latest when its children's closes, so a dead group delays
+its ancestors by its own window and no more:
+
+    h(g)   = patience / 4 + inputs(g) x model bytes / min_rate
+    up(g)  = max up(children) + 2 h(g),  up(peer) = 0
+    down(root) = up(root) + 2 h(root),   down(g) = down(parent) + 2 h(g)
+
+All follows from the plan's tree and the charter; the model's size is that of the charter's schema,
+so that no digest can stretch a deadline. Times are on the clock `began` is on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from swarmdem.identifiers import SECOND, GroupId, Micros
+from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.wire.charter import Charter
+
+_ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "uint8": 1, "bool": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The times of one group."""
+
+    half: Micros
+    """h(g): how long one leader has."""
+    up_start: Micros
+    """The way up starts at the latest now: no child's mean is due later."""
+    up: Micros
+    """The mean is due."""
+    down_start: Micros
+    """The way down starts at the latest now: the parent's result is due (at the root: the mean)."""
+    down: Micros
+    """The group's result is due."""
+
+    @property
+    def end(self) -> Micros:
+        """Results that come later are ignored: half a window is left to fetch one that was in time."""
+        return self.down + self.half
+
+    def close(self, start: Micros) -> Micros:
+        """Return when a leader whose half began at *start* answers with what it has.
+
+        A third of the half is left for its answer to travel, so that a missing input does not cost
+        the leader its office.
+        """
+        return start + self.half - self.half // 3
+
+
+def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mapping[GroupId, Deadlines]:
+    """Return the times of every group of an update that began at *began*."""
+    model_us = _model_bytes(charter) * SECOND // charter.min_rate
+    halves = {
+        group.id: charter.patience_us // 4 + (len(group.leaves) + len(group.children)) * model_us
+        for group in hierarchy.groups
+    }
+    starts: dict[GroupId, Micros] = {}
+    ups: dict[GroupId, Micros] = {}
+    for group in reversed(hierarchy.groups):
+        starts[group.id] = max((ups[child] for child in group.children), default=began)
+        ups[group.id] = starts[group.id] + 2 * halves[group.id]
+    times: dict[GroupId, Deadlines] = {}
+    for group in hierarchy.groups:
+        down_start = ups[group.id] if group.parent is None else times[group.parent].down
+        times[group.id] = Deadlines(
+            half=halves[group.id],
+            up_start=starts[group.id],
+            up=ups[group.id],
+            down_start=down_start,
+            down=down_start + 2 * halves[group.id],
+        )
+    return times
+
+
+def _model_bytes(charter: Charter) -> int:
+    return sum(prod(tensor.shape) * _ITEM_BYTES[tensor.dtype] for tensor in charter.schema)

@@ -1,0 +1,254 @@
+"""What a leader does for its group: gather and average, then mix with the parent's result.
+
+Functions over the desk, called whenever something happened; each does what has become possible and
+nothing twice. A second leader in office does the same as the first, from the moment it took office:
+with a copy of the first leader's mean it announces that as its own, without one it pulls the inputs
+by their hashes.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import structs
+
+from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, Term
+from swarmdem.protocol import events
+from swarmdem.protocol.desk import STEP, Desk
+from swarmdem.protocol.events import Accumulate, Fetch, FinishMean, Mix
+from swarmdem.protocol.gathering import Gathering, Offer
+from swarmdem.protocol.views import View
+from swarmdem.wire.messages import Final, Mean
+
+
+def up_start(desk: Desk, view: View) -> Micros:
+    """Return when the group's first half on the way up began, or will begin at the latest."""
+    seen = [
+        child.at if (child := desk.views[group].mean()) else view.times.up_start
+        for group in view.group.children
+    ]
+    return min(max(seen, default=view.times.up_start), view.times.up_start)
+
+
+def check_office(desk: Desk, view: View) -> None:
+    """Take note that the first leader lost its office; step in as the second."""
+    if view.deposed or not view.office.deposed():
+        return
+    view.deposed = True
+    for result in (view.means.get(0), view.finals.get(0)):
+        if result is not None:
+            desk.standing.overtake(result.frame.id)
+    if view.rank == 1:
+        view.in_office = desk.now
+
+
+def average(desk: Desk, view: View) -> None:
+    """Gather the inputs of a group this peer answers for, and have them averaged when it is time."""
+    if not view.acting or view.rank in view.means:
+        return
+    copy = view.means.get(0)
+    if copy is not None and copy.model is not None and copy.model in desk.held:
+        _repeat_mean(desk, view, copy.model)
+        return
+    if view.gathering is None:
+        view.gathering = Gathering((*view.group.leaves, *view.group.children))
+    if view.gathering.closed:
+        return
+    _gather(desk, view, view.gathering)
+    if not view.gathering.complete and not desk.reached(_up_close(desk, view)):
+        return
+    view.gathering.closed = True
+    if view.gathering.weight:
+        desk.effects.append(FinishMean(desk.plan_id, view.group.id))
+    else:
+        announce_mean(desk, view, None, 0)
+
+
+def _up_close(desk: Desk, view: View) -> Micros:
+    if view.in_office is None:
+        return view.times.close(up_start(desk, view))
+    above = desk.parent_of(view.group)
+    if above is not None and (above.final() or view.in_office >= view.times.down_start):
+        return view.in_office + view.times.half // 3  # the rest of the half is for mixing
+    return view.times.close(view.in_office)
+
+
+def _gather(desk: Desk, view: View, gathering: Gathering) -> None:
+    leaves = frozenset(view.group.leaves)
+    for source, offer in list(gathering.awaited.items()):
+        if source not in leaves:  # asked again: a second leader's mean replaces the first's
+            fresh = _child_offer(desk, desk.views[GroupId(source)])
+        else:
+            fresh = offer or _leaf_offer(desk, PeerId(source))
+        if fresh is not None and fresh != offer:
+            gathering.offer(source, fresh)
+    gathering.refuse(desk.bad)
+    for offer in gathering.take(desk.held):
+        desk.effects.append(Accumulate(desk.plan_id, view.group.id, offer.model, offer.weight))
+
+
+def _leaf_offer(desk: Desk, leaf: PeerId) -> Offer | None:
+    digest = desk.digests.get(leaf)
+    if digest is None:
+        return None
+    model = ModelHash(digest.model)
+    usable = len(model) == 32 and digest.model_bytes <= desk.charter.blob_max
+    if leaf == desk.me and model not in desk.held:
+        usable = False  # it was lost with an earlier run of this peer; nobody else can have it
+    return Offer(model, digest.model_bytes, digest.weight if usable else 0, (leaf,), (leaf,))
+
+
+def _child_offer(desk: Desk, child: View) -> Offer | None:
+    mean = child.mean(desk.bad)
+    if mean is None:
+        return None
+    message = mean.message
+    assert isinstance(message, Mean)
+    return Offer(
+        ModelHash(message.model),
+        message.model_bytes,
+        message.weight,
+        message.included,
+        child.holders(mean, desk.me),
+    )
+
+
+def announce_mean(desk: Desk, view: View, model: ModelHash | None, model_bytes: int) -> None:
+    """Announce the mean of what was gathered; None when nothing came in."""
+    gathering = view.gathering
+    assert gathering is not None
+    message = Mean(
+        plan=desk.plan_id,
+        step=STEP,
+        group=view.group.id,
+        term=_term(view),
+        weight=gathering.weight,
+        included=gathering.included,
+        model=model or b"",
+        model_bytes=model_bytes,
+        skips=_proof(view),
+    )
+    _announce_mean(desk, view, message, tuple(gathering.inputs))
+
+
+def _repeat_mean(desk: Desk, view: View, copy: ModelHash) -> None:
+    """Announce the first leader's mean, of which this peer has a copy, for term 1."""
+    first = view.means[0].message
+    assert isinstance(first, Mean)
+    message = structs.replace(first, term=_term(view), skips=_proof(view))
+    _announce_mean(desk, view, message, ((copy, first.weight),))
+
+
+def _announce_mean(desk: Desk, view: View, message: Mean, inputs: tuple[tuple[ModelHash, int], ...]) -> None:
+    desk.announce(view, message)
+    model = ModelHash(message.model) if message.model else None
+    desk.report(
+        events.GroupAveraged(
+            plan=desk.plan_id,
+            round=desk.plan.round,
+            group=view.group.id,
+            level=view.group.level,
+            term=message.term,
+            model=model,
+            weight=message.weight,
+            included=message.included,
+            inputs=inputs,
+        )
+    )
+    if view.group.parent is None:
+        _report_finished(desk, view, model, cut=False)
+
+
+def mix(desk: Desk, view: View) -> None:
+    """Make the result of a group this peer answers for, from its mean and the parent's result (eq. 10)."""
+    if not view.acting:
+        return
+    above = desk.parent_of(view.group)
+    mean = view.means.get(_term(view))
+    if above is None or mean is None or view.mixing or _term(view) in view.finals:
+        return
+    result = above.final(desk.bad)
+    if result is not None and result.model is not None:
+        if result.model in desk.held:
+            if mean.model is None:
+                announce_final(desk, view, result.model, result.message.model_bytes, cut=False)
+            else:
+                view.mixing = True
+                desk.effects.append(Mix(desk.plan_id, view.group.id, mean=mean.model, parent=result.model))
+            return
+        # Announced in time, it may take this leader's half to arrive.
+        started = max(result.at, view.in_office or 0)
+        if not desk.reached(max(view.times.down_start, view.times.close(started))):
+            return
+    elif result is None and not desk.reached(view.times.down_start):
+        return
+    announce_final(desk, view, mean.model, mean.message.model_bytes, cut=True)
+
+
+def announce_final(desk: Desk, view: View, model: ModelHash | None, model_bytes: int, *, cut: bool) -> None:
+    """Announce the group's result; None when there is neither a mean nor a result of the parent."""
+    mean = view.means[_term(view)]
+    desk.standing.overtake(mean.frame.id)
+    message = Final(
+        plan=desk.plan_id,
+        step=STEP,
+        group=view.group.id,
+        term=_term(view),
+        cut=cut,
+        model=model or b"",
+        model_bytes=model_bytes if model else 0,
+        skips=_proof(view),
+    )
+    desk.announce(view, message)
+    _report_finished(desk, view, model, cut=cut)
+
+
+def _report_finished(desk: Desk, view: View, model: ModelHash | None, *, cut: bool) -> None:
+    if model is not None:
+        desk.report(
+            events.GroupFinished(
+                plan=desk.plan_id,
+                round=desk.plan.round,
+                group=view.group.id,
+                level=view.group.level,
+                term=_term(view),
+                cut=cut,
+                model=model,
+            )
+        )
+
+
+def needs(desk: Desk, view: View) -> Iterator[Fetch]:
+    """Yield what this peer must fetch as a leader of the group."""
+    mean = view.means.get(0)
+    standby = view.rank == 1 and not view.deposed and not desk.reached(view.times.down)
+    if standby and mean is not None and mean.model is not None:
+        yield Fetch(mean.model, mean.message.model_bytes, (mean.frame.sender,))
+    if not view.acting:
+        return
+    if view.gathering is not None and view.rank not in view.means:
+        for offer in view.gathering.offers():
+            yield Fetch(offer.model, offer.model_bytes, offer.sources)
+    above = desk.parent_of(view.group)
+    result = above.final(desk.bad) if above else None
+    if above and result and result.model and not view.mixing and _term(view) not in view.finals:
+        yield Fetch(result.model, result.message.model_bytes, above.holders(result, desk.me))
+
+
+def unknown_sources(view: View) -> Iterator[bytes]:
+    """Yield the direct leaves and child groups that offered nothing yet to this leader."""
+    if view.gathering is not None and not view.gathering.closed:
+        yield from (source for source, offer in view.gathering.awaited.items() if offer is None)
+
+
+def owes_result(desk: Desk, view: View) -> bool:
+    """Return whether this peer still has to announce the group's result."""
+    results = view.means if view.group.parent is None else view.finals
+    return view.acting and view.rank not in results and desk.now < view.times.end
+
+
+def _term(view: View) -> Term:
+    assert view.rank is not None
+    return view.rank
+
+
+def _proof(view: View) -> tuple[bytes, ...]:
+    return view.office.proof() if view.rank == 1 else ()
