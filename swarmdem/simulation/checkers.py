@@ -27,7 +27,9 @@ from swarmdem.protocol.hierarchy import Sketch, build_hierarchy
 from swarmdem.simulation.accounting import Accounting
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
 from swarmdem.simulation.models import MODEL_BYTES, ModelBook
+from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     FOUNDING,
@@ -42,10 +44,11 @@ from swarmdem.wire.messages import (
     Skip,
     Vote,
 )
-from swarmdem.wire.signing import peer_id
 
 __all__ = ["Broken", "Checkers"]
 
+NOTARY = 2**63
+"""Number of a peer that is in no world: its sealer checks signatures for the checkers."""
 _PLAYED = (Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip)
 
 
@@ -72,8 +75,9 @@ class Checkers:
         self.accounting = Accounting(self.evidence)
         self.open_rounds: dict[PeerId, OpenRound] = {}
         self._charter = charter
+        self._notary = FrameSealer(PretendedIdentity(NOTARY), charter, 1, VERIFIER)
         self._seen: set[FrameId] = set()
-        self._skips: dict[tuple[PeerId, bytes, int], int] = {}
+        self._skips: dict[tuple[PeerId, bytes, int], Skip] = {}
         self._normal: dict[bytes, PlanId] = {}
         self._trees: dict[PlanId, bytes] = {}
 
@@ -142,6 +146,14 @@ class Checkers:
                 self.evidence.skipped.add((peer, accusation.plan, accusation.group))
 
     def _on_vote(self, peer: PeerId, vote: Vote) -> None:
+        self._must_be_only_vote(peer, vote)
+        skip = self._skips.get((peer, vote.base, vote.mode))
+        if skip is None or vote.term > skip.term:
+            return
+        if (skip.voted_term, skip.voted_plan) < (vote.term, vote.plan):  # else: cast before, told after
+            raise Broken("no vote in a skipped term", f"peer {brief(peer)} in term {vote.term}")
+
+    def _must_be_only_vote(self, peer: PeerId, vote: Vote) -> None:
         cast = self.evidence.votes.setdefault((peer, vote.base, vote.mode), {})
         earlier = cast.setdefault(vote.term, vote.plan)
         if earlier != vote.plan:
@@ -149,12 +161,11 @@ class Checkers:
                 "one vote per peer, base and term",
                 f"peer {brief(peer)} votes for {brief(vote.plan)} after {brief(earlier)} in term {vote.term}",
             )
-        if vote.term <= self._skips.get((peer, vote.base, vote.mode), -1):
-            raise Broken("no vote in a skipped term", f"peer {brief(peer)} in term {vote.term}")
 
     def _on_skip(self, peer: PeerId, skip: Skip) -> None:
         key = (peer, skip.base, skip.mode)
-        self._skips[key] = max(skip.term, self._skips.get(key, -1))
+        if key not in self._skips or skip.term > self._skips[key].term:
+            self._skips[key] = skip
         cast = self.evidence.votes.get(key, {})
         highest = max(((term, plan) for term, plan in cast.items() if term <= skip.term), default=(-1, b""))
         if (skip.voted_term, skip.voted_plan) < highest:
@@ -170,18 +181,17 @@ class Checkers:
             self._must_be_only(known)
 
     def _must_have_quorum(self, known: KnownPlan, certificate: Certificate) -> None:
+        """Count votes by their signatures: one may have crashed between its disk and its broadcast."""
         plan = known.plan
         entitled = {e.peer for e in plan.entries if (e.elector if plan.mode == NORMAL else e.listed)}
-        voters = {peer_id(vote.public_key) for vote in certificate.votes}
-        cast = {
-            voter
-            for voter in voters & entitled
-            if self.evidence.votes.get((voter, plan.base, plan.mode), {}).get(certificate.term) == known.id
-        }
-        if 2 * len(cast) <= len(entitled):
+        content = Vote(plan.base, plan.mode, certificate.term, known.id)
+        voters = {self._notary.proves(vote, content) for vote in certificate.votes}
+        for voter in sorted(voter for voter in voters if voter is not None):
+            self._must_be_only_vote(voter, content)
+        if 2 * len(voters & entitled) <= len(entitled):
             raise Broken(
                 "a certificate carries the votes of more than half",
-                f"plan {brief(known.id)}: {len(cast)} of {len(entitled)}",
+                f"plan {brief(known.id)}: {len(voters & entitled)} of {len(entitled)}",
             )
 
     def _must_be_only(self, known: KnownPlan) -> None:
