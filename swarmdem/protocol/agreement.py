@@ -4,10 +4,11 @@ Freezing starts the clocks of the terms and does not close the set: a digest tha
 still listed if the proposer holds it. Everything here counts connected time.
 """
 
-from swarmdem.identifiers import Micros, PeerId
+from swarmdem.identifiers import Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Reject, Send
+from swarmdem.protocol.proposals import GRACE
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.voting import Voting
 from swarmdem.wire.frame import Frame
@@ -74,7 +75,8 @@ class Agreement:
         if want.what == DIGESTS:
             found = [self.s.digests.find(i) for i in want.ids]
         elif want.what == PLANS:
-            found = [self.voting.proposal_of(i) for i in want.ids]
+            offered = [self.voting.proposals.plan(PlanId(i)) for i in want.ids]
+            found = [o.frame if o is not None else None for o in offered]
         else:
             return [Reject(sender, "asks for something unknown")]
         return self.bundles(sender, [frame for frame in found if frame is not None])
@@ -106,7 +108,6 @@ class Agreement:
         if self.voting.frozen_at is None and self._freeze_due(now):
             self.voting.freeze(now)
         if self.voting.frozen_at is not None and not self._summarised and self.s.clock.connected:
-            self._summarised = True
             effects += self._summaries(now)
         return effects + self.voting.advance(now)
 
@@ -151,6 +152,9 @@ class Agreement:
         A peer that holds every elector's digest lacks nothing; whoever lacks one says so itself.
         """
         s = self.s
+        if self._missing and now < self._summary_at():
+            return []
+        self._summarised = True
         if s.base.founding or not self._missing:
             return []
         ids = tuple(sorted(frame.id[:16] for frame in s.digests.current.values()))
@@ -160,6 +164,9 @@ class Agreement:
         receivers = [peer for peer in (*first, *others) if peer != s.me][:SUMMARY_RECEIVERS]
         return [Send(peer, frame) for peer in receivers]
 
+    def _summary_at(self) -> Micros:
+        return (self.voting.frozen_at or 0) + self.s.patience // GRACE
+
     def standing(self) -> list[Frame]:
         """Return the frames repeated until the next certificate."""
         return ([self._mine] if self._mine else []) + self.voting.standing()
@@ -167,7 +174,9 @@ class Agreement:
     def deadlines(self, now: Micros) -> list[Micros]:
         """Return the connected times at which `advance` has something to do."""
         due = self.voting.deadlines(now)
-        if self.voting.frozen_at is None:
+        if self.voting.frozen_at is not None:
+            due.append(self._summary_at())
+        else:
             s = self.s
             if s.base.founding:
                 due += [s.patience // 8, self._gather_limit()]

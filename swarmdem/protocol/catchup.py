@@ -87,11 +87,14 @@ class Catchup:
         if of_one < PARKED_OF_ONE_MAX and len(self._parked) < PARKED_MAX:
             self._parked[frame.id] = frame
 
-    def named(self, peer: PeerId, base: bytes, ours: Base, now: Micros) -> None:
-        """Note that *peer* names *base*, which is not ours."""
+    def named(self, peer: PeerId, base: bytes, ours: Base, now: Micros) -> list[Effect]:
+        """Note that *peer* names *base*, which is not ours; answer if it has named an old one for long."""
         if base in self._older:
             if peer in self._answers:
-                return
+                if now < self._answers[peer] or ours.certificate is None:
+                    return []
+                self._answers[peer] = now + self.patience // 2
+                return [Send(peer, self.sealer.seal(ours.certificate))]
             first = not ours.electorate or self.me in rank(ours.electorate, ours.id)[:WELCOMERS]
             if first:
                 self._answers[peer] = now + self.patience // 8
@@ -99,9 +102,10 @@ class Catchup:
                 self._answers[peer] = now + self.patience // 2
         elif base not in self._wanted and len(self._wanted) < PARKED_MAX:
             self._wanted[base] = (peer, now + spread(self.me, base, self.patience // 16))
+        return []
 
-    def advance(self, ours: Base, now: Micros) -> list[Effect]:
-        """Ask for unknown certificates and answer those who still name an old one."""
+    def advance(self, now: Micros) -> list[Effect]:
+        """Ask for unknown certificates."""
         effects: list[Effect] = []
         for base, (peer, due) in sorted(self._wanted.items()):
             if now >= due:
@@ -111,16 +115,11 @@ class Catchup:
                 effects.append(Send(peer, self.sealer.seal(Want(CERTIFICATES, (base,)))))
                 if not holders:
                     del self._wanted[base]
-        for peer, due in sorted(self._answers.items()):
-            if now >= due:
-                del self._answers[peer]
-                if self.membership.base_of(peer) in self._older and ours.certificate is not None:
-                    effects.append(Send(peer, self.sealer.seal(ours.certificate)))
         return effects
 
     def deadlines(self) -> list[Micros]:
         """Return when `advance` has something to do."""
-        return [due for _, due in self._wanted.values()] + list(self._answers.values())
+        return [due for _, due in self._wanted.values()]
 
     def prefers(self, theirs: Base, ours: Base, *, may_leave: bool, applied: bool, now: Micros) -> bool:
         """Return whether the valid certificate *theirs* replaces what we stand on (round.md, LINEAGE).

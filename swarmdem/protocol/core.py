@@ -196,8 +196,9 @@ class Core:
         if named:
             if frame.session and self._membership.hear(frame.sender, named, frame.session, time):
                 effects.append(Report(events.PeerSeen(frame.sender, present=True)))
-            if named != self._base.id:
-                self._catchup.named(frame.sender, named, self._base, time)
+            stray = not frame.session and self._catchup.knows_older(named)
+            if named != self._base.id and not stray:
+                effects += self._catchup.named(frame.sender, named, self._base, time)
         return effects + self._dispatch(frame, time)
 
     def _echo(self, frame: Frame) -> list[Effect]:
@@ -244,9 +245,9 @@ class Core:
             case Digest():
                 return agreement.on_digest(frame, time)
             case Vote():
-                return agreement.voting.on_vote(frame)
+                return agreement.voting.on_vote(frame, time)
             case Skip():
-                return agreement.voting.on_skip(frame)
+                return agreement.voting.on_skip(frame, time)
             case Summary():
                 return agreement.on_summary(frame.sender, message)
             case Proposal(_, _, plan):
@@ -262,7 +263,7 @@ class Core:
         if base == self._base.id:
             return self._round.agreement.voting.on_proposal(frame, time)
         if not self._catchup.knows_older(base):
-            self._catchup.named(frame.sender, base, self._base, time)
+            return self._catchup.named(frame.sender, base, self._base, time)
         return []
 
     def _updated(self, frame: Frame, time: Micros) -> list[Effect]:
@@ -385,7 +386,7 @@ class Core:
         """Do everything that is due now."""
         effects = self._round.advance(time)
         effects += self._certify(time)
-        effects += self._catchup.advance(self._base, time)
+        effects += self._catchup.advance(time)
         if self._tell_at is not None and time >= self._tell_at:
             self._tell_at = None
             effects.append(Publish(certificate_frame(self._sealer, self._base)))

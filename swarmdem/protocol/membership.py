@@ -52,11 +52,6 @@ class Membership:
         sighting = self._sightings.get(peer)
         return sighting is not None and sighting.away
 
-    def base_of(self, peer: PeerId) -> bytes:
-        """Return the base *peer* named last; empty when it was never heard."""
-        sighting = self._sightings.get(peer)
-        return sighting.base if sighting else b""
-
     def session_of(self, peer: PeerId) -> int:
         """Return the highest session heard of *peer*; 0 when none."""
         sighting = self._sightings.get(peer)

@@ -8,7 +8,6 @@ Without a majority (provisional mode) and before the first certificate (founding
 the peers present, in turn, one patience each, and more than half of the *listed* must vote.
 """
 
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from swarmdem.errors import WireError
@@ -18,6 +17,7 @@ from swarmdem.protocol.ballots import Ballots
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Equivocated, Persist, Publish, Reject, Report, Send
 from swarmdem.protocol.plans import electors_needed, make_plan
+from swarmdem.protocol.proposals import Offered, Proposals
 from swarmdem.protocol.situation import Situation
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
@@ -25,7 +25,6 @@ from swarmdem.wire.messages import (
     DIGESTS,
     FOUNDING,
     NORMAL,
-    PLANS,
     PROVISIONAL,
     Certificate,
     Plan,
@@ -37,22 +36,6 @@ from swarmdem.wire.messages import (
 
 BROADCAST_VOTES_MAX = 64
 """Up to this many electors everybody gets every vote; above, the next three leaders."""
-PROPOSALS_MAX = 64
-"""Proposals kept per base."""
-
-
-@dataclass(slots=True)
-class Offered:
-    """A proposal as it came in."""
-
-    frame: Frame
-    mode: int
-    term: Term
-    id: PlanId
-    plan: Plan
-    body: bytes
-    asked_at: Micros | None = None
-    """When missing digests were last asked for."""
 
 
 class Voting:
@@ -71,8 +54,7 @@ class Voting:
         """When the turns of the provisional (or founding) candidates began."""
         self._ranked = rank(situation.base.electorate, situation.base.id) if situation.electors else ()
         self._needed = electors_needed(len(self._ranked))
-        self._offered: dict[tuple[int, Term, PeerId], Offered] = {}
-        self._plans: dict[PlanId, Offered] = {}
+        self.proposals = Proposals(situation, self._ranked)
         self._proposed: dict[tuple[int, Term], Frame] = {}
         self._voted: dict[tuple[int, Term], Offered] = {}
         self._cast: dict[int, Frame] = {}
@@ -80,7 +62,6 @@ class Voting:
         self._candidate: PeerId | None = None
         self._turn_ends: Micros = 0
         self._look_at: Micros = 0
-        self._asked_plan_at: Micros | None = None
         self._recount = False
         self.genesis: bytes = b""
         """The model this peer names if its founding plan is chosen."""
@@ -89,66 +70,16 @@ class Voting:
 
     def on_proposal(self, frame: Frame, now: Micros) -> list[Effect]:
         """Take a plan put to the vote; the vote itself follows in `advance`."""
-        proposal = frame.message
-        assert isinstance(proposal, Proposal)
-        key = (proposal.mode, proposal.term, frame.sender)
-        known = self._offered.get(key)
-        if known is not None:
-            if known.body != proposal.plan:
-                return [Report(Equivocated(frame.sender, known.frame.id, frame.id))]
-            return []
-        refusal, plan = self._proposal_refusal(frame.sender, proposal)
-        if plan is None:
-            return [Reject(frame.sender, refusal)]
-        if len(self._plans) >= PROPOSALS_MAX:
-            del self._plans[next(iter(self._plans))]
-        offered = Offered(
-            frame, proposal.mode, proposal.term, codec.plan_id(proposal.plan), plan, proposal.plan
-        )
-        self._offered[key] = self._plans[offered.id] = offered
-        self._recount = True
-        if proposal.mode == NORMAL:
-            self._freeze(now)
-            if proposal.term > self.term:
-                self._begin_term(proposal.term, now)
-        return []
+        effects, offered = self.proposals.add(frame, now)
+        if offered is not None:
+            self._recount = True
+            if offered.mode == NORMAL:
+                self.freeze(now)
+                if offered.term > self.term:
+                    self._begin_term(offered.term, now)
+        return effects
 
-    def _proposal_refusal(self, sender: PeerId, proposal: Proposal) -> tuple[str, Plan | None]:
-        try:
-            plan = codec.decode_plan(proposal.plan)
-        except WireError as error:
-            return f"plan: {error}", None
-        if plan.base != self.s.base.id or plan.mode != proposal.mode:
-            return "proposal for another base or mode", None
-        if (plan.mode == FOUNDING) != self.s.base.founding:
-            return "founding and base contradict each other", None
-        if plan.mode != NORMAL:
-            listed = any(entry.listed and entry.peer == sender for entry in plan.entries)
-            return ("", plan) if listed else ("candidate does not list itself", None)
-        if not self._ranked or sender != self._ranked[proposal.term % len(self._ranked)]:
-            return "proposer does not lead this term", None
-        if proposal.term > 0 and not self._justified(proposal, codec.plan_id(proposal.plan)):
-            return "the skips attached do not open this term for this plan", None
-        return "", plan
-
-    def _justified(self, proposal: Proposal, plan: PlanId) -> bool:
-        """Return whether the attached skips open the term and carry no vote for another plan."""
-        skips: dict[PeerId, Skip] = {}
-        for raw in proposal.skips:
-            try:
-                frame = self.s.sealer.open(raw)
-            except WireError:
-                return False
-            skip = frame.message
-            if isinstance(skip, Skip) and skip.base == self.s.base.id and skip.mode == proposal.mode:
-                skips[frame.sender] = skip
-        valid = [s for p, s in skips.items() if p in self.s.electors and s.term >= proposal.term - 1]
-        highest = max(valid, key=lambda s: s.voted_term, default=None)
-        if highest is None or len(valid) < self._needed:
-            return False
-        return highest.voted_term < 0 or highest.voted_plan == plan
-
-    def on_vote(self, frame: Frame) -> list[Effect]:
+    def on_vote(self, frame: Frame, now: Micros) -> list[Effect]:
         """Count a vote; ask its sender for a plan we have not seen."""
         vote = frame.message
         assert isinstance(vote, Vote)
@@ -158,35 +89,23 @@ class Voting:
         self._recount = True
         if other is not None:
             return [Report(Equivocated(frame.sender, other, frame.id))]
-        return self._ask_plan(frame.sender, vote.plan)
+        self.proposals.miss(frame.sender, vote.plan, now)
+        return []
 
-    def on_skip(self, frame: Frame) -> list[Effect]:
+    def on_skip(self, frame: Frame, now: Micros) -> list[Effect]:
         """Count a skip; ask its sender for the plan of the vote it carries."""
         skip = frame.message
         assert isinstance(skip, Skip)
         if frame.sender not in self.s.electors or skip.mode != NORMAL:
             return [Reject(frame.sender, "skip of a peer outside the electorate")]
-        if not self.ballots.add_skip(frame) or skip.voted_term < 0:
-            return []
-        return self._ask_plan(frame.sender, PlanId(skip.voted_plan))
-
-    def _ask_plan(self, sender: PeerId, plan: PlanId) -> list[Effect]:
-        if plan in self._plans or sender == self.s.me or len(plan) != 32:
-            return []
-        return [Send(sender, self.s.sealer.seal(Want(PLANS, (plan,))))]
-
-    def proposal_of(self, plan: bytes) -> Frame | None:
-        """Return the frame that proposed *plan*, for whoever asks."""
-        offered = self._plans.get(PlanId(plan))
-        return offered.frame if offered else None
+        if self.ballots.add_skip(frame) and skip.voted_term >= 0:
+            self.proposals.miss(frame.sender, PlanId(skip.voted_plan), now)
+        return []
 
     # What time and the inputs lead to
 
     def freeze(self, now: Micros) -> None:
         """Start the clocks of the terms; the set of digests stays open."""
-        self._freeze(now)
-
-    def _freeze(self, now: Micros) -> None:
         if self.frozen_at is None:
             self.frozen_at = self.term_began = now
 
@@ -199,7 +118,7 @@ class Voting:
 
     def advance(self, now: Micros) -> list[Effect]:
         """Do everything that is due: open terms, propose, vote, skip, certify."""
-        effects: list[Effect] = []
+        effects = self.proposals.ask(now) if self.certificate is None else []
         if self.certificate is None and self.frozen_at is not None:
             if self._ranked:
                 if (opened := self._term_skipped() + 1) > self.term:
@@ -216,7 +135,7 @@ class Voting:
 
     def _propose_normal(self, now: Micros) -> list[Effect]:
         s, term = self.s, self.term
-        leads = self._ranked[term % len(self._ranked)] == s.me
+        leads = self.proposals.leader(term) == s.me
         if not leads or (NORMAL, term) in self._proposed or not s.clock.connected:
             return []
         if term <= self.ballots.skipped.get(NORMAL, -1):
@@ -239,13 +158,11 @@ class Voting:
 
     def _repropose(self, voted: Frame, skips: tuple[Frame, ...], now: Micros) -> list[Effect]:
         plan_id = PlanId(ballots.skip_of(voted).voted_plan)
-        offered = self._plans.get(plan_id)
+        offered = self.proposals.plan(plan_id)
         if offered is not None:
             return self._propose(offered.plan, self.term, skips, now)
-        if self._asked_plan_at is not None and now < self._asked_plan_at + self.s.patience // 8:
-            return []
-        self._asked_plan_at = now
-        return self._ask_plan(voted.sender, plan_id)
+        self.proposals.miss(voted.sender, plan_id, now)
+        return []
 
     def _propose(self, plan: Plan, term: Term, skips: tuple[Frame, ...], now: Micros) -> list[Effect]:
         proposal = Proposal(plan.mode, term, codec.encode_plan(plan), tuple(f.raw for f in skips))
@@ -256,7 +173,7 @@ class Voting:
     def _persist(self) -> Persist:
         frames = {f.id: f.raw for f in self._proposed.values()}
         for (mode, term), plan in self.ballots.cast.items():
-            offered = self._voted.get((mode, term)) or self._plans.get(plan)
+            offered = self._voted.get((mode, term)) or self.proposals.plan(plan)
             if offered is not None:
                 frames[offered.frame.id] = offered.frame.raw
         return Persist("ballots", self.ballots.record(self.s.base.id, (frames[i] for i in sorted(frames))))
@@ -264,7 +181,7 @@ class Voting:
     def _vote_normal(self, now: Micros) -> list[Effect]:
         if self.s.me not in self.s.electors:
             return []
-        offered = self._offered.get((NORMAL, self.term, self._ranked[self.term % len(self._ranked)]))
+        offered = self.proposals.of_leader(self.term)
         if offered is None or not self.ballots.may_vote(NORMAL, self.term):
             return []
         return self._vote(offered, now)
@@ -275,9 +192,9 @@ class Voting:
         ids = {e.peer: FrameId(e.digest) for e in plan.entries if e.listed}
         missing = tuple(i for _, i in sorted(ids.items()) if i not in s.digests.by_id)
         if missing:
-            if offered.asked_at is not None and now < offered.asked_at + s.patience // 8:
+            if now < offered.ask_at:
                 return []
-            offered.asked_at = now
+            offered.ask_at = now + s.patience // 8
             return [Send(offered.frame.sender, s.sealer.seal(Want(DIGESTS, missing)))]
         listed = {peer: s.digests.by_id[i] for peer, i in ids.items()}
         if any(frame.sender != peer for peer, frame in listed.items()) or not listed:
@@ -291,7 +208,7 @@ class Voting:
         return self._cast_vote(offered)
 
     def _refuse(self, offered: Offered, reason: str) -> list[Effect]:
-        del self._offered[offered.mode, offered.term, offered.frame.sender]
+        self.proposals.withdraw(offered)
         return [Reject(offered.frame.sender, reason)]
 
     def _cast_vote(self, offered: Offered) -> list[Effect]:
@@ -339,7 +256,7 @@ class Voting:
             self._candidate = ranked[turn % len(ranked)] if ranked else None
             if self._candidate == s.me:
                 effects += self._stand(mode, present, turn, now)
-        offered = [o for (m, _, _), o in sorted(self._offered.items(), key=lambda item: item[0]) if m == mode]
+        offered = self.proposals.of_mode(mode)
         for choice in reversed([o for o in offered if o.frame.sender == self._candidate]):
             listed = any(e.listed and e.peer == s.me for e in choice.plan.entries)
             if listed and self.ballots.may_vote(mode, choice.term):
@@ -352,7 +269,8 @@ class Voting:
         if len(reference) != 32:
             return []
         seen = max(
-            [self.ballots.highest_term(mode), *(t for m, t, _ in self._offered if m == mode)], default=-1
+            [self.ballots.highest_term(mode), *(offered.term for offered in self.proposals.of_mode(mode))],
+            default=-1,
         )
         listed = {peer: s.digests.current[peer] for peer in present}
         plan = make_plan(s.charter, s.base, mode, listed, reference)
@@ -381,7 +299,7 @@ class Voting:
             return
         self._recount = False
         for choice in self.ballots.choices():
-            offered = self._plans.get(choice.plan)
+            offered = self.proposals.plan(choice.plan)
             if offered is None or offered.mode != choice.mode or self.certificate is not None:
                 continue
             normal = choice.mode == NORMAL
@@ -424,15 +342,15 @@ class Voting:
 
     def deadlines(self, now: Micros) -> list[Micros]:
         """Return the connected times at which `advance` has something to do."""
-        if self.certificate is not None or self.frozen_at is None:
+        if self.certificate is not None:
             return []
+        if self.frozen_at is None:
+            return [at for at in self.proposals.deadlines() if at > now]
         s = self.s
         due = [self.reconciled_at(), self.term_began + s.patience // 4, self._turn_ends, self._look_at]
         if not s.base.founding:
             due.append(max(self.frozen_at, s.clock.resumed_at) + s.patience)
-        due += [o.asked_at + s.patience // 8 for o in self._offered.values() if o.asked_at is not None]
-        if self._asked_plan_at is not None:
-            due.append(self._asked_plan_at + s.patience // 8)
+        due += self.proposals.deadlines()
         return [at for at in due if at > now]
 
 

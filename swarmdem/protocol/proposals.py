@@ -1,0 +1,147 @@
+"""Proposals of one base: which may be voted on, and the plans that others name but we have not seen."""
+
+from dataclasses import dataclass
+
+from swarmdem.errors import WireError
+from swarmdem.identifiers import Micros, PeerId, PlanId, Term
+from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
+from swarmdem.protocol.plans import electors_needed
+from swarmdem.protocol.situation import Situation
+from swarmdem.wire import codec
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import FOUNDING, NORMAL, PLANS, Plan, Proposal, Skip, Want
+
+GRACE = 32
+"""What is missing is asked for after patience / GRACE: mostly it is on its way already."""
+PROPOSALS_MAX = 64
+"""Proposals kept per base."""
+
+
+@dataclass(slots=True)
+class Offered:
+    """A proposal as it came in."""
+
+    frame: Frame
+    mode: int
+    term: Term
+    id: PlanId
+    plan: Plan
+    body: bytes
+    ask_at: Micros
+    """When missing digests are asked for: they may be on their way just now."""
+
+
+class Proposals:
+    """The valid proposals seen on one base."""
+
+    def __init__(self, situation: Situation, ranked: tuple[PeerId, ...]) -> None:
+        """Begin with none.
+
+        Args:
+            situation: The base.
+            ranked: Its electorate in the order in which terms are led.
+        """
+        self.s = situation
+        self._ranked = ranked
+        self._offered: dict[tuple[int, Term, PeerId], Offered] = {}
+        self._plans: dict[PlanId, Offered] = {}
+        self._unknown: dict[PlanId, tuple[PeerId, Micros]] = {}
+        self._grace = situation.patience // GRACE
+
+    def leader(self, term: Term) -> PeerId:
+        """Return who leads *term* in normal mode."""
+        return self._ranked[term % len(self._ranked)]
+
+    def add(self, frame: Frame, now: Micros) -> tuple[list[Effect], Offered | None]:
+        """Keep a proposal; return it when it is new and valid."""
+        proposal = frame.message
+        assert isinstance(proposal, Proposal)
+        key = (proposal.mode, proposal.term, frame.sender)
+        known = self._offered.get(key)
+        if known is not None:
+            if known.body != proposal.plan:
+                return [Report(Equivocated(frame.sender, known.frame.id, frame.id))], None
+            return [], None
+        refusal, plan = self._refusal(frame.sender, proposal)
+        if plan is None:
+            return [Reject(frame.sender, refusal)], None
+        while len(self._offered) >= PROPOSALS_MAX:
+            del self._offered[next(iter(self._offered))]
+        while len(self._plans) >= PROPOSALS_MAX:
+            del self._plans[next(iter(self._plans))]
+        plan_id = codec.plan_id(proposal.plan)
+        ask_at = now + self._grace
+        offered = Offered(frame, proposal.mode, proposal.term, plan_id, plan, proposal.plan, ask_at)
+        self._offered[key] = self._plans[plan_id] = offered
+        return [], offered
+
+    def _refusal(self, sender: PeerId, proposal: Proposal) -> tuple[str, Plan | None]:
+        try:
+            plan = codec.decode_plan(proposal.plan)
+        except WireError as error:
+            return f"plan: {error}", None
+        if plan.base != self.s.base.id or plan.mode != proposal.mode:
+            return "proposal for another base or mode", None
+        if (plan.mode == FOUNDING) != self.s.base.founding:
+            return "founding and base contradict each other", None
+        if plan.mode != NORMAL:
+            listed = any(entry.listed and entry.peer == sender for entry in plan.entries)
+            return ("", plan) if listed else ("candidate does not list itself", None)
+        if not self._ranked or sender != self.leader(proposal.term):
+            return "proposer does not lead this term", None
+        if proposal.term > 0 and not self._justified(proposal, codec.plan_id(proposal.plan)):
+            return "the skips attached do not open this term for this plan", None
+        return "", plan
+
+    def _justified(self, proposal: Proposal, plan: PlanId) -> bool:
+        """Return whether the attached skips open the term and carry no vote for another plan."""
+        skips: dict[PeerId, Skip] = {}
+        for raw in proposal.skips:
+            try:
+                frame = self.s.sealer.open(raw)
+            except WireError:
+                return False
+            skip = frame.message
+            if isinstance(skip, Skip) and skip.base == self.s.base.id and skip.mode == proposal.mode:
+                skips[frame.sender] = skip
+        valid = [s for p, s in skips.items() if p in self.s.electors and s.term >= proposal.term - 1]
+        highest = max(valid, key=lambda s: s.voted_term, default=None)
+        if highest is None or len(valid) < electors_needed(len(self._ranked)):
+            return False
+        return highest.voted_term < 0 or highest.voted_plan == plan
+
+    def of_leader(self, term: Term) -> Offered | None:
+        """Return the proposal of the leader of *term*."""
+        return self._offered.get((NORMAL, term, self.leader(term)))
+
+    def of_mode(self, mode: int) -> list[Offered]:
+        """Return the proposals of *mode* by term and sender."""
+        return [o for (m, _, _), o in sorted(self._offered.items(), key=lambda item: item[0]) if m == mode]
+
+    def plan(self, plan: PlanId) -> Offered | None:
+        """Return a proposal of *plan*."""
+        return self._plans.get(plan)
+
+    def withdraw(self, offered: Offered) -> None:
+        """Forget a proposal whose plan does not follow from its digests."""
+        self._offered.pop((offered.mode, offered.term, offered.frame.sender), None)
+
+    def miss(self, sender: PeerId, plan: PlanId, now: Micros) -> None:
+        """Note that *sender* names a plan we have not seen."""
+        if plan not in self._plans and sender != self.s.me and len(self._unknown) < PROPOSALS_MAX:
+            self._unknown.setdefault(plan, (sender, now + self._grace))
+
+    def ask(self, now: Micros) -> list[Effect]:
+        """Ask for the plans missed."""
+        effects: list[Effect] = []
+        for plan, (sender, at) in sorted(self._unknown.items()):
+            if plan in self._plans:
+                del self._unknown[plan]
+            elif now >= at:
+                self._unknown[plan] = (sender, now + self.s.patience // 8)
+                effects.append(Send(sender, self.s.sealer.seal(Want(PLANS, (plan,)))))
+        return effects
+
+    def deadlines(self) -> list[Micros]:
+        """Return when something missing is asked for."""
+        return [o.ask_at for o in self._offered.values()] + [at for _, at in self._unknown.values()]
