@@ -30,14 +30,23 @@ from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.transport.window import SendWindow
 
 log = logging.getLogger(__name__)
+library_log = logging.getLogger(f"{__name__}.library")
+library_log.setLevel(logging.ERROR)  # what it warns of, lost connections, we report in our own words
 
 FILTERS_PER_SUBSCRIBE = 8
 """Patterns in one SUBSCRIBE packet: what AWS IoT takes."""
 SOCKET_BUFFER_BYTES = 1 << 20
 """The client library copies what is left of a packet at every partial write: let a chunk fit."""
+GOODBYE_S = 0.05
+"""Time to close the socket of an attempt that failed."""
+UNAVAILABLE = 136
+"""Reason code of a broker that is about to be there, or was until now."""
 REFUSED = 0x80
 """The code that means failure in SUBACK (MQTT 3.1.1, 3.9.3)."""
 
+
+NOT_YET = "not connected yet"
+"""Why a connection is down before its first attempt ended."""
 
 Deliver = Callable[[Arrival, bool], None]
 """Called with each arrival, and whether it was a retained message."""
@@ -76,7 +85,7 @@ class Connection:
     ) -> None:
         self.routes: Routes[Receiver] = Routes()
         self.up = False
-        self.reason = "not connected yet"
+        self.reason = NOT_YET
         self.hopeless = False
         """The last attempt failed for a reason that waiting does not cure."""
         self.bytes_sent = 0
@@ -183,6 +192,7 @@ class Connection:
             self._address.port,
             username=self._address.username,
             password=self._address.password,
+            logger=library_log,
             identifier=self._identifier,
             protocol=aiomqtt.ProtocolVersion.V311,
             clean_session=True,
@@ -245,8 +255,10 @@ async def _opened(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
         await asyncio.shield(opening)
     except asyncio.CancelledError:
         await asyncio.wait([opening])
-        if opening.exception() is None:
-            await _disconnect(client)
+        await _disconnect(client, failed=opening.exception() is not None)
+        raise
+    except aiomqtt.MqttError:
+        await _disconnect(client, failed=True)
         raise
     try:
         yield client
@@ -254,7 +266,10 @@ async def _opened(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
         await _disconnect(client)
 
 
-async def _disconnect(client: aiomqtt.Client) -> None:
+async def _disconnect(client: aiomqtt.Client, *, failed: bool = False) -> None:
+    """Close the socket; after a *failed* attempt the library would leave it open, and no answer will come."""
+    if failed:
+        client.timeout = GOODBYE_S
     with contextlib.suppress(aiomqtt.MqttError):  # lost before it could say goodbye
         await client.__aexit__(None, None, None)
 
@@ -264,7 +279,11 @@ def _explain(error: Exception | None) -> tuple[str, bool]:
     if error is None:
         return "closed", False
     if isinstance(error, MqttConnectError):
-        return f"the broker refuses us: {error.rc}", True
+        return f"the broker refuses us: {error.rc}", error.rc != UNAVAILABLE
     cause = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(
+        cause, aiomqtt.MqttCodeError
+    ):  # its numbers say less: a closed socket is "unspecified error"
+        return "connection lost", False
     words = str(cause) or type(cause).__name__
-    return words, "CERTIFICATE_VERIFY_FAILED" in words or "SSL:" in words
+    return words, "SSL:" in words

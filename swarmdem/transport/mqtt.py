@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from swarmdem.errors import MisuseError, TransportError
 from swarmdem.transport.arrivals import ArrivalQueue, QueueLimits
 from swarmdem.transport.base import Arrival, Counters, LinkState
-from swarmdem.transport.connection import Connection
+from swarmdem.transport.connection import NOT_YET, Connection
 from swarmdem.transport.routing import check_pattern, check_topic
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 
@@ -122,7 +122,7 @@ class MqttLink:
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._closed = False
-        self.state = LinkState(up=False, reason="not connected yet")
+        self.state = LinkState(up=False, reason=NOT_YET)
 
     @property
     def socket_bytes_sent(self) -> int:
@@ -193,10 +193,11 @@ class MqttLink:
         )
 
     def _connection_changed(self) -> None:
-        both = (self._control, self._bulk)
-        state = LinkState(
-            up=all(each.up for each in both), reason=next((each.reason for each in both if not each.up), "")
-        )
+        down = [each for each in (self._control, self._bulk) if not each.up]
+        down.sort(
+            key=lambda each: (not each.hopeless, each.reason == NOT_YET)
+        )  # the most telling reason first
+        state = LinkState(up=not down, reason=down[0].reason if down else "")
         was_up, self.state = self.state.up, state
         self._news.set()
         if state.up != was_up and not self._closed:

@@ -1,0 +1,212 @@
+"""What MQTT links do beyond the contract: refusals, back-pressure, brokers that misbehave."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from swarmdem.errors import ConfigError, MisuseError, TransportError
+from swarmdem.transport.base import Arrival, LinkState
+from swarmdem.transport.brokers import start_broker
+from swarmdem.transport.mqtt import MqttLink
+from swarmdem.transport.settings import MqttSettings
+
+PATIENCE_S = 20.0
+QUICK = MqttSettings(backoff_min_s=0.02, backoff_max_s=0.1, window_messages=4, window_bytes=1000)
+
+CONNACK, BAD_PASSWORD = b"\x20\x02\x00\x00", b"\x20\x02\x00\x04"
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def fake_broker(behave: Behaviour) -> AsyncIterator[str]:
+    """Serve connections by *behave*; yield the URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await behave(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def swallow(reader: asyncio.StreamReader) -> None:
+    """Read until the client goes away."""
+    while await reader.read(65_536):
+        pass
+
+
+@contextlib.asynccontextmanager
+async def open_link(url: str, settings: MqttSettings = QUICK) -> AsyncIterator[MqttLink]:
+    link = MqttLink(url, settings)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+def test_a_link_to_no_url_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="not mqtt://"):
+        MqttLink("localhost")
+
+
+async def test_an_unreachable_broker_is_named_with_the_reason() -> None:
+    async with open_link("mqtt://127.0.0.1:1") as link:
+        with pytest.raises(
+            TransportError, match=r"^broker mqtt://127\.0\.0\.1:1 not reached in 0\.2 s: .*refused"
+        ):
+            await link.connect(0.2)
+
+
+async def test_an_unknown_host_is_named_with_the_reason() -> None:
+    async with open_link("mqtt://no-such-host.invalid") as link:
+        with pytest.raises(TransportError, match=r"^broker mqtt://no-such-host\.invalid:1883 not reached"):
+            await link.connect(0.5)
+
+
+async def test_a_link_keeps_trying_until_the_broker_is_there() -> None:
+    async with start_broker("embedded") as broker:
+        url, port_number = broker.url, broker.port
+
+    async with open_link(url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        assert await anext(stream) == LinkState(up=False, reason="not connected yet")
+        with pytest.raises(TransportError):
+            await port.publish("early", b"")
+        await port.subscribe("news")
+        async with start_broker("embedded", port=port_number):
+            assert await asyncio.wait_for(anext(stream), PATIENCE_S) == LinkState(up=True)
+            await port.publish("news", b"1")
+            assert await asyncio.wait_for(anext(stream), PATIENCE_S) == Arrival("news", b"1")
+
+
+async def test_a_refusal_of_the_credentials_is_told_at_once() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(BAD_PASSWORD)
+        await swallow(reader)
+
+    async with fake_broker(refuse) as url, open_link(url.replace("//", "//ann:wrong@")) as link:
+        with pytest.raises(TransportError, match="refuses us: Bad user name or password") as refused:
+            await link.connect(PATIENCE_S)
+
+    assert "wrong" not in str(refused.value)
+
+
+async def test_a_broker_that_does_not_speak_mqtt_is_no_crash() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await swallow(reader)
+
+    settings = MqttSettings(backoff_min_s=0.02, backoff_max_s=0.1, attempt_s=0.2)
+    async with fake_broker(answer) as url, open_link(url, settings) as link:
+        with pytest.raises(TransportError, match="not reached"):
+            await link.connect(1)
+
+
+async def test_closing_does_not_wait_longer_than_an_attempt_for_a_silent_broker() -> None:
+    connected = asyncio.Event()
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await swallow(reader)
+
+    settings = MqttSettings(attempt_s=0.2)
+    async with fake_broker(stay_silent) as url:
+        link = MqttLink(url, settings)
+        await link.connect()
+        await asyncio.wait_for(connected.wait(), PATIENCE_S)
+
+        await asyncio.wait_for(link.close(), 5)
+
+    with pytest.raises(MisuseError):
+        await link.connect()
+
+
+async def test_publishers_wait_while_too_much_is_unacknowledged_and_fail_when_the_link_is_lost() -> None:
+    cut = asyncio.Event()
+
+    async def never_acknowledge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK)
+        reading = asyncio.create_task(swallow(reader))
+        await cut.wait()
+        reading.cancel()
+
+    async with fake_broker(never_acknowledge) as url, open_link(url) as link:
+        port = await link.open_port()
+        await link.connect(PATIENCE_S)
+        for number in range(4):  # QUICK's window_messages
+            await asyncio.wait_for(port.publish("n", bytes([number])), PATIENCE_S)
+        fifth = asyncio.create_task(port.publish("n", b""))
+        await asyncio.sleep(0.05)
+        assert not fifth.done()
+
+        cut.set()
+
+        with pytest.raises(TransportError):
+            await asyncio.wait_for(fifth, PATIENCE_S)
+        assert port.counters.messages_sent == 4
+
+
+async def test_a_refused_subscription_is_an_error_and_leaves_nothing_behind() -> None:
+    async def refuse_subscriptions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK)
+        while packet := await reader.read(65_536):
+            start = packet.find(b"\x82")
+            if start >= 0:
+                writer.write(b"\x90\x03" + packet[start + 2 : start + 4] + b"\x80")
+
+    async with fake_broker(refuse_subscriptions) as url, open_link(url) as link:
+        port = await link.open_port()
+        await link.connect(PATIENCE_S)
+
+        with pytest.raises(TransportError, match="refuses the subscription to secret"):
+            await asyncio.wait_for(port.subscribe("secret"), PATIENCE_S)
+
+        assert link.connection(bulk=False).routes.patterns == ()
+
+
+async def test_the_link_counts_a_shared_arrival_once() -> None:
+    async with start_broker("embedded") as broker, open_link(broker.url) as link:
+        ports = [await link.open_port() for _ in range(3)]
+        await link.connect(PATIENCE_S)
+        for port in ports:
+            await port.subscribe("ab")
+        await ports[0].publish("ab", b"12345678")
+        for port in ports:
+            stream = port.arrivals()
+            while not isinstance(await asyncio.wait_for(anext(stream), PATIENCE_S), Arrival):
+                pass
+
+        assert (link.socket_bytes_sent, link.socket_bytes_received) == (10, 10)
+        assert [port.counters.bytes_received for port in ports] == [10, 10, 10]
+
+
+async def test_many_ports_subscribing_at_once_need_few_packets() -> None:
+    """Requests that gather while a SUBSCRIBE is under way go out together."""
+    packets = 0
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal packets
+        await reader.read(65_536)
+        writer.write(CONNACK)
+        while packet := await reader.read(65_536):
+            if packet[0] == 0x82:
+                packets += 1
+                writer.write(b"\x90\x03" + packet[2:4] + b"\x01")
+
+    async with fake_broker(count) as url, open_link(url) as link:
+        ports = [await link.open_port() for _ in range(50)]
+        await link.connect(PATIENCE_S)
+
+        await asyncio.wait_for(asyncio.gather(*(port.subscribe("all") for port in ports)), PATIENCE_S)
+
+        assert packets <= 2
