@@ -198,9 +198,10 @@ class Update:
         desk.now, desk.wake = now, None
         self._lead()
         self._apply()
-        if self._accuse():
-            self._lead()  # with my own skip I may have taken office
         self._order_fetches()
+        if self._accuse():
+            self._lead()  # with its own skip this peer may have taken office
+            self._order_fetches()
         self._acknowledge()
         desk.effects.extend(Publish(frame) for frame in desk.standing.due(now, desk.reached))
         effects, desk.effects = desk.effects, []
