@@ -1,0 +1,110 @@
+"""Whole runs: seeds under faults, equal traces, and what is reported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from swarmdem.apps import simulate
+from swarmdem.errors import ConfigError
+from swarmdem.identifiers import SECOND
+from swarmdem.simulation.faults import Fault, Kind
+from swarmdem.simulation.runs import Run, Settings, run
+
+TRACED = """
+from swarmdem.simulation.runs import Settings, run
+print(run(Settings(seed=11, peers=5, rounds=4)).trace)
+"""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_invariant_breaks_under_faults(seed):
+    outcome = run(Settings(seed=seed, peers=5, rounds=5))
+
+    assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
+    assert outcome.forked or outcome.rounds >= 5
+
+
+@pytest.mark.parametrize("peers", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_no_invariant_breaks_in_the_smallest_swarms(peers, seed):
+    outcome = run(Settings(seed=seed, peers=peers, rounds=5))
+
+    assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_other_numbers_of_levels(levels):
+    outcome = run(Settings(seed=4, peers=9, rounds=4, levels=levels))
+
+    assert outcome.broken == ""
+
+
+def test_equal_seeds_give_equal_traces_in_other_processes_under_other_hash_seeds():
+    def traced(hash_seed):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", TRACED]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    here = run(Settings(seed=11, peers=5, rounds=4)).trace
+
+    assert traced("1").strip() == here
+    assert traced("2").strip() == here
+    assert run(Settings(seed=12, peers=5, rounds=4)).trace != here
+
+
+def test_a_stalled_swarm_is_found_out():
+    """A fault that outlasts the run (here: a broker that never comes back) leaves nobody agreeing."""
+    run = Run(Settings(seed=1, peers=3, rounds=3, faults=False), faults=())
+    run.world.after(15 * SECOND, lambda: [run.world.network.cut(peer, kept=False) for peer in range(3)])
+
+    assert run.play().broken.startswith("a swarm without faults makes rounds")
+
+
+def test_a_swarm_cut_in_two_for_long_has_forked_or_come_together():
+    """Two halves that each go on uncertified are told apart from a broken promise."""
+    split = Fault(Kind.SPLIT, 20 * SECOND, 120 * SECOND, (0, 1))
+    outcome = Run(Settings(seed=1, peers=4, rounds=12, faults=False), faults=(split,)).play()
+
+    assert outcome.provisional >= 2
+    assert outcome.broken == ""
+
+
+def test_the_report_counts_and_says_nothing_broke():
+    lines = []
+
+    report = simulate.run(peers=3, rounds=3, seeds=2, seed=7, workers=1, say=lines.append)
+
+    assert report.exit_code == 0
+    assert lines[0] == "seeds 2, broken 0, forked 0 (first seed 7)"
+    assert len(report.outcomes) == 2
+
+
+def test_a_broken_invariant_is_told_with_the_command_that_repeats_it(monkeypatch):
+    def broken(settings):
+        outcome = run(Settings(seed=settings.seed, peers=2, rounds=1, faults=False))
+        outcome.settings, outcome.broken, outcome.last_lines = settings, "one vote per peer", ["5 0 Woke"]
+        return outcome
+
+    monkeypatch.setattr(simulate.runs, "run", broken)
+    lines = []
+
+    report = simulate.run(peers=2, rounds=1, seeds=1, seed=9, loss=0.1, workers=1, say=lines.append)
+
+    assert report.exit_code == 1
+    assert lines[0] == "BROKEN at seed 9: one vote per peer"
+    assert "  trace: 5 0 Woke" in lines
+    assert "  repeat: swarmdem simulate --peers 2 --rounds 1 --seeds 1 --seed 9 --loss 0.1" in lines
+
+
+def test_the_whole_trace_of_the_first_seed_can_be_kept(tmp_path):
+    simulate.run(peers=2, rounds=2, seeds=1, workers=1, trace=tmp_path / "trace.txt", say=lambda _: None)
+
+    assert "Certified" in (tmp_path / "trace.txt").read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"peers": 0}, {"rounds": 0}, {"seeds": 0}, {"loss": 1.5}, {"workers": 0}])
+def test_a_number_out_of_range_is_named(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        simulate.run(**wrong)
