@@ -5,8 +5,8 @@ length and the hashes of its leaves, so it has one name whatever chunk size a li
 `BlobOffer` lists the leaf hashes; chunks carry whole leaves and no signature, because every leaf is
 checked against the list before it is kept.
 
-Limits: a blob has 1 byte to 2^32 leaves; an `Assembly` reserves memory for a whole blob, and only
-after the size was found acceptable.
+Limits: a blob has 1 byte to 2^20 leaves (64 GiB: what one offer can list); an `Assembly` reserves
+memory for a whole blob, and only after the size was found acceptable.
 """
 
 import struct

@@ -167,7 +167,7 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
             65_536 <= c.chunk <= 2**24 and c.chunk % 65_536 == 0,
             "a multiple of 65536, at most 16 MiB",
         ),
-        ("blob_max", 1 <= c.blob_max <= 2**40, "1 to 2^40"),
+        ("blob_max", 1 <= c.blob_max <= 2**36, "1 to 2^36: what one offer can list"),
         ("peers_max", 1 <= c.peers_max <= LISTED_MAX, f"1 to {LISTED_MAX}"),
         ("founders", 1 <= c.founders <= LISTED_MAX, f"1 to {LISTED_MAX}"),
         ("gather", math.isfinite(c.gather) and 0 <= c.gather <= 86_400, "0 to 86400 seconds"),

@@ -18,6 +18,7 @@ content has equal bytes. Hashes and signatures are taken of bytes as received, n
 import struct
 from collections import OrderedDict
 from collections.abc import Collection
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -76,8 +77,9 @@ def encode_plan(plan: Plan) -> bytes:
     return _encoder.encode(plan)
 
 
+@lru_cache(maxsize=16)
 def decode_plan(body: bytes) -> Plan:
-    """Return the plan whose body is *body*.
+    """Return the plan whose body is *body*; the last few are remembered for all peers of a process.
 
     Raises:
         MalformedFrameError: Types, sizes, order or encoding are not as they must be.
