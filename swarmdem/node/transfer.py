@@ -285,9 +285,9 @@ class Downloads:
 def _from(missing: tuple[tuple[int, int], ...], first: int, credit: int) -> tuple[tuple[int, int], ...]:
     """Return at most *credit* leaves of the *missing* ranges, from leaf *first* on."""
     ranges: list[tuple[int, int]] = []
-    for start, stop in missing:
-        start = max(start, first)
-        stop = min(stop, start + credit)
+    for begin, end in missing:
+        start = max(begin, first)
+        stop = min(end, start + credit)
         if start < stop:
             ranges.append((start, stop))
             credit -= stop - start

@@ -75,10 +75,13 @@ class Port(Protocol):
 class Link(Protocol):
     """One process's connection to the bus."""
 
-    socket_bytes_sent: int
-    """Topic and payload bytes handed to the broker, all ports together."""
-    socket_bytes_received: int
-    """Topic and payload bytes that came from the broker: once, however many ports wanted them."""
+    @property
+    def socket_bytes_sent(self) -> int:
+        """Topic and payload bytes handed to the broker, all ports together."""
+
+    @property
+    def socket_bytes_received(self) -> int:
+        """Topic and payload bytes that came from the broker: once, however many ports wanted them."""
 
     async def connect(self, timeout_s: float | None = None) -> None:
         """Begin to connect and keep trying for as long as the link is open.

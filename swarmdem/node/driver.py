@@ -1,0 +1,390 @@
+"""Feeds the core and performs its effects: the only place where one peer's inputs meet.
+
+    port ──arrivals──> listen ──frames──> inputs ──> decide ──effects──> port, store, bench, downloads
+                          └──chunks, offers, wants──> downloads, uploads
+
+One task decides, so nothing needs a lock. Effects are performed in order, and a `Persist` or
+`SaveModel` is on disk before a later effect leaves. Bounds: `INPUTS_MAX` frames wait to be
+handled; beyond that the port's own queue fills up and drops the oldest.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from swarmdem.errors import StoreError, TransportError, WireError
+from swarmdem.identifiers import Micros, PeerId, Round, brief
+from swarmdem.learning.learner import Learner
+from swarmdem.learning.parameters import model_bytes
+from swarmdem.node.bench import Bench
+from swarmdem.node.models import Model, ModelShelf
+from swarmdem.node.serving import Uploads
+from swarmdem.node.store import Store
+from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
+from swarmdem.node.transfer import Downloads
+from swarmdem.protocol.core import Core
+from swarmdem.protocol.events import (
+    Accumulate,
+    Apply,
+    Degraded,
+    Effect,
+    EndUpdate,
+    Event,
+    Fetch,
+    FinishMean,
+    Input,
+    Keep,
+    LeaveRequested,
+    LinkChanged,
+    Mix,
+    Persist,
+    Publish,
+    Received,
+    Recovered,
+    Reject,
+    Report,
+    SaveModel,
+    Send,
+    StopFetching,
+    Train,
+    Woke,
+)
+from swarmdem.transport.base import Arrival, LinkState, Port
+from swarmdem.wire import topics
+from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, decode_chunk
+from swarmdem.wire.charter import Charter, charter_hash
+from swarmdem.wire.codec import FrameSealer
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import BlobOffer, BlobWant, Message
+from swarmdem.wire.replay import ReplayWindow
+
+_log = logging.getLogger("swarmdem.node.driver")
+
+INPUTS_MAX = 1024
+TURN = 32
+"""Inputs handled before other peers of the process get their turn."""
+REASONS_MAX = 64
+"""Different reasons for refusals that are counted apart; the rest is `other`."""
+
+NodeEvent = Event | TrainingFinished
+
+
+@dataclass(slots=True)
+class NodeCounters:
+    """What one peer refused and could not send."""
+
+    refused: Counter[str] = field(default_factory=Counter)
+    """Arrivals refused, by reason."""
+    unsent: int = 0
+    """Frames not sent because the link was down."""
+
+    def refuse(self, reason: str) -> None:
+        """Count one refusal."""
+        if reason not in self.refused and len(self.refused) >= REASONS_MAX:
+            reason = "other"
+        self.refused[reason] += 1
+
+
+class Driver:
+    """One peer's loop.
+
+    Args:
+        core: The protocol.
+        charter: With its schema.
+        sealer: Signs for this peer and opens what others signed.
+        port: Subscribed and closed by the caller.
+        store: Where records and slots are kept.
+        shelf: The models in memory.
+        learner: The training loop.
+        trainer: Worker threads.
+        hooks: An experiment's measurements.
+        on_event: Called on the loop with everything that is reported.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        charter: Charter,
+        sealer: FrameSealer,
+        port: Port,
+        store: Store,
+        shelf: ModelShelf,
+        learner: Learner,
+        trainer: Trainer,
+        hooks: Hooks,
+        on_event: Callable[[NodeEvent], None],
+    ) -> None:
+        self._core = core
+        self._sealer = sealer
+        self._port = port
+        self._store = store
+        self._shelf = shelf
+        self._trainer = trainer
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._scope = charter_hash(charter)
+        self._window = ReplayWindow()
+        self._inputs: deque[tuple[Input, Model | None]] = deque()
+        self._signal = asyncio.Event()
+        self._room = asyncio.Event()
+        self._retained: set[str] = set()
+        self._link_down = ""
+        self._broken: asyncio.Future[None] = self._loop.create_future()
+        self._round_limit: Round | None = None
+        self._held: Train | None = None
+        self._left = asyncio.Event()
+        self.moved = asyncio.Event()
+        """Set whenever the core has handled something; whoever waits clears it."""
+        self.counters = NodeCounters()
+        self.bench = Bench(
+            charter=charter, learner=learner, shelf=shelf, store=store, trainer=trainer, hooks=hooks,
+            deliver=self.deliver, report=on_event, failed=self._order_failed,
+        )  # fmt: skip
+        self.uploads = Uploads(shelf, self, chunk_leaves=charter.chunk // LEAF_BYTES)
+        self.downloads = Downloads(
+            charter=charter, model_bytes=model_bytes(charter.schema), me=sealer.peer, shelf=shelf,
+            trainer=trainer, send=self.uploads.send, deliver=self.deliver,
+        )  # fmt: skip
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the core waits for a training beyond the limit of rounds."""
+        return self._held is not None
+
+    def deliver(self, event: Input, model: Model | None = None) -> None:
+        """Queue an input; the shelf takes *model* in the moment the core hears of it."""
+        self._inputs.append((event, model))
+        self._signal.set()
+
+    def limit_rounds(self, last: Round | None) -> None:
+        """Hold back training for rounds after *last*; None: never."""
+        self._round_limit = last
+        held = self._held
+        if held is not None and (last is None or held.round <= last):
+            self._held = None
+            self.bench.train(held)
+
+    async def run(self) -> None:
+        """Drive the core until cancelled.
+
+        Raises:
+            ExceptionGroup: The store failed, or there is a bug; a remote peer cannot cause it.
+        """
+        me = brief(self._sealer.peer)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name=f"swarmdem[{me}].listen")
+            tasks.create_task(self._decide(), name=f"swarmdem[{me}].decide")
+            tasks.create_task(self.uploads.run(), name=f"swarmdem[{me}].upload")
+            tasks.create_task(self._until_broken(), name=f"swarmdem[{me}].watch")
+
+    async def leave(self) -> None:
+        """Say goodbye and clear what this peer left with the broker; needs `run` to be running."""
+        self.deliver(LeaveRequested())
+        await self._left.wait()
+        for topic in sorted(self._retained):
+            await self._publish(topic, b"", retain=True)
+
+    async def close(self) -> None:
+        """Stop what works for this peer; afterwards nothing touches its learner."""
+        self.downloads.close()
+        await self.bench.close()
+        if not self._broken.done():
+            self._broken.cancel()
+
+    # Outgoing, also used by `Uploads`
+
+    async def message(self, receiver: PeerId, message: BlobWant | BlobOffer) -> None:
+        """See `serving.BulkSender.message`."""
+        frame = self._sealer.seal(message)
+        await self._port.publish(self._topic(frame, receiver), frame.raw, bulk=True)
+
+    async def chunk(self, receiver: PeerId, chunk: bytes) -> None:
+        """See `serving.BulkSender.chunk`."""
+        await self._port.publish(topics.bulk(self._scope, receiver, self._sealer.peer), chunk, bulk=True)
+
+    def _topic(self, frame: Frame, receiver: PeerId | None = None) -> str:
+        return topics.topic_of(frame.message, frame.scope, self._sealer.peer, receiver)
+
+    async def _publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        try:
+            await self._port.publish(topic, payload, retain=retain)
+        except TransportError:
+            self.counters.unsent += 1  # the protocol repeats what still matters
+
+    # Incoming
+
+    async def _listen(self) -> None:
+        async for item in self._port.arrivals():
+            if isinstance(item, LinkState):
+                self._link_changed(item)
+                continue
+            if item.payload:  # an empty one only clears a retained message
+                self._arrived(item)
+            if len(self._inputs) >= INPUTS_MAX:
+                self._room.clear()
+                await self._room.wait()
+
+    def _arrived(self, arrival: Arrival) -> None:
+        payload = arrival.payload
+        try:
+            if len(payload) > 3 and payload[3] == CHUNK:
+                self.downloads.on_chunk(topics.sender_of(arrival.topic), decode_chunk(payload))
+                return
+            frame = self._sealer.open(payload)
+            blob = isinstance(frame.message, BlobWant | BlobOffer)
+            if not self._window.admits(frame, "bulk" if blob else "control"):
+                self.counters.refuse("replayed")
+            elif blob:
+                self._on_blob_message(frame.sender, frame.message)
+            else:
+                self._inputs.append((Received(frame), None))
+                self._signal.set()
+        except WireError as error:
+            self.counters.refuse(type(error).__name__)
+            _log.debug("frame_refused topic=%s reason=%s", arrival.topic, error)
+
+    def _on_blob_message(self, sender: PeerId, message: Message) -> None:
+        if sender == self._sealer.peer:
+            return
+        if isinstance(message, BlobWant):
+            self.uploads.on_want(sender, message)
+        elif isinstance(message, BlobOffer):
+            self.downloads.on_offer(sender, message)
+
+    def _link_changed(self, state: LinkState) -> None:
+        self.downloads.link_changed(up=state.up)
+        self.deliver(LinkChanged(state.up))
+        if state.up:
+            if self._link_down:
+                _log.warning("broker_back")
+                self._on_event(Recovered(self._link_down))
+            self._link_down = ""
+            return
+        what = f"no connection to the broker: {state.reason or 'not connected yet'}"
+        if what != self._link_down:
+            self._link_down = what
+            _log.warning("broker_unreachable reason=%s", state.reason)
+            self._on_event(Degraded(what))
+
+    # Deciding
+
+    async def _decide(self) -> None:
+        woke, turn = False, 0
+        while True:
+            now, wake = _now_us(), self._core.next_wakeup()
+            event: Input
+            model: Model | None = None
+            # A due wake-up goes before any message, but two in a row never keep messages waiting.
+            if wake is not None and wake <= now and not (woke and self._inputs):
+                event = Woke()
+            elif self._inputs:
+                event, model = self._inputs.popleft()
+                if len(self._inputs) < INPUTS_MAX // 2:
+                    self._room.set()
+            else:
+                await self._wait_until(wake)
+                continue
+            woke = isinstance(event, Woke)
+            if model is not None:
+                self._shelf.put(model)
+            await self._perform(self._core.handle(event, now))
+            self.moved.set()
+            if isinstance(event, LeaveRequested):
+                self._left.set()
+            turn += 1
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _wait_until(self, wake: Micros | None) -> None:
+        self._signal.clear()
+        if wake is None:
+            await self._signal.wait()
+            return
+        timer = self._loop.call_later(max(0, wake - _now_us()) / 1e6, self._signal.set)
+        try:
+            await self._signal.wait()
+        finally:
+            timer.cancel()
+
+    async def _perform(self, effects: list[Effect]) -> None:
+        records: dict[str, bytes] = {}
+        for effect in effects:
+            if isinstance(effect, Persist):
+                records[effect.key] = effect.value
+                continue
+            if records:
+                await self._write(records)
+                records = {}
+            await self._perform_one(effect)
+        if records:
+            await self._write(records)
+
+    async def _perform_one(self, effect: Effect) -> None:  # noqa: PLR0912 - one case per effect
+        match effect:
+            case Publish(frame, retain):
+                topic = self._topic(frame)
+                if retain:
+                    self._retained.add(topic)
+                await self._publish(topic, frame.raw, retain=retain)
+            case Send(receiver, frame):
+                await self._publish(self._topic(frame, receiver), frame.raw)
+            case Report(event):
+                self._on_event(event)
+            case Reject(sender, reason):
+                self.counters.refuse(reason)
+                _log.debug("frame_rejected sender=%s reason=%s", brief(sender), reason)
+            case SaveModel():
+                await self.bench.save(effect)
+            case Keep(models):
+                self._shelf.keep(models)
+            case Train():
+                self._train(effect)
+            case Fetch():
+                self.downloads.fetch(effect)
+            case StopFetching(model):
+                self.downloads.stop(model)
+            case Accumulate():
+                self.bench.accumulate(effect)
+            case FinishMean():
+                self.bench.finish_mean(effect)
+            case Mix():
+                self.bench.mix(effect)
+            case Apply():
+                self.bench.apply(effect)
+            case EndUpdate(plan):
+                self.bench.end_update(plan)
+            case Persist():
+                raise AssertionError("written by _perform")
+
+    def _train(self, order: Train) -> None:
+        if self._round_limit is not None and order.round > self._round_limit:
+            self._held = order
+            return
+        self._held = None
+        self.bench.train(order)
+
+    async def _write(self, records: dict[str, bytes]) -> None:
+        if not self._store.in_memory:
+            await self._loop.run_in_executor(self._trainer.disk, self._store.write, records)
+
+    def _order_failed(self, error: BaseException) -> None:
+        if isinstance(error, StoreError):
+            self._break(error)
+            return
+        _log.error("order_failed error=%r", error, exc_info=error)
+        self._on_event(Degraded(f"{type(error).__name__}: {error}"))
+
+    def _break(self, error: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
+
+    async def _until_broken(self) -> None:
+        await self._broken
+
+
+def _now_us() -> Micros:
+    return time.monotonic_ns() // 1_000

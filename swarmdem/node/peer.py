@@ -1,0 +1,422 @@
+"""`Peer`: one member of a swarm, as an application holds it.
+
+    async with Peer(Charter(swarm="plant-7"), learner, brokers=["mqtt://gateway.local"]) as peer:
+        async for event in peer.events():
+            ...
+
+Entering starts everything, leaving says goodbye and stops it. Nothing here installs a signal handler,
+prints, or ends the process; `swarmdem.*` loggers say what happens.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from swarmdem.errors import CharterMismatchError, ConfigError, MisuseError, SwarmError
+from swarmdem.identifiers import ModelHash, Round
+from swarmdem.learning.learner import Learner, Parameters
+from swarmdem.learning.parameters import check_schema, schema_of
+from swarmdem.node.driver import Driver, NodeEvent
+from swarmdem.node.journal import Journal
+from swarmdem.node.models import Model, ModelShelf, model_of
+from swarmdem.node.recording import Recorder
+from swarmdem.node.store import DirectoryStore, MemoryStore, Store
+from swarmdem.node.streams import EventStream
+from swarmdem.node.trainer import Hooks, Trainer
+from swarmdem.protocol.core import Core
+from swarmdem.protocol.events import (
+    Certified,
+    CharterRefused,
+    Degraded,
+    ModelOffered,
+    RoundFinished,
+    Slot,
+    Started,
+)
+from swarmdem.protocol.status import Status
+from swarmdem.transport.base import Link, Port
+from swarmdem.wire import topics
+from swarmdem.wire.charter import Charter, charter_hash
+from swarmdem.wire.codec import FrameReader, FrameSealer
+from swarmdem.wire.messages import Offline, Plan
+
+if TYPE_CHECKING:
+    from swarmdem.node.blocking import BlockingPeer
+
+_log = logging.getLogger("swarmdem.node.peer")
+
+GOODBYE_S = 5.0
+"""Longest wait for a broker to take the goodbye."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCounters:
+    """What one peer did since it started, counted as if it had its own connection."""
+
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    bytes_received: int
+    dropped: int
+    """Arrivals thrown away because this peer did not keep up."""
+    unsent: int
+    """Frames not sent because the link was down."""
+    refused: Mapping[str, int]
+    """Arrivals refused, by reason."""
+    train_cpu_s: float
+    evaluate_cpu_s: float
+
+
+class Peer:
+    """One peer of a swarm; an async context manager.
+
+    Args:
+        charter: What all peers of the swarm agree on. An empty schema is filled from the learner.
+        learner: The training loop with this device's data.
+        brokers: URL of the broker, as `mqtt://user:password@host:port`; one in this version.
+        state: Directory for key, checkpoints and records; None: a fresh identity, nothing is kept.
+        link: A connection to use instead of `brokers`; it stays open.
+        reader: Shared by the peers of a process, so that each frame is verified once.
+        trainer: Worker threads to share; they stay.
+        hooks: An experiment's measurements.
+        journal: File for the JSON lines of this peer, or an existing directory to make `ID.jsonl` in.
+        durable: Wait for the disk itself; False: what is kept survives the process, not a power cut.
+        record: Directory for every round's evidence and models.
+
+    Raises:
+        ConfigError: The settings contradict each other.
+    """
+
+    def __init__(
+        self,
+        charter: Charter,
+        learner: Learner,
+        *,
+        brokers: Sequence[str] = (),
+        state: Path | str | None = None,
+        link: Link | None = None,
+        reader: FrameReader | None = None,
+        trainer: Trainer | None = None,
+        hooks: Hooks | None = None,
+        journal: Path | None = None,
+        durable: bool = True,
+        record: Path | None = None,
+    ) -> None:
+        if (link is None) != (len(brokers) == 1):
+            raise ConfigError(f"brokers: exactly one broker (or a link) is needed, not {len(brokers)}")
+        self._charter = charter
+        self._learner = learner
+        self._brokers = tuple(brokers)
+        self._state = Path(state) if state is not None else None
+        self._link = link
+        self._reader = reader
+        self._trainer = trainer
+        self._hooks = hooks or Hooks()
+        self._journal_path = journal
+        self._durable = durable
+        self._record = record
+        self._running: _Running | None = None
+        self._stack = AsyncExitStack()
+        self._streams: list[EventStream] = []
+        self._failure: BaseException | None = None
+        self._told = False  # the failure was raised once
+        self._finished: Round = 0
+        self._certified = False
+        self._journal = Journal(None)
+        self._recorder: Recorder | None = None
+        self._last_model: Model | None = None
+
+    @staticmethod
+    def blocking(charter: Charter, learner: Learner, **settings: Any) -> "BlockingPeer":
+        """Return the same peer for an application without asyncio; takes what `Peer` takes."""
+        from swarmdem.node.blocking import BlockingPeer  # noqa: PLC0415 - the two know each other
+
+        return BlockingPeer(charter, learner, **settings)
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        """Connect and take part.
+
+        Raises:
+            KeyInUseError: Another running peer has this state directory.
+            StoreError: The state directory cannot be used.
+            SchemaError: The learner's model is not of the charter's schema.
+        """
+        if self._running is not None:
+            raise MisuseError("this peer runs already")
+        async with AsyncExitStack() as stack:
+            self._running = await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the swarm; raises what broke the peer, unless that was raised before."""
+        await self.leave()
+        if kind is None and self._failure is not None and not self._told:
+            self._told = True
+            raise self._failure
+
+    async def leave(self) -> None:
+        """Say goodbye, stop, and release everything; doing so twice is fine."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        if not running.task.done():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(running.driver.leave(), GOODBYE_S)
+        self._last_model = running.model()
+        await self._stack.aclose()
+        self._end_streams()
+
+    async def run(self, rounds: int | None = None) -> None:
+        """Take part until this peer has finished round *rounds*, or for ever.
+
+        Returning waits for this peer's duties in that round, at most twice `patience`; training for
+        later rounds is held back, but the peer answers others until it leaves.
+
+        Raises:
+            CharterMismatchError: The swarm of this name runs under another charter.
+            StoreError: What must be kept cannot be written.
+        """
+        if rounds is not None and rounds < 1:
+            raise ConfigError(f"rounds = {rounds}: at least 1")
+        driver = self._require().driver
+        driver.limit_rounds(rounds)
+        while not self._over(driver, rounds):
+            driver.moved.clear()
+            await driver.moved.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * self._charter.patience):
+                while not self.status().idle:
+                    driver.moved.clear()
+                    await driver.moved.wait()
+                    self._raise_failure()
+
+    # Looking at it
+
+    @property
+    def id(self) -> str:
+        """The peer's id: 32 hex digits."""
+        return self._require().store.identity.peer.hex()
+
+    @property
+    def charter(self) -> Charter:
+        """The charter, its schema filled in once the peer runs."""
+        return self._charter
+
+    @property
+    def model(self) -> dict[str, NDArray[Any]]:
+        """A copy of the peer's model after its last update; whole at any moment, from any thread."""
+        model = self._running.model() if self._running is not None else self._last_model
+        if model is None:
+            raise MisuseError("this peer has not run yet: it has no model")
+        return {name: np.array(array) for name, array in model.parameters.items()}
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of the certificate this peer stands on."""
+        record = self._require().core.round_record()
+        return record.base.plan if record is not None else None
+
+    def status(self) -> Status:
+        """Return what the peer is doing."""
+        return self._require().core.status()
+
+    def held(self, model: ModelHash) -> Model | None:
+        """Return a model this peer holds at the moment, for example one that an event names."""
+        return self._require().shelf.get(model)
+
+    @property
+    def counters(self) -> PeerCounters:
+        """What this peer sent, received, refused and computed so far."""
+        running = self._require()
+        port, own, cost = running.port.counters, running.driver.counters, running.driver.bench.counters
+        return PeerCounters(
+            port.messages_sent, port.messages_received, port.bytes_sent, port.bytes_received, port.dropped,
+            own.unsent, dict(own.refused), cost.train_cpu_s, cost.evaluate_cpu_s,
+        )  # fmt: skip
+
+    def events(self) -> EventStream:
+        """Return what happens from now on, until the peer stops.
+
+        Up to 1,024 events wait for a slow reader; then the oldest are dropped and a `Degraded` says so.
+        Iterating raises what broke the peer.
+        """
+        stream = EventStream()
+        if self._failure is not None:
+            stream.close(self._failure)
+        self._streams.append(stream)
+        return stream
+
+    # Inside
+
+    async def _start(self, stack: AsyncExitStack) -> "_Running":
+        trainer = self._trainer
+        if trainer is None:
+            trainer = Trainer()
+            stack.callback(trainer.close)
+        loop = asyncio.get_running_loop()
+        initial = await loop.run_in_executor(trainer.training, self._learner.parameters)
+        self._settle_schema(initial)
+        store: Store = MemoryStore()
+        if self._state is not None:
+            store = DirectoryStore(self._state, durable=self._durable)
+        stack.callback(store.close)
+        shelf = ModelShelf(trainer.pool)
+        offered = await loop.run_in_executor(trainer.tensors, model_of, initial, self._charter.schema)
+        shelf.fill(await loop.run_in_executor(trainer.disk, store.load, self._charter.schema))
+        sealer = FrameSealer(
+            store.identity, self._charter, store.session, reader=self._reader or FrameReader()
+        )
+        core = Core(self._charter, sealer, stored=_trusted(store.records, shelf))
+        port = await self._open_port(stack, sealer)
+        driver = Driver(
+            core, charter=self._charter, sealer=sealer, port=port, store=store, shelf=shelf,
+            learner=self._learner, trainer=trainer, hooks=self._hooks, on_event=self._on_event,
+        )  # fmt: skip
+        stack.push_async_callback(driver.close)
+        self._journal = Journal(_journal_file(self._journal_path, store))
+        stack.callback(self._journal.close)
+        if self._record is not None:
+            self._recorder = Recorder(
+                self._record, charter=self._charter, me=sealer.peer, core=core, shelf=shelf, trainer=trainer
+            )
+            stack.push_async_callback(self._recorder.close)
+        for what in store.damage:
+            _log.warning("state_damaged what=%s", what)
+            self._on_event(Degraded(what))
+        driver.deliver(Started(secrets.token_bytes(16)))
+        driver.deliver(ModelOffered(offered.name, offered.info.total_bytes), offered)
+        task = asyncio.create_task(self._supervise(driver), name=f"swarmdem[{sealer.peer.hex()[:8]}]")
+        stack.push_async_callback(_cancelled, task)
+        return _Running(core, store, shelf, port, driver, task, offered)
+
+    def _settle_schema(self, initial: Parameters) -> None:
+        if self._charter.schema:
+            check_schema(initial, self._charter.schema)
+        else:
+            self._charter = msgspec.structs.replace(self._charter, schema=schema_of(initial))
+
+    async def _open_port(self, stack: AsyncExitStack, sealer: FrameSealer) -> Port:
+        link = self._link
+        if link is None:
+            from swarmdem.transport.mqtt import MqttLink  # noqa: PLC0415 - other links do without it
+
+            link = MqttLink(self._brokers[0])
+            stack.push_async_callback(link.close)
+        me, scope = sealer.peer, charter_hash(self._charter)
+        will = sealer.seal(Offline(leaving=False))
+        port = await link.open_port(will=(topics.everyone(scope, Offline, me), will.raw))
+        stack.push_async_callback(port.close)
+        await port.subscribe(topics.hello_all(self._charter.swarm))
+        await port.subscribe(topics.everyone_all(scope))
+        await port.subscribe(topics.inbox_all(scope, me))
+        await port.subscribe(topics.bulk_all(scope, me), bulk=True)
+        return port
+
+    async def _supervise(self, driver: Driver) -> None:
+        try:
+            await driver.run()
+        except* Exception as group:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            if not isinstance(error, SwarmError):
+                _log.error("peer_broken error=%r", error, exc_info=error)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        if self._running is not None:
+            self._running.driver.moved.set()
+        self._end_streams()
+
+    def _end_streams(self) -> None:
+        for stream in self._streams:
+            stream.close(self._failure)
+        self._streams.clear()
+
+    def _on_event(self, event: NodeEvent) -> None:
+        self._journal.note(event)
+        if self._recorder is not None:
+            self._recorder.note(event)
+        for stream in self._streams:
+            stream.put(event)
+        match event:
+            case Certified(round=round):
+                self._certified = True
+                self._finished = max(self._finished, round - 1)
+            case RoundFinished(round=round):
+                self._finished = max(self._finished, round)
+            case CharterRefused(settings=settings) if not self._certified:
+                self._fail(CharterMismatchError(self._charter.swarm, settings))
+
+    def _over(self, driver: Driver, rounds: int | None) -> bool:
+        self._raise_failure()
+        return rounds is not None and (driver.held_back or self._finished >= rounds)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            self._told = True
+            raise self._failure
+
+    def _require(self) -> "_Running":
+        if self._running is None:
+            raise MisuseError("this peer does not run: use it inside `async with`")
+        return self._running
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The parts of a peer that runs."""
+
+    core: Core
+    store: Store
+    shelf: ModelShelf
+    port: Port
+    driver: Driver
+    task: asyncio.Task[None]
+    initial: Model
+
+    def model(self) -> Model:
+        """Return the model after the last update, before the first the one training started from."""
+        return self.shelf.slot(Slot.OWN) or self.shelf.slot(Slot.REFERENCE) or self.initial
+
+
+def _trusted(records: Mapping[str, bytes], shelf: ModelShelf) -> dict[str, bytes]:
+    """Return the *records* without those that speak of a model which was found damaged.
+
+    Without its reference the core fetches it again, without its digest it trains again.
+    """
+    trusted = dict(records)
+    reference = shelf.slot(Slot.REFERENCE)
+    if reference is None or trusted.get("reference") != reference.name:
+        trusted.pop("reference", None)
+    if shelf.slot(Slot.UPLOAD) is None:
+        trusted.pop("digest", None)
+    return trusted
+
+
+def _journal_file(path: Path | None, store: Store) -> Path | None:
+    if path is not None and path.is_dir():
+        return path / f"{store.identity.peer.hex()}.jsonl"
+    return path
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
