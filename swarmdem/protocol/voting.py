@@ -268,10 +268,8 @@ class Voting:
         reference = s.base.reference or self.genesis
         if len(reference) != 32:
             return []
-        seen = max(
-            [self.ballots.highest_term(mode), *(offered.term for offered in self.proposals.of_mode(mode))],
-            default=-1,
-        )
+        proposed = max((offered.term for offered in self.proposals.of_mode(mode)), default=-1)
+        seen = max(self.ballots.highest_term(mode), proposed)
         listed = {peer: s.digests.current[peer] for peer in present}
         plan = make_plan(s.charter, s.base, mode, listed, reference)
         return self._propose(plan, max(turn, seen + 1), (), now)
