@@ -1,0 +1,239 @@
+"""The command line: parses, calls, and turns what goes wrong into one line and an exit code.
+
+Exit codes: 0 done, 1 a broken promise (a simulated invariant, a bug of ours), 2 a mistake in a
+setting, file or address, 130 Ctrl-C. Heavy modules are imported by the command that needs them,
+so that `--help` answers at once.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from swarmdem import __version__
+from swarmdem.apps import flags
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.errors import ConfigError, SwarmError
+
+app = typer.Typer(
+    name="swarmdem",
+    help="Devices that hold private data learn together over MQTT, with no central server.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help answers in half the time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_DEFAULT = SwarmSettings()
+_MAY_CHANGE = {"rounds", "broker", "workers", "device"}
+"""Settings a resumed run may be given anew; all others stay as they were."""
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def main() -> None:
+    """Run the command line; what users get wrong ends in one line on standard error."""
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    try:
+        code = app(standalone_mode=False)
+    except SwarmError as error:
+        _leave(str(error), 2)
+    except _UsageError as error:
+        _leave(_usage(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _leave("stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(message: str, code: int) -> None:
+    typer.echo(f"swarmdem: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> str:
+    context: Any = getattr(error, "ctx", None)
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return f"{message} (see {context.command_path} --help)" if context else message
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"swarmdem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    rounds: flags.Rounds = 12,
+    peers: flags.Peers = 12,
+    out: flags.Out = None,
+) -> None:
+    """Watch a dozen peers learn together.
+
+    Real sockets, bundled data, a live table: nothing to set up.
+    """
+    from swarmdem.apps.demo import run_demo
+
+    run_demo(peers=peers, rounds=rounds, out=out)
+
+
+@app.command()
+def swarm(
+    context: typer.Context,
+    peers: flags.Peers = _DEFAULT.peers,
+    data: flags.Data = _DEFAULT.data,
+    model: flags.Model = _DEFAULT.model,
+    strategy: flags.Strategy = _DEFAULT.strategy,
+    levels: flags.Levels = None,
+    mixing: flags.Mixing = None,
+    pull: flags.Pull = None,
+    start: flags.Start = _DEFAULT.start,
+    optimizer: flags.Optimizer = _DEFAULT.optimizer,
+    lr: flags.StepSize = None,
+    epochs: flags.Epochs = _DEFAULT.epochs,
+    batch_size: flags.BatchSize = _DEFAULT.batch_size,
+    rounds: flags.Rounds = _DEFAULT.rounds,
+    seed: flags.Seed = _DEFAULT.seed,
+    broker: flags.Broker = _DEFAULT.broker,
+    device: flags.Device = _DEFAULT.device,
+    workers: flags.Workers = None,
+    evaluate_every: flags.EvaluateEvery = _DEFAULT.evaluate_every,
+    evaluate: flags.Evaluate = _DEFAULT.evaluate,
+    standardize: flags.Standardize = _DEFAULT.standardize,
+    digest_size: flags.DigestSize = _DEFAULT.digest_size,
+    patience: flags.Patience = None,
+    record: flags.Record = False,
+    resume: flags.Resume = None,
+    out: flags.Out = None,
+) -> None:
+    """Run N peers on this machine.
+
+    On any data set, strategy and broker; writes a run folder (README, "The run folder").
+    """
+    from swarmdem.apps.swarm_command import resume_run, start_run
+
+    values = {name: value for name, value in context.params.items() if name not in {"resume", "out"}}
+    if resume is None:
+        start_run(SwarmSettings(**values), out)
+        return
+    given = {name for name in context.params if _was_given(context, name)} - {"resume"}
+    if fixed := sorted(given - _MAY_CHANGE):
+        raise ConfigError(f"--{fixed[0].replace('_', '-')}: cannot be changed with --resume")
+    resume_run(resume, {name: values[name] for name in sorted(given)})
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@app.command()
+def broker(
+    kind: Annotated[str, typer.Option("--kind", help="auto, mosquitto, nats or embedded.")] = "auto",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0: a free one.")] = 1883,
+) -> None:
+    """Run a broker.
+
+    mosquitto if installed, else nats-server if installed, else the embedded one.
+    """
+    import asyncio
+
+    from swarmdem.apps.broker import run_broker
+
+    asyncio.run(run_broker(kind, host, port, say=typer.echo))
+
+
+@app.command()
+def keygen(
+    path: Annotated[Path, typer.Argument(help="A .pem file to be, or a peer's state folder.")],
+    show: Annotated[bool, typer.Option("--show", help="Only print the id of the key that is there.")] = False,
+) -> None:
+    """Make an identity.
+
+    A private key in a file only its owner may read, and the peer id it stands for.
+    """
+    from swarmdem.apps.keygen import describe_key, make_key
+    from swarmdem.identifiers import text
+
+    if show:
+        typer.echo(describe_key(path))
+        return
+    where, peer = make_key(path)
+    typer.echo(f"{text(peer)}  {where}")
+
+
+@app.command()
+def charter(
+    path: Annotated[Path, typer.Argument(help="File to write, charter.toml for example.")],
+    swarm: Annotated[str, typer.Option("--swarm", help="Name of the swarm: where peers find each other.")],
+    data: flags.Data = _DEFAULT.data,
+    model: flags.Model = _DEFAULT.model,
+    strategy: flags.Strategy = _DEFAULT.strategy,
+    levels: flags.Levels = None,
+    mixing: flags.Mixing = None,
+    pull: flags.Pull = None,
+    start: flags.Start = _DEFAULT.start,
+    standardize: flags.Standardize = _DEFAULT.standardize,
+    digest_size: flags.DigestSize = _DEFAULT.digest_size,
+    patience: Annotated[
+        float, typer.Option("--patience", help="Seconds of silence before others act.")
+    ] = 8.0,
+    founders: Annotated[int, typer.Option("--founders", help="Peers whose presence starts the swarm.")] = 2,
+) -> None:
+    """Write the charter of a new swarm.
+
+    What all its peers must agree on; give every peer the same file.
+    """
+    from swarmdem.apps.charter import write_charter
+    from swarmdem.identifiers import text
+    from swarmdem.wire.charter import charter_hash
+
+    settings = SwarmSettings(
+        swarm=swarm, peers=founders, data=data, model=model, strategy=strategy, levels=levels, mixing=mixing,
+        pull=pull, start=start, standardize=standardize, digest_size=digest_size, patience=patience,
+    )  # fmt: skip
+    written = write_charter(settings, path, founders=founders)
+    typer.echo(f"{path}  swarm {swarm}, charter {text(charter_hash(written))}")
+
+
+@app.command()
+def simulate(
+    peers: Annotated[int, typer.Option("--peers", help="N: peers of each simulated swarm.")] = 20,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds every live peer must reach.")] = 30,
+    seeds: Annotated[int, typer.Option("--seeds", help="How many seeds, counted from --seed.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 0,
+    faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Draw faults from each seed.")] = True,
+    levels: Annotated[int, typer.Option("--levels", help="Levels of groups below the root.")] = 3,
+    patience: Annotated[float, typer.Option("--patience", help="The charter's, in seconds.")] = 8.0,
+    loss: Annotated[
+        float | None, typer.Option("--loss", help="Share of frames lost (default: drawn from the seed).")
+    ] = None,
+    forks: Annotated[
+        bool, typer.Option("--forks", help="Also draw splits long enough to fork a swarm.")
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
+    trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
+) -> int:
+    """Torment the protocol in virtual time.
+
+    Seeded faults, every invariant checked after every event; exit code 1 when one is broken.
+    """
+    from swarmdem.apps.simulate import run
+
+    return run(
+        peers=peers, rounds=rounds, seeds=seeds, seed=seed, faults=faults, levels=levels, patience=patience,
+        loss=loss, forks=forks, workers=workers, trace=trace,
+    ).exit_code  # fmt: skip

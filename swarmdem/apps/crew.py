@@ -1,0 +1,100 @@
+"""The worker processes of one run, seen from the coordinator: start, order, listen, end.
+
+A worker is `python -m swarmdem.apps.worker`. It ends when told to, when its standard input ends,
+and, should the coordinator be killed, by the kernel's parent-death signal; whatever happens,
+`Crew.close` ends what is left, by process id.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Self
+
+from swarmdem.apps.pipes import LINE_MAX, Failed, FromWorker, ToWorker, line, read_report
+
+_END_S = 15.0  # for a worker to save its models and leave after `Stop`
+_KILL_S = 2.0
+
+
+class Crew:
+    """Starts workers and hands every report to one callable, on the event loop."""
+
+    def __init__(self, on_report: Callable[[int, FromWorker], None]) -> None:
+        self._on_report = on_report
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._listeners: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids, in the order of starting."""
+        return tuple(process.pid for process in self._processes)
+
+    async def start(self, first: ToWorker) -> int:
+        """Start a worker with its first order and return its number."""
+        number = len(self._processes)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "swarmdem.apps.worker",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_MAX,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )  # fmt: skip
+        self._processes.append(process)
+        self._listeners.append(asyncio.create_task(self._listen(number), name=f"worker {number}"))
+        self.order(number, first)
+        return number
+
+    def order(self, number: int, order: ToWorker) -> None:
+        """Send an order; one that comes after the worker's end is dropped."""
+        stdin = self._processes[number].stdin
+        assert stdin is not None
+        if not stdin.is_closing():
+            stdin.write(line(order))
+
+    def order_all(self, order: ToWorker) -> None:
+        """Send an order to every worker."""
+        for number in range(len(self._processes)):
+            self.order(number, order)
+
+    async def ended(self, timeout_s: float = _END_S) -> None:
+        """Wait until every worker has left by itself, *timeout_s* at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(p.wait() for p in self._processes)), timeout_s)
+
+    async def close(self) -> None:
+        """End every worker that still runs and wait for it."""
+        for process in self._processes:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+        await self.ended(_KILL_S)
+        for process in self._processes:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        for listener in self._listeners:
+            listener.cancel()
+        await asyncio.gather(*self._listeners, return_exceptions=True)
+        for process in self._processes:
+            if process.stdin is not None:
+                process.stdin.close()
+
+    async def _listen(self, number: int) -> None:
+        process = self._processes[number]
+        assert process.stdout is not None
+        told = False
+        async for data in process.stdout:
+            report = read_report(data)
+            told = told or isinstance(report, Failed)
+            self._on_report(number, report)
+        code = await process.wait()
+        if code != 0 and not told:
+            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            self._on_report(number, Failed(error=f"worker {number} ended ({how})", expected=False))

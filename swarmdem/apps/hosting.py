@@ -1,0 +1,298 @@
+"""The peers of one worker: connect them, follow their events, measure, report.
+
+A round of a peer is reported once it is over there and, in an evaluated round, its model is
+measured. Models of groups are measured by the worker that hosts the aggregator.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from swarmdem.apps.measure import AFTER_TRAINING, TestSets, measure_group, measure_peer
+from swarmdem.apps.pipes import (
+    Counts,
+    FromWorker,
+    Go,
+    GroupResult,
+    GroupScored,
+    Job,
+    Note,
+    PeerRound,
+    Score,
+    TreeSeen,
+    Usage,
+)
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.identifiers import PlanId, Round, text
+from swarmdem.learning.datasets import DeviceData
+from swarmdem.learning.learner import Learner, Parameters
+from swarmdem.learning.parameters import to_safetensors
+from swarmdem.node.driver import NodeEvent
+from swarmdem.node.files import write_atomic
+from swarmdem.node.peer import Peer
+from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
+from swarmdem.protocol.events import Certified, Degraded, GroupAveraged, GroupFinished, RoundFinished
+from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of
+from swarmdem.transport.base import Link
+from swarmdem.transport.memory import MemoryBus, MemoryLink
+from swarmdem.transport.mqtt import MqttLink
+from swarmdem.wire import charter as charters
+from swarmdem.wire.codec import FrameReader
+from swarmdem.wire.messages import FOUNDING, PROVISIONAL
+
+T = TypeVar("T")
+
+CONNECT_S = 30.0
+"""`swarm` gives up on a broker that cannot be reached for so long."""
+TREES_MAX = 8
+"""Trees remembered: a group's result may come while the next round has begun."""
+
+
+@dataclass(slots=True)
+class Hosted:
+    """One peer of this worker, and what its events and hooks leave until its round is reported."""
+
+    number: int
+    learner: Learner
+    peer: Peer
+    events: AsyncIterator[NodeEvent]
+    losses: dict[Round, float]
+    scores: dict[Round, dict[str, Score]]
+
+    def take(self, round: Round) -> tuple[float | None, dict[str, Score]]:
+        """Return loss and scores of a round, forgetting it and all before."""
+        loss, scores = self.losses.get(round), self.scores.get(round, {})
+        for kept in (self.losses, self.scores):
+            for old in [number for number in kept if number <= round]:
+                kept.pop(old, None)
+        return loss, scores
+
+
+class Host:
+    """All peers of one worker.
+
+    Args:
+        job: The worker's share and the run folder.
+        settings: Of the run.
+        go: The charter, the broker, the ids of all peers.
+        data: Everybody's.
+        say: Takes each report, on the event loop.
+    """
+
+    def __init__(
+        self, job: Job, settings: SwarmSettings, go: Go, data: DeviceData, say: Callable[[FromWorker], None]
+    ) -> None:
+        self._settings = settings
+        self._charter = charters.decode(go.charter)
+        self._broker = go.broker
+        self._run = Path(job.run)
+        self._peers = go.peers
+        self._tests = TestSets(data, go.peers)
+        self._say = say
+        self._hosted: list[Hosted] = []
+        self._seen: set[str] = set()
+        self._trees: dict[PlanId, Hierarchy] = {}
+        self._trainer = Trainer()
+        self._link: MemoryLink | MqttLink | None = None
+        self._reports: set[asyncio.Task[None]] = set()
+        self._group_cpu_s = 0.0
+        self._root: Parameters | None = None
+
+    async def open(self, stack: AsyncExitStack, learners: Mapping[int, Learner]) -> None:
+        """Connect and start every peer; *stack* ends them.
+
+        Raises:
+            TransportError: The broker was not reached within `CONNECT_S`.
+        """
+        stack.callback(self._trainer.close)
+        link = MemoryBus().link() if self._broker == "memory" else MqttLink(self._broker)
+        stack.push_async_callback(link.close)
+        await link.connect(CONNECT_S)
+        self._link = link
+        reader = FrameReader()
+        for number, learner in learners.items():
+            hosted = self._new_peer(number, learner, link, reader)
+            self._hosted.append(hosted)
+            await stack.enter_async_context(hosted.peer)
+
+    async def run(self) -> None:
+        """Take part until the last round is over and reported at every peer."""
+        async with asyncio.TaskGroup() as group:
+            followers = [
+                group.create_task(self._follow(hosted), name=f"events of peer {hosted.number}")
+                for hosted in self._hosted
+            ]
+            await asyncio.gather(*(hosted.peer.run(rounds=self._settings.rounds) for hosted in self._hosted))
+            while self._reports:
+                await asyncio.wait(self._reports)
+            for follower in followers:
+                follower.cancel()
+
+    async def save_models(self) -> None:
+        """Write every peer's model, and the root's if it was made here, into the run folder."""
+        models: dict[str, Parameters] = {hosted.peer.id: hosted.peer.model for hosted in self._hosted}
+        if self._root is not None:
+            models["root"] = self._root
+        for name, parameters in models.items():
+            data = to_safetensors(parameters)
+            await asyncio.to_thread(
+                write_atomic, self._run / "models" / f"{name}.safetensors", data, durable=False
+            )
+
+    def _new_peer(self, number: int, learner: Learner, link: Link, reader: FrameReader) -> Hosted:
+        scores: dict[Round, dict[str, Score]] = {}
+        peer = Peer(
+            self._charter,
+            learner,
+            state=self._run / "state" / str(number),
+            link=link,
+            reader=reader,
+            trainer=self._trainer,
+            hooks=self._hooks(learner, scores),
+            journal=self._run / "peers" / f"{self._peers[number]}.jsonl",
+            durable=False,
+            record=self._run / "record" if self._settings.record else None,
+        )
+        return Hosted(number, learner, peer, peer.events(), {}, scores)
+
+    def _hooks(self, learner: Learner, scores: dict[Round, dict[str, Score]]) -> Hooks:
+        """Return the measurements of one peer; they run in the training thread."""
+
+        def measure(ending: str, round: Round, model: Parameters) -> None:
+            if self._settings.evaluated(round):
+                measured = measure_peer(learner, model, self._tests.everybody, ending)
+                scores.setdefault(round, {}).update(measured)
+
+        both = self._settings.evaluate == "both"
+        return Hooks(
+            after_training=partial(measure, AFTER_TRAINING) if both else None,
+            after_update=partial(measure, ""),
+        )
+
+    async def _follow(self, hosted: Hosted) -> None:
+        """Turn one peer's events into reports."""
+        async for event in hosted.events:
+            match event:
+                case TrainingFinished(round=round, loss=loss):
+                    hosted.losses[round] = loss
+                case Certified():
+                    self._certified(hosted, event)
+                case GroupAveraged():
+                    self._averaged(hosted, event)
+                case GroupFinished():
+                    self._finished(hosted, event)
+                case RoundFinished():
+                    self._soon(self._report_round(hosted, event))
+                case Degraded(what=what) if what not in self._seen:
+                    self._seen.add(what)
+                    self._say(Note(f"peer {hosted.number}: {what}"))
+
+    def _certified(self, hosted: Hosted, event: Certified) -> None:
+        """Report the tree of a certificate, once for all peers of this worker."""
+        if event.plan in self._trees or event.mode == FOUNDING:
+            return
+        plan = hosted.peer.plan
+        tree = hierarchy_of(plan) if plan is not None else None
+        if tree is None or hosted.peer.status().base != event.plan:
+            return
+        self._trees[event.plan] = tree
+        if len(self._trees) > TREES_MAX:
+            del self._trees[next(iter(self._trees))]
+        groups = tuple(
+            {
+                "level": group.level,
+                "id": text(group.id),
+                "parent": text(group.parent) if group.parent is not None else None,
+                "members": [text(peer) for peer in group.members],
+                "leaves": [text(peer) for peer in group.leaves],
+            }
+            for group in tree.groups
+        )
+        certified = event.mode != PROVISIONAL
+        self._say(TreeSeen(event.round, text(event.plan), certified, event.term, groups))
+
+    def _averaged(self, hosted: Hosted, event: GroupAveraged) -> None:
+        included = tuple(text(peer) for peer in event.included)
+        self._say(_group_result(hosted, event, final=False, included=included))
+
+    def _finished(self, hosted: Hosted, event: GroupFinished) -> None:
+        """Report a group's result; keep the last round's root; measure it in an evaluated round."""
+        self._say(_group_result(hosted, event, final=True, cut=event.cut))
+        held = hosted.peer.held(event.model)
+        if held is None or event.plan not in self._trees:
+            return
+        model = held.parameters
+        if event.level == self._charter.levels + 1 and event.round == self._settings.rounds:
+            self._root = model
+        if self._settings.evaluated(event.round):
+            self._soon(self._measure_group(hosted, event, model))
+
+    async def _measure_group(self, hosted: Hosted, event: GroupFinished, model: Parameters) -> None:
+        group = self._trees[event.plan].group(event.group)
+        members = self._tests.of([text(peer) for peer in group.members])
+
+        def measure() -> tuple[Score, Score]:
+            begun_s = time.thread_time()
+            scores = measure_group(
+                hosted.learner, model, level=event.level, root=group.parent is None,
+                members=members, everybody=self._tests.everybody,
+            )  # fmt: skip
+            self._group_cpu_s += time.thread_time() - begun_s
+            return scores
+
+        special, general = await self._in_training_thread(measure)
+        self._say(
+            GroupScored(
+                certificate=text(event.plan), round=event.round, group=text(event.group), level=event.level,
+                term=event.term, members=special, everybody=general,
+            )
+        )  # fmt: skip
+
+    async def _report_round(self, hosted: Hosted, event: RoundFinished) -> None:
+        """Report a round of a peer once its hooks have run: they were queued before the event came."""
+        if self._settings.evaluated(event.round):
+            await self._in_training_thread(lambda: None)
+        loss, scores = hosted.take(event.round)
+        counters = hosted.peer.counters
+        counts = Counts(
+            counters.bytes_sent, counters.bytes_received, counters.messages_sent, counters.messages_received
+        )
+        self._say(
+            PeerRound(
+                peer=hosted.peer.id, round=event.round, certificate=text(event.plan),
+                certified=event.certified, applied=event.applied, reason=event.reason, loss=loss,
+                scores=scores if event.applied else {}, counts=counts, usage=self._usage(),
+            )
+        )  # fmt: skip
+
+    def _usage(self) -> Usage:
+        assert self._link is not None
+        learning = [hosted.peer.counters for hosted in self._hosted]
+        return Usage(
+            train_cpu_s=sum(counters.train_cpu_s for counters in learning),
+            evaluate_cpu_s=sum(counters.evaluate_cpu_s for counters in learning) + self._group_cpu_s,
+            socket_bytes_sent=self._link.socket_bytes_sent,
+            socket_bytes_received=self._link.socket_bytes_received,
+        )
+
+    async def _in_training_thread(self, work: Callable[[], T]) -> T:
+        """Do *work* where learners may be touched, after all that is queued there now."""
+        return await asyncio.get_running_loop().run_in_executor(self._trainer.training, work)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Report in the background; `run` waits for what is under way."""
+        task = asyncio.create_task(work)
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+
+def _group_result(hosted: Hosted, event: GroupAveraged | GroupFinished, **more: Any) -> GroupResult:
+    return GroupResult(
+        certificate=text(event.plan), round=event.round, group=text(event.group), level=event.level,
+        aggregator=hosted.peer.id, term=event.term, **more,
+    )  # fmt: skip

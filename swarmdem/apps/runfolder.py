@@ -1,0 +1,206 @@
+"""A run folder: what one swarm run leaves behind for people and programs.
+
+    run.toml        every setting as resolved, the charter and its hash, versions, the command line
+    rounds.jsonl    one object a round
+    trees.jsonl     one object per distinct certificate in force at a round's end
+    peers/ID.jsonl  that peer's journal (written by `node/journal.py`)
+    models/         root.safetensors and PEER.safetensors, at the end
+    summary.json    totals and the last evaluated metrics, at the end
+    record/         with --record: every model of every round
+    state/N/        peer N's key, checkpoints and records: what --resume goes on from
+
+Lines are only ever appended; a resumed run adds a `[[resumed]]` table to run.toml and goes on
+after the last whole line of rounds.jsonl.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from swarmdem import __version__
+from swarmdem.apps import toml
+from swarmdem.apps.settings import SwarmSettings, from_mapping
+from swarmdem.errors import ConfigError, MalformedFrameError, SwarmError
+from swarmdem.identifiers import text
+from swarmdem.wire import charter as charters
+from swarmdem.wire.charter import Charter
+
+
+class RunFolder:
+    """One run folder, locked while a run writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[bytes] | None = None
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models at the end."""
+        return self.path / "models"
+
+    @property
+    def state(self) -> Path:
+        """Folder of the peers' state folders."""
+        return self.path / "state"
+
+    def create(self, settings: SwarmSettings, charter: Charter, command: str, started: str) -> None:
+        """Begin a new run.
+
+        Raises:
+            ConfigError: The folder holds something already, or cannot be written.
+        """
+        try:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise ConfigError(f"--out {self.path}: not empty; use --resume to go on with a run")
+            for folder in (self.path, self.path / "peers", self.models, self.state):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            (self.path / "run.toml").write_text(
+                describe(settings, charter, command, started), encoding="utf-8"
+            )
+        except OSError as error:
+            raise ConfigError(f"--out {self.path}: {error.strerror}") from error
+
+    def reopen(self, command: str, started: str, changes: Mapping[str, Any]) -> None:
+        """Go on with a run: note it in run.toml, and cut off a line that was never finished.
+
+        Raises:
+            ConfigError: Another run is writing to the folder.
+        """
+        try:
+            self._take_lock()
+            for name in ("rounds.jsonl", "trees.jsonl"):
+                _drop_unfinished_line(self.path / name)
+            note = toml.table("x", {"command": command, "started": started, **changes}).split("\n", 1)[1]
+            with (self.path / "run.toml").open("a", encoding="utf-8") as file:
+                file.write(f"\n[[resumed]]\n{note}")
+        except OSError as error:
+            raise ConfigError(f"--resume {self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let another run write here."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def load(self) -> tuple[SwarmSettings, Charter]:
+        """Return the settings and the charter of an earlier run, its resumptions' changes included.
+
+        Raises:
+            ConfigError: It is not a run folder, or run.toml does not fit.
+        """
+        where = self.path / "run.toml"
+        try:
+            tables = tomllib.loads(where.read_text(encoding="utf-8"))
+            values = dict(tables["settings"])
+            for resumed in tables.get("resumed", []):
+                values |= {key: value for key, value in resumed.items() if key not in {"command", "started"}}
+            charter = charters.from_mapping(tables["charter"])
+            settings = from_mapping(values, "settings")
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError, MalformedFrameError) as error:
+            raise ConfigError(f"{where}: not a run's settings ({error})") from error
+        except SwarmError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        return settings, charter
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rounds written so far."""
+        return list(_whole_lines(self.path / "rounds.jsonl"))
+
+    def append_round(self, row: Mapping[str, Any]) -> None:
+        """Add a round."""
+        _append(self.path / "rounds.jsonl", row)
+
+    def append_tree(self, row: Mapping[str, Any]) -> None:
+        """Add a tree."""
+        _append(self.path / "trees.jsonl", row)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json, whole or not at all."""
+        temporary = self.path / ".summary.json"
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.path / "summary.json")
+
+    def _take_lock(self) -> None:
+        lock = (self.path / ".lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise ConfigError(f"{self.path}: another run is writing to this folder") from None
+        self._lock = lock
+
+
+def summarise(rows: list[dict[str, Any]], *, peers: int, broker: str, peak_pss_bytes: int) -> dict[str, Any]:
+    """Return the content of summary.json for the rounds of a run, resumed parts included."""
+    evaluated = [row for row in rows if "c_gen" in row]
+    metrics = ("c_spe", "c_gen", "global", "g_spe", "g_gen")
+    final = {name: evaluated[-1][name] for name in ("round", *metrics)} if evaluated else None
+    totals = (
+        "wall_s", "cpu_s", "train_cpu_s", "evaluate_cpu_s", "bytes_sent", "bytes_received", "messages_sent",
+        "messages_received", "socket_bytes_sent", "socket_bytes_received",
+    )  # fmt: skip
+    return {
+        "rounds": len(rows),
+        "certified_rounds": sum(row["certified"] for row in rows),
+        "peers": peers,
+        "broker": broker,
+        "final": final,
+        **{name: round(sum(row[name] for row in rows), 4) for name in totals},
+        "peak_pss_mb": round(peak_pss_bytes / 1e6, 1),
+    }
+
+
+def describe(settings: SwarmSettings, charter: Charter, command: str, started: str) -> str:
+    """Return the text of run.toml."""
+    run = {"command": command, "started": started, "charter_hash": text(charters.charter_hash(charter))}
+    return "\n".join(
+        [
+            toml.table("run", run),
+            toml.table("versions", _versions()),
+            toml.table("settings", settings.as_mapping() | {"lr": settings.step_size}),
+            toml.table("charter", charters.to_mapping(charter)),
+        ]
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"swarmdem": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for package in ("torch", "numpy", "aiomqtt", "paho-mqtt", "msgspec", "cryptography"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def _drop_unfinished_line(path: Path) -> None:
+    """Cut off what a killed run left without a line end: it was never a line."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)

@@ -1,0 +1,141 @@
+"""The settings of `swarmdem swarm`: one frozen value per run, checked once, written to `run.toml`.
+
+The command line's flags, the fields below and the keys under `[settings]` in `run.toml` have the
+same names (flags with hyphens). What all peers must agree on goes from here into the charter.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import msgspec
+
+from swarmdem.errors import ConfigError
+
+BROKERS = ("auto", "embedded", "memory", "mosquitto", "nats")
+"""Brokers that `swarm` starts itself; anything else is a URL."""
+
+DEFAULT_LR = {"sgd": 0.05, "adam": 0.001}
+"""Step size by optimizer: the paper's for SGD, the usual one for Adam."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmSettings:
+    """What one swarm run does."""
+
+    swarm: str = "swarm"
+    """Name of the swarm; the run's charter adds nothing to it, so one broker can serve several."""
+    peers: int = 12
+    """N; peer i trains on device i of the data, modulo the number of devices."""
+    data: str = "digits"
+    """`digits` (packaged), or an .npz with `x`, `y`, `device`, `train`."""
+    model: str = "mlp"
+    """`mlp`, `cnn`, `softmax` (numpy, no torch) or `module:function`."""
+    strategy: str = "demlearn"
+    levels: int | None = None
+    """Levels of groups below the root (the paper's K counts the root); None: the strategy's."""
+    mixing: float | None = None
+    """alpha of eq. 10; None: the strategy's."""
+    pull: float | None = None
+    """mu of eq. 8; None: the strategy's."""
+    start: str = "own"
+    optimizer: str = "sgd"
+    lr: float | None = None
+    epochs: int = 2
+    batch_size: int = 10
+    rounds: int = 20
+    evaluate_every: int = 5
+    evaluate: str = "update"
+    """`update`, or `both`: also after training."""
+    standardize: str = "global"
+    digest_size: int = 1024
+    seed: int = 0
+    broker: str = "auto"
+    device: str = "auto"
+    workers: int | None = None
+    """Worker processes; None: one per core."""
+    patience: float | None = None
+    """Seconds of silence before others act; None: sized for N peers on one machine."""
+    record: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each by the name of its flag."""
+        for name, good, wanted in _rules(self):
+            if not good:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: {wanted}")
+        if self.broker == "memory" and (self.workers or 1) != 1:
+            raise ConfigError(f"--workers {self.workers}: contradicts --broker memory, which is one process")
+
+    @property
+    def step_size(self) -> float:
+        """`lr`, or the optimizer's default."""
+        return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def patience_s(self) -> float:
+        """`patience`, or a default that does not take a busy machine for a dead peer: 10 s + .5 s a peer."""
+        return 10.0 + 0.5 * self.peers if self.patience is None else self.patience
+
+    def evaluated(self, round: int) -> bool:
+        """Tell whether *round* is evaluated: every `evaluate_every` rounds and at the end."""
+        return round == self.rounds or round % self.evaluate_every == 0
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the settings by name, those left to their default as None."""
+        return asdict(self)
+
+
+def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
+    def at_least(name: str, least: int) -> tuple[str, bool, str]:
+        value = getattr(s, name)
+        return (name, value is None or value >= least, f"must be at least {least}")
+
+    def one_of(name: str, choices: tuple[str, ...]) -> tuple[str, bool, str]:
+        return (name, getattr(s, name) in choices, f"must be one of {', '.join(choices)}")
+
+    return (
+        at_least("peers", 1),
+        ("peers", s.peers <= 1024, "at most 1024 in this version"),
+        at_least("epochs", 1),
+        at_least("batch_size", 1),
+        at_least("rounds", 1),
+        at_least("evaluate_every", 1),
+        at_least("workers", 1),
+        at_least("seed", 0),
+        ("levels", s.levels is None or 0 <= s.levels <= 16, "0 to 16"),
+        ("mixing", s.mixing is None or 0.0 <= s.mixing <= 1.0, "a share between 0 and 1"),
+        ("pull", s.pull is None or (math.isfinite(s.pull) and s.pull >= 0.0), "finite and not negative"),
+        ("lr", s.lr is None or (math.isfinite(s.lr) and s.lr > 0.0), "finite and above 0"),
+        ("patience", s.patience is None or 0.05 <= s.patience <= 86_400, "0.05 to 86400 seconds"),
+        ("digest_size", 16 <= s.digest_size <= 8192, "16 to 8192"),
+        one_of("optimizer", ("sgd", "adam")),
+        one_of("evaluate", ("update", "both")),
+        one_of("standardize", ("global", "pixel", "none")),
+        one_of("start", ("own", "group")),
+        one_of("device", ("auto", "cpu", "cuda")),
+        ("broker", s.broker in BROKERS or "://" in s.broker, f"a URL or one of {', '.join(BROKERS)}"),
+    )
+
+
+def from_mapping(values: Mapping[str, Any], where: str) -> SwarmSettings:
+    """Return the settings of a mapping, such as `[settings]` of a `run.toml`.
+
+    Args:
+        values: By name; what is absent takes its default.
+        where: What to call the mapping when a key or a value is wrong.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit; the message shows its path.
+    """
+    hints = {field.name: field.type for field in fields(SwarmSettings)}
+    for name in values:
+        if name not in hints:
+            raise ConfigError(f"{where}.{name}: unknown setting")
+    checked = {}
+    for name, value in values.items():
+        try:
+            checked[name] = msgspec.convert(value, hints[name])
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{where}.{name}: {error}") from error
+    return SwarmSettings(**checked)

@@ -1,0 +1,314 @@
+"""`swarmdem swarm`: N peers on this machine, in worker processes, over a real broker.
+
+The coordinator in here hosts no peer and loads no tensor library. It starts the broker (unless it
+is given one) and the workers, merges what they report into the run folder's rows and shows them.
+The swarm does not need it: peers agree among themselves, and a worker that dies takes its peers
+along and nobody else.
+"""
+
+import asyncio
+import os
+import resource
+import shlex
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from swarmdem.apps.accounting import Costs
+from swarmdem.apps.charter import chosen_settings, make_charter
+from swarmdem.apps.crew import Crew
+from swarmdem.apps.gather import RoundBook, rate
+from swarmdem.apps.pipes import (
+    Done,
+    Failed,
+    FromWorker,
+    Go,
+    GroupResult,
+    GroupScored,
+    Job,
+    Note,
+    PeerRound,
+    Prepared,
+    Ready,
+    Stop,
+    TreeSeen,
+)
+from swarmdem.apps.runfolder import RunFolder, summarise
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.table import View
+from swarmdem.errors import ConfigError, TransportError
+from swarmdem.identifiers import text
+from swarmdem.learning.strategies import settings_of
+from swarmdem.node.keys import read_key, write_key
+from swarmdem.node.store import KEY_FILE
+from swarmdem.transport.brokers import Broker, available, start_broker
+from swarmdem.wire import charter as charters
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.signing import Identity
+
+POLL_S = 0.2
+SAMPLE_S = 1.0
+"""Between two looks at the memory of all processes."""
+PREPARE_S = 300.0
+"""For workers to load data and models: a first import of torch from a slow disk takes a minute."""
+CHUNKS = {"mosquitto": 2**20, "nats": 2**20, "memory": 2**20, "embedded": 2**18, "url": 2**16}
+"""Bytes per chunk message: larger is faster where we know the broker's limits, because we set them."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What one call of `run_swarm` works with."""
+
+    settings: SwarmSettings
+    folder: RunFolder
+    view: View
+    crew: Crew
+    inbox: asyncio.Queue[tuple[int, FromWorker]]
+    costs: Costs
+    command: str
+    broker: str = ""
+    charter: Charter | None = None
+    peers: tuple[str, ...] = ()
+    untrained: float | None = None
+    shares: tuple[tuple[int, ...], ...] = ()
+
+
+async def run_swarm(
+    settings: SwarmSettings,
+    out: Path,
+    view: View,
+    *,
+    resume: bool = False,
+    changes: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a swarm to its last round and return what `summary.json` says.
+
+    Args:
+        settings: What to do.
+        out: Run folder: new or empty, or with *resume* one to go on with.
+        view: Where progress is shown.
+        resume: Go on after the last round of *out*.
+        changes: Settings that differ from those the resumed run began with.
+
+    Raises:
+        ConfigError: A setting, file or model is wrong, or *out* cannot be used.
+        TransportError: The broker cannot be reached, or every worker is lost.
+    """
+    settings_of(
+        settings.strategy, chosen_settings(settings)
+    )  # a contradiction is told before anything starts
+    begun = _own_and_ended_cpu_s()
+    settings = replace(settings, workers=1 if settings.broker == "memory" else _workers(settings))
+    folder = RunFolder(out)
+    charter = folder.load()[1] if resume else None
+    earlier = folder.rows() if resume else []
+    last_round = max((row["round"] for row in earlier), default=0)
+    if last_round >= settings.rounds:
+        raise ConfigError(f"--resume {out}: has its {last_round} rounds already; ask for more with --rounds")
+    inbox: asyncio.Queue[tuple[int, FromWorker]] = asyncio.Queue()
+    costs = Costs()
+    costs.watch(os.getpid())
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    try:
+        async with AsyncExitStack() as stack:
+            broker = await _broker(settings, stack)
+            crew = await stack.enter_async_context(
+                Crew(lambda worker, report: inbox.put_nowait((worker, report)))
+            )
+            session = _Session(settings, folder, view, crew, inbox, costs, command, charter=charter)
+            session.broker = broker.url if isinstance(broker, Broker) else broker
+            if isinstance(broker, Broker):
+                costs.watch(broker.pid)
+            await _prepare(session, resume, changes or {}, broker)
+            await _follow(session, last_round)
+            crew.order_all(Stop())
+            await crew.ended()
+            shown = broker.kind if isinstance(broker, Broker) else broker
+        summary = summarise(
+            folder.rows(), peers=settings.peers, broker=shown, peak_pss_bytes=costs.peak_pss_bytes
+        )
+        summary["cpu_s"] = round(sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun, 3)
+        summary["untrained_c_gen"] = session.untrained
+        folder.write_summary(summary)
+        return summary
+    finally:
+        folder.close()
+
+
+def default_out(settings: SwarmSettings) -> Path:
+    """Return a new run folder's path, named by the swarm and the time."""
+    return Path("runs") / f"{settings.swarm}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _workers(settings: SwarmSettings) -> int:
+    cores = len(os.sched_getaffinity(0))
+    return min(settings.peers, cores if settings.workers is None else settings.workers)
+
+
+def _own_and_ended_cpu_s() -> float:
+    """Return CPU seconds of this process and of all children it has waited for."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+async def _broker(settings: SwarmSettings, stack: AsyncExitStack) -> Broker | str:
+    """Start the broker asked for; a URL and `memory` are returned as they are."""
+    if settings.broker == "memory" or "://" in settings.broker:
+        return settings.broker
+    return await stack.enter_async_context(start_broker(available(settings.broker)))
+
+
+async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], broker: Broker | str) -> None:
+    """Start the workers, settle the charter and the peers' keys, open the run folder, let go."""
+    settings, folder, crew = session.settings, session.folder, session.crew
+    workers = settings.workers or 1
+    edges = [settings.peers * worker // workers for worker in range(workers + 1)]
+    session.shares = tuple(tuple(range(first, end)) for first, end in pairwise(edges))
+    for share in session.shares:
+        await crew.start(Job(settings=settings.as_mapping(), devices=share, run=str(folder.path.resolve())))
+    for pid in crew.pids:
+        session.costs.watch(pid)
+    prepared = await _all_prepared(session)
+    session.untrained = rate(prepared.untrained)
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    if session.charter is None:
+        session.charter = _charter(settings, prepared, broker)
+        folder.create(settings, session.charter, session.command, started)
+    else:
+        if session.charter.schema != prepared.schema:
+            raise ConfigError(f"--resume {folder.path}: the model is not the one the run began with")
+        folder.reopen(session.command, started, changes)
+    session.peers = tuple(_key_of(folder, settings.seed, number) for number in range(settings.peers))
+    session.view.say(
+        f"{settings.peers} peers in {workers} processes, {settings.strategy}, "
+        f"{broker.kind if isinstance(broker, Broker) else broker}; run folder {folder.path}"
+    )
+    crew.order_all(Go(charter=charters.encode(session.charter), broker=session.broker, peers=session.peers))
+
+
+async def _all_prepared(session: _Session) -> Prepared:
+    prepared: dict[int, Prepared] = {}
+    try:
+        async with asyncio.timeout(PREPARE_S):
+            while len(prepared) < len(session.shares):
+                worker, report = await session.inbox.get()
+                if isinstance(report, Failed):
+                    raise ConfigError(report.error)
+                if isinstance(report, Prepared):
+                    prepared[worker] = report
+    except TimeoutError:
+        raise ConfigError(f"workers did not load data and model within {PREPARE_S:.0f} s") from None
+    return prepared[0]
+
+
+def _charter(settings: SwarmSettings, prepared: Prepared, broker: Broker | str) -> Charter:
+    kind = broker.kind if isinstance(broker, Broker) else "memory" if broker == "memory" else "url"
+    return make_charter(
+        settings,
+        prepared.schema,
+        prepared.inputs,
+        founders=settings.peers,
+        gather=max(120.0, 4 * settings.patience_s),
+        chunk=CHUNKS[kind],
+    )
+
+
+def _key_of(folder: RunFolder, seed: int, number: int) -> str:
+    """Return the id of peer *number*, writing its key first when the run is new.
+
+    Keys of a run follow from its seed, so that equal settings give equal peer ids and elections;
+    they are for study on one machine and protect nothing.
+    """
+    path = folder.state / str(number) / KEY_FILE
+    if path.exists():
+        return text(read_key(path).peer)
+    secret = blake2b(f"{seed}/{number}".encode(), digest_size=32, person=b"sd/study-key").digest()
+    identity = Identity.from_private_bytes(secret)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_key(path, identity)
+    return text(identity.peer)
+
+
+async def _reports(session: _Session) -> AsyncIterator[tuple[int, FromWorker] | None]:
+    """Yield reports as they come, and None whenever none came for a moment."""
+    while True:
+        try:
+            yield await asyncio.wait_for(session.inbox.get(), POLL_S)
+        except TimeoutError:
+            yield None
+
+
+@asynccontextmanager
+async def _memory_sampled(costs: Costs) -> AsyncIterator[None]:
+    async def sample() -> None:
+        while True:
+            costs.sample_memory()
+            await asyncio.sleep(SAMPLE_S)
+
+    task = asyncio.create_task(sample())
+    try:
+        yield
+    finally:
+        task.cancel()
+        costs.sample_memory()
+
+
+async def _follow(session: _Session, last_round: int) -> None:
+    """Write and show rows until the last round's, or until nobody is left to report one."""
+    settings = session.settings
+    working = set(range(len(session.shares)))
+    done: set[int] = set()
+    done_s = 0.0
+    book = RoundBook(
+        evaluated=settings.evaluated,
+        straggle_s=60.0 + 4 * settings.patience_s,
+        last_round=last_round,
+    )
+    for peer in session.peers:
+        book.joined(peer)
+    book.begin(time.monotonic(), session.costs.cpu_s())
+    async with _memory_sampled(session.costs):
+        async for item in _reports(session):
+            now_s = time.monotonic()
+            if item is not None:
+                worker, report = item
+                match report:
+                    case PeerRound() | TreeSeen() | GroupResult() | GroupScored():
+                        book.add(worker, report, now_s)
+                    case Ready():
+                        book.begin(now_s, session.costs.cpu_s())
+                    case Note(text=note):
+                        session.view.say(note)
+                    case Failed(error=error, expected=True):
+                        raise TransportError(error)
+                    case Failed(error=error):
+                        session.view.say(
+                            f"{error}; the others go on without its {len(session.shares[worker])} peers"
+                        )
+                        working.discard(worker)
+                        for number in session.shares[worker]:
+                            book.lost(session.peers[number])
+                        if not working:
+                            raise TransportError(f"no worker is left: {error}")
+                    case Done():
+                        done.add(worker)
+                        done_s = now_s
+            _write_due(session, book, now_s)
+            if book.last_round >= settings.rounds or (working <= done and now_s - done_s > 10.0):
+                return
+
+
+def _write_due(session: _Session, book: RoundBook, now_s: float) -> None:
+    for row, trees in book.due(now_s, session.costs.cpu_s()):
+        session.folder.append_round(row)
+        for tree in trees:
+            session.folder.append_tree(tree)
+        left_s = book.mean_wall_s * (session.settings.rounds - row["round"])
+        session.view.row(row, len(trees[0]["groups"]) if trees else 0, left_s)

@@ -1,0 +1,59 @@
+"""`swarmdem swarm` between the command line and the coordinator: views, folders, the closing lines."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from swarmdem.apps.runfolder import RunFolder
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.swarm import default_out, run_swarm
+from swarmdem.apps.table import duration, megabytes, open_view
+
+MEASURES = (("c_spe", "C-SPE"), ("c_gen", "C-GEN"), ("global", "Global"))
+
+
+def start_run(settings: SwarmSettings, out: Path | None) -> dict[str, Any]:
+    """Run a swarm from its first round, show it, and return its summary."""
+    return _shown(settings, out or default_out(settings))
+
+
+def resume_run(out: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Go on with the run in *out* under some changed settings, show it, and return its summary.
+
+    Raises:
+        ConfigError: *out* is no run folder, or has its rounds already.
+    """
+    settings, _ = RunFolder(out).load()
+    return _shown(replace(settings, **changes), out, resume=True, changes=dict(changes))
+
+
+def _shown(settings: SwarmSettings, out: Path, **how: Any) -> dict[str, Any]:
+    view = open_view()
+    try:
+        summary = asyncio.run(run_swarm(settings, out, view, **how))
+    finally:
+        view.close()
+    for line in closing_lines(summary, out):
+        view.say(line)
+    return summary
+
+
+def closing_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
+    """Return what a person wants to know at the end of a run."""
+    final = summary["final"]
+    lines = [
+        f"{summary['rounds']} rounds, {summary['certified_rounds']} certified, in "
+        f"{duration(summary['wall_s'])}; CPU {summary['cpu_s']:.1f} s "
+        f"(training {summary['train_cpu_s']:.1f}, evaluation {summary['evaluate_cpu_s']:.1f}), "
+        f"peak memory {summary['peak_pss_mb']:.0f} MB, sent {megabytes(summary['bytes_sent'])}"
+    ]
+    if final:
+        shown = (
+            f"{title} {final[name]['after_update']:.3f}"
+            for name, title in MEASURES
+            if final[name]["after_update"] is not None
+        )
+        lines.append(f"after the update of round {final['round']}: {', '.join(shown)}")
+    return [*lines, f"run folder {out}"]

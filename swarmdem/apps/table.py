@@ -1,0 +1,113 @@
+"""A run as it happens: a live table on a terminal, plain lines anywhere else."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+COLUMNS = ("round", "certified", "C-SPE", "C-GEN", "Global", "groups", "sent", "left")
+_ROWS_MAX = 30  # a longer table would scroll the terminal
+
+
+class View(Protocol):
+    """Where a run shows its progress."""
+
+    def say(self, message: str) -> None:
+        """Show one line of text."""
+
+    def row(self, row: Mapping[str, Any], groups: int, left_s: float | None) -> None:
+        """Show a finished round.
+
+        Args:
+            row: As written to `rounds.jsonl`.
+            groups: Groups in the round's tree, the root included.
+            left_s: Estimated seconds to the end.
+        """
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+def open_view(stream: TextIO | None = None) -> View:
+    """Return a live table when *stream* (standard output) is a terminal, else plain lines."""
+    stream = stream or sys.stdout
+    return LiveTable(stream) if stream.isatty() else PlainLines(stream)
+
+
+def cells(row: Mapping[str, Any], groups: int, left_s: float | None) -> tuple[str, ...]:
+    """Return the texts of one round in the order of `COLUMNS`."""
+    return (
+        str(row["round"]),
+        f"{'yes' if row['certified'] else 'no'} {row['applied']}/{row['peers']}",
+        _share(row, "c_spe"),
+        _share(row, "c_gen"),
+        _share(row, "global"),
+        str(groups),
+        megabytes(row["bytes_sent"]),
+        duration(left_s),
+    )
+
+
+def _share(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name, {}).get("after_update")
+    return "" if value is None else f"{value:.3f}"
+
+
+def megabytes(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as `m:ss`, or nothing when unknown."""
+    return "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class PlainLines:
+    """One line per round, for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def say(self, message: str) -> None:
+        print(message, file=self._stream, flush=True)
+
+    def row(self, row: Mapping[str, Any], groups: int, left_s: float | None) -> None:
+        texts = [
+            f"{name} {cell}" for name, cell in zip(COLUMNS, cells(row, groups, left_s), strict=True) if cell
+        ]
+        self.say("  ".join(texts))
+
+    def close(self) -> None:
+        self._stream.flush()
+
+
+class LiveTable:
+    """A table that grows in place; the last rounds only when it would not fit."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream)
+        self._rows: list[tuple[str, ...]] = []
+        self._live = Live(self._table(), console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False)
+
+    def row(self, row: Mapping[str, Any], groups: int, left_s: float | None) -> None:
+        self._rows = [*self._rows, cells(row, groups, left_s)][-_ROWS_MAX:]
+        self._live.update(self._table(), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+        if self._rows:
+            self._console.print(self._table())
+
+    def _table(self) -> Table:
+        table = Table(*COLUMNS, box=None, pad_edge=False)
+        for row in self._rows:
+            table.add_row(*row)
+        return table

@@ -1,0 +1,141 @@
+"""One worker process of `swarmdem swarm`: hosts a share of the peers, reports to the coordinator.
+
+The peers of a worker share one link to the broker, one frame reader and one set of threads. What
+they tell each other goes through the broker all the same.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from contextlib import AsyncExitStack
+from typing import BinaryIO
+
+from swarmdem.apps.hosting import Host
+from swarmdem.apps.pipes import (
+    LINE_MAX,
+    Done,
+    Failed,
+    FromWorker,
+    Go,
+    Job,
+    Prepared,
+    Ready,
+    Score,
+    Stop,
+    ToWorker,
+    line,
+    read_order,
+)
+from swarmdem.apps.settings import from_mapping
+from swarmdem.errors import SwarmError
+from swarmdem.learning.building import TrainingSettings, build_learners
+from swarmdem.learning.datasets import DeviceData, load, standardization
+from swarmdem.learning.parameters import schema_of
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run a worker on standard input and output."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    reports = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not end up among the reports
+    try:
+        asyncio.run(_work(reports))
+    except SwarmError as error:
+        _say(reports, Failed(error=str(error), expected=True))
+    except Exception as error:
+        traceback.print_exc()
+        _say(reports, Failed(error=f"{type(error).__name__}: {error}", expected=False))
+        sys.exit(1)
+
+
+async def _work(reports: BinaryIO) -> None:
+    """Prepare, wait for `Go`, host the peers until all are done and `Stop` comes."""
+
+    def say(report: FromWorker) -> None:
+        _say(reports, report)
+
+    orders = await _open_orders()
+    job = await _next_order(orders)
+    if not isinstance(job, Job):
+        return
+    settings = from_mapping(job.settings, "settings")
+    samples = load(settings.data, devices=settings.peers)
+    constants = standardization(samples, settings.standardize)
+    data = DeviceData(samples, constants)
+    training = TrainingSettings(
+        optimizer=settings.optimizer, lr=settings.step_size, epochs=settings.epochs,
+        batch_size=settings.batch_size, device=settings.device,
+    )  # fmt: skip
+    learners = build_learners(
+        settings.model, [data.device(number) for number in job.devices], shape=data.shape,
+        classes=data.classes, settings=training, seed=settings.seed, first=job.devices[0],
+    )  # fmt: skip
+    untrained = learners[0].evaluate(data.pooled_test(settings.peers))
+    say(
+        Prepared(
+            schema=schema_of(learners[0].parameters()),
+            inputs=constants.to_inputs(),
+            untrained=Score(untrained.correct, untrained.count),
+        )
+    )
+    go = await _next_order(orders)
+    if not isinstance(go, Go):
+        return
+    host = Host(job, settings, go, data, say)
+    async with AsyncExitStack() as stack:
+        await host.open(stack, dict(zip(job.devices, learners, strict=True)))
+        say(Ready())
+        running = asyncio.create_task(host.run(), name="rounds")
+        stopping = asyncio.create_task(_until_stop(orders), name="orders")
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+            say(Done())
+        told = await stopping
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if told:
+            await host.save_models()
+
+
+async def _open_orders() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=LINE_MAX)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    return reader
+
+
+async def _next_order(orders: asyncio.StreamReader) -> ToWorker | None:
+    """Return the next order; None when the coordinator is gone."""
+    data = await orders.readline()
+    return read_order(data) if data else None
+
+
+async def _until_stop(orders: asyncio.StreamReader) -> bool:
+    """Return True when told to stop, False when the coordinator is gone."""
+    while (order := await _next_order(orders)) is not None:
+        if isinstance(order, Stop):
+            return True
+    return False
+
+
+def _say(reports: BinaryIO, report: FromWorker) -> None:
+    reports.write(line(report))
+    reports.flush()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when its parent dies, however it dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The command line, through its entry point: one line and an exit code for what users get wrong."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from swarmdem.apps import cli
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process; return exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["swarmdem", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["swarm", "--peers", "zero"], "'--peers'"),
+        (["swarm", "--peers", "0"], "--peers 0: must be at least 1"),
+        (["swarm", "--pears", "3"], "No such option"),
+        (
+            ["swarm", "--strategy", "fedavg", "--levels", "3", "--peers", "2"],
+            "levels = 3 contradicts strategy",
+        ),
+        (["swarm", "--data", "nowhere.npz"], "nowhere.npz: no such file"),
+        (["swarm", "--model", "nothing"], "model = 'nothing'"),
+        (["swarm", "--model", "softmax", "--optimizer", "adam"], "contradicts model = 'softmax'"),
+        (["swarm", "--resume", "nowhere"], "nowhere"),
+        (["swarm", "--resume", "nowhere", "--lr", "0.1"], "--lr: cannot be changed with --resume"),
+        (["keygen", "--show", "nowhere.pem"], "nowhere.pem"),
+        (["simulate", "--peers", "0"], "peers = 0"),
+        (["bogus"], "No such command"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(call, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+
+    code, _, err = call(*arguments)
+
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_version_is_printed(call):
+    assert call("--version") == (0, "swarmdem 0.1.0\n", "")
+
+
+def test_keygen_writes_a_private_key_once_and_names_its_peer(call, tmp_path):
+    code, out, _ = call("keygen", tmp_path / "state")
+    shown = call("keygen", "--show", tmp_path / "state")[1].strip()
+
+    assert code == 0
+    assert len(shown) == 32
+    assert out.split()[0] == shown
+    assert (tmp_path / "state" / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert call("keygen", tmp_path / "state")[0] == 2
+    assert call("keygen", "--show", tmp_path / "state")[1].strip() == shown
+
+
+def test_ctrl_c_leaves_with_130(call, monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("swarmdem.apps.simulate.run", interrupted)
+
+    assert call("simulate")[0] == 130
+
+
+def test_a_taken_port_is_named(call):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        code, _, err = call("broker", "--port", port, "--kind", "embedded")
+
+    assert code == 2
+    assert f"port {port} on 127.0.0.1 is taken" in err
+
+
+def test_the_module_is_the_command():
+    answer = subprocess.run(
+        [sys.executable, "-m", "swarmdem", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout == "swarmdem 0.1.0\n"

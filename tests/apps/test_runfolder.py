@@ -1,0 +1,97 @@
+"""Run folders."""
+
+import json
+import tomllib
+
+import pytest
+
+from swarmdem.apps.runfolder import RunFolder, summarise
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.errors import ConfigError
+from swarmdem.identifiers import text
+from swarmdem.wire.charter import Charter, TensorSpec, charter_hash
+
+SETTINGS = SwarmSettings(peers=3, levels=2, data='odd "name" é')
+CHARTER = Charter(
+    swarm="s", levels=2, schema=(TensorSpec("w", (2, 3), "float32"),), inputs=(("mean", b"\x00\x01\xff"),)
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = RunFolder(tmp_path / "run")
+    made.create(SETTINGS, CHARTER, "swarmdem swarm --levels 2", "2026-11-21T10:00:00+00:00")
+    yield made
+    made.close()
+
+
+def test_run_toml_holds_settings_charter_hash_versions_and_command(folder):
+    tables = tomllib.loads((folder.path / "run.toml").read_text())
+
+    assert tables["run"]["command"] == "swarmdem swarm --levels 2"
+    assert tables["run"]["charter_hash"] == text(charter_hash(CHARTER))
+    assert tables["settings"]["peers"] == 3
+    assert tables["settings"]["lr"] == 0.05
+    assert tables["charter"]["mixing"] == 0.6
+    assert "numpy" in tables["versions"]
+
+
+def test_settings_and_charter_are_read_back_as_they_were(folder):
+    settings, charter = folder.load()
+
+    assert (settings.data, settings.levels) == ('odd "name" é', 2)
+    assert charter == CHARTER
+
+
+def test_a_folder_in_use_or_not_empty_is_refused(folder):
+    with pytest.raises(ConfigError, match="not empty; use --resume"):
+        RunFolder(folder.path).create(SETTINGS, CHARTER, "", "")
+    with pytest.raises(ConfigError, match="another run is writing"):
+        RunFolder(folder.path).reopen("", "", {})
+
+
+def test_a_resumed_run_keeps_what_was_written_and_drops_half_a_line(folder):
+    folder.append_round({"round": 1})
+    folder.append_round({"round": 2})
+    before = (folder.path / "rounds.jsonl").read_text()
+    (folder.path / "rounds.jsonl").write_text(before + '{"round": 3, "cert')
+    folder.close()
+
+    again = RunFolder(folder.path)
+    again.reopen("swarmdem swarm --resume run --rounds 40", "2026-11-21T11:00:00+00:00", {"rounds": 40})
+    again.append_round({"round": 3})
+    again.close()
+
+    assert (folder.path / "rounds.jsonl").read_text() == before + '{"round":3}\n'
+    assert again.load()[0].rounds == 40
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[settings]\npeers = 3\n", "not toml", '[settings]\npears = 3\n[charter]\nswarm = "s"\n']
+)
+def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path, text):
+    (tmp_path / "run.toml").write_text(text)
+
+    with pytest.raises(ConfigError, match=r"run\.toml"):
+        RunFolder(tmp_path).load()
+
+
+def test_the_summary_adds_up_the_rows_and_shows_the_last_evaluation(folder):
+    counters = {
+        "wall_s": 1.5, "cpu_s": 2.0, "train_cpu_s": 1.0, "evaluate_cpu_s": 0.5, "bytes_sent": 10,
+        "bytes_received": 9, "messages_sent": 3, "messages_received": 2, "socket_bytes_sent": 11,
+        "socket_bytes_received": 12,
+    }  # fmt: skip
+    metrics = {name: {"after_update": 0.5} for name in ("c_spe", "c_gen", "global", "g_spe", "g_gen")}
+    rows = [
+        {"round": 1, "certified": True, **counters, **metrics},
+        {"round": 2, "certified": False, **counters},
+    ]
+
+    summary = summarise(rows, peers=3, broker="mosquitto", peak_pss_bytes=12_340_000)
+    folder.write_summary(summary)
+
+    assert summary["final"] == {"round": 1, **metrics}
+    assert (summary["rounds"], summary["certified_rounds"], summary["bytes_sent"]) == (2, 1, 20)
+    assert (summary["wall_s"], summary["peak_pss_mb"]) == (3.0, 12.3)
+    assert json.loads((folder.path / "summary.json").read_text()) == summary
