@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 from swarmdem.identifiers import Micros, PeerId
 from swarmdem.protocol.election import rank
-from swarmdem.protocol.events import Effect, Send
+from swarmdem.protocol.events import Effect, Reject, Send
 from swarmdem.protocol.membership import Membership
-from swarmdem.protocol.plans import Base, beats_founding, behind
+from swarmdem.protocol.plans import Base, base_of, beats_founding, behind, open_certificate
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame, Sealer
@@ -120,6 +120,26 @@ class Catchup:
     def deadlines(self) -> list[Micros]:
         """Return when `advance` has something to do."""
         return [due for _, due in self._wanted.values()]
+
+    def consider(
+        self,
+        sender: PeerId,
+        certificate: Certificate,
+        ours: Base,
+        *,
+        may_leave: bool,
+        applied: bool,
+        now: Micros,
+    ) -> tuple[list[Effect], Base | None]:
+        """Return the base to adopt if a certificate of others is valid and preferred (see `prefers`)."""
+        if self.knows_older(codec.plan_id(certificate.plan)):
+            return [], None
+        plan = open_certificate(certificate, self.sealer)
+        if plan is None:
+            return [Reject(sender, "certificate without the votes it needs")], None
+        theirs = base_of(certificate, plan)
+        wanted = self.prefers(theirs, ours, may_leave=may_leave, applied=applied, now=now)
+        return [], theirs if wanted else None
 
     def prefers(self, theirs: Base, ours: Base, *, may_leave: bool, applied: bool, now: Micros) -> bool:
         """Return whether the valid certificate *theirs* replaces what we stand on (round.md, LINEAGE).

@@ -15,9 +15,9 @@ from swarmdem.identifiers import GroupId, Micros, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
 from swarmdem.protocol.clock import ConnectedClock
-from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report, Send
+from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.membership import Membership
-from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base, open_certificate
+from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
 from swarmdem.protocol.round import Pace, Round
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.status import Phase, RoundRecord, Status
@@ -26,9 +26,6 @@ from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import (
-    CERTIFICATES,
-    DIGESTS,
-    NEWEST,
     NORMAL,
     Ack,
     Bundle,
@@ -214,7 +211,7 @@ class Core:
             case Mean() | Final() | GroupSkip() | Ack():
                 return self._updated(frame, time)
             case Want():
-                return self._wanted(sender, message)
+                return self._round.wanted(sender, message)
             case Bundle(frames):
                 return self._unbundle(sender, frames, time)
             case Certificate():
@@ -274,17 +271,6 @@ class Core:
             self._catchup.park(frame)
         return []
 
-    def _wanted(self, sender: PeerId, want: Want) -> list[Effect]:
-        if want.what in (CERTIFICATES, NEWEST):
-            if self._base.certificate is None or (want.ids and want.what == NEWEST):
-                return []
-            return [Send(sender, certificate_frame(self._sealer, self._base))]
-        effects = self._round.agreement.on_want(sender, want)
-        if effects or want.what != DIGESTS:
-            return effects
-        found = [self._round.certified.find(i) for i in want.ids]
-        return self._round.agreement.bundles(sender, [frame for frame in found if frame is not None])
-
     def _unbundle(self, sender: PeerId, frames: Sequence[bytes], time: Micros) -> list[Effect]:
         effects: list[Effect] = []
         for raw in frames:
@@ -320,24 +306,18 @@ class Core:
 
     def _consider(self, sender: PeerId, certificate: Certificate, time: Micros) -> list[Effect]:
         """Adopt a certificate of others if it is valid and ahead of ours."""
-        plan_id = codec.plan_id(certificate.plan)
-        if plan_id == self._base.id:
+        if codec.plan_id(certificate.plan) == self._base.id:
             self._tell_at = None
             return []
-        if self._catchup.knows_older(plan_id):
-            return []
-        plan = open_certificate(certificate, self._sealer)
-        if plan is None:
-            return [Reject(sender, "certificate without the votes it needs")]
-        theirs = base_of(certificate, plan)
-        prefers = self._catchup.prefers(
-            theirs,
+        refused, theirs = self._catchup.consider(
+            sender,
+            certificate,
             self._base,
             may_leave=self._round.agreement.voting.uncertified_since is not None,
             applied=self._memory.applied_plan == self._base.id,
             now=time,
         )
-        return self._adopt(theirs, None, time) if prefers else []
+        return refused if theirs is None else self._adopt(theirs, None, time)
 
     def _adopt(self, base: Base, leader: PeerId | None, time: Micros) -> list[Effect]:
         """Stand on *base* from now on; an update that still runs is dropped."""

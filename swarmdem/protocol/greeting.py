@@ -3,10 +3,9 @@
 from swarmdem.errors import WireError
 from swarmdem.identifiers import PeerId
 from swarmdem.protocol.catchup import Catchup
-from swarmdem.protocol.events import Degraded, Effect, Publish, Reject, Report, Send
+from swarmdem.protocol.events import Degraded, Effect, Reject, Report, Send
 from swarmdem.protocol.plans import Base
-from swarmdem.wire import charter as charters
-from swarmdem.wire import codec
+from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import WIRE_VERSION, Frame, Sealer
 from swarmdem.wire.messages import Hello, Refusal, Welcome
@@ -40,5 +39,5 @@ def _refuse(
     what = f"peer {sender.hex()} uses another charter; settings that differ: {', '.join(differing)}"
     effects: list[Effect] = [Report(Degraded(what))]
     if answers:
-        effects.append(Publish(sealer.seal(Refusal(greeting.nonce, differing[:64]))))
+        effects.append(Send(sender, sealer.seal(Refusal(greeting.nonce, differing[:64]))))
     return effects

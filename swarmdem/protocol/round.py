@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from swarmdem.identifiers import MILLISECOND, FrameId, GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events
 from swarmdem.protocol.agreement import Agreement
+from swarmdem.protocol.catchup import certificate_frame
 from swarmdem.protocol.events import Effect, Keep, Persist, Publish, Report, SaveModel, Send, Slot
 from swarmdem.protocol.plans import digest_of
 from swarmdem.protocol.restart import Memory
@@ -16,7 +17,7 @@ from swarmdem.protocol.status import Phase
 from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import DIGESTS, FOUNDING, PARAMETERS, PRESENCE, Digest, Want
+from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, PARAMETERS, PRESENCE, Digest, Want
 
 DURATIONS_KEPT = 8
 """Own training times that enter the pace."""
@@ -202,6 +203,17 @@ class Round:
             return []
         self.certified.add(frame)
         return self.update.on_digest(frame.sender, digest_of(frame), time)
+
+    def wanted(self, sender: PeerId, want: Want) -> list[Effect]:
+        """Send what another peer asks for, as far as it is held here."""
+        if want.what in (CERTIFICATES, NEWEST):
+            held = self.s.base.certificate
+            return [Send(sender, certificate_frame(self.s.sealer, self.s.base))] if held else []
+        effects = self.agreement.on_want(sender, want)
+        if effects or want.what != DIGESTS:
+            return effects
+        found = [self.certified.find(i) for i in want.ids]
+        return self.agreement.bundles(sender, [frame for frame in found if frame is not None])
 
     def answered(
         self,

@@ -141,7 +141,8 @@ class Voting:
         if term <= self.ballots.skipped.get(NORMAL, -1):
             return []
         skips = self.ballots.skips(NORMAL, term - 1, s.electors) if term else ()
-        voted = max(skips, key=lambda f: ballots.skip_of(f).voted_term, default=None)
+        skips = tuple(sorted(skips, key=lambda f: -ballots.skip_of(f).voted_term)[: self._needed])
+        voted = skips[0] if skips else None
         if voted is not None and ballots.skip_of(voted).voted_term >= 0:
             return self._repropose(voted, skips, now)
         listed = s.digests.current

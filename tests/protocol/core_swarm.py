@@ -1,4 +1,4 @@
-"""A handful of cores in virtual time under the test's own hand: no weather, no chance, no faults but the test's.
+"""A handful of cores in virtual time: no weather, no chance, no faults but the test's own.
 
 Frames take `DELAY` to arrive; models are named, never made. For seeded weather and faults there is
 `swarmdem.simulation`; here a test says exactly which frame is lost and who dies when.
