@@ -96,7 +96,7 @@ class Connection:
         self._will = will
         self._changed = changed
         self._identifier = f"{settings.client_id}-{secrets.token_hex(4)}{letter}"
-        self._tls = settings.tls.context() if address.tls else None
+        self._tls = (address.files or settings.tls).context() if address.tls else None
         self._client: aiomqtt.Client | None = None
         self._window = self._new_window()
         self._pending: set[asyncio.Task[None]] = set()

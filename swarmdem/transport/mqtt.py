@@ -108,7 +108,7 @@ class MqttLink:
         """Prepare a link; nothing is sent yet.
 
         Args:
-            url: `mqtt://[user:password@]host[:port]`, `mqtts://` for TLS.
+            url: `mqtt://[user:password@]host[:port]`, `mqtts://` for TLS; see `settings`.
             settings: Everything that is not in the URL.
 
         Raises:

@@ -1,67 +1,21 @@
 """Where a broker is, how to be let in, and how a link to it behaves.
 
-`mqtt://user:password@host:port`, `mqtts://` for TLS; user and password are percent-decoded. The
-password never appears in `str` or `repr`, so that an address can be logged as it is.
+`mqtt://user:password@host:port`, and with TLS
+`mqtts://user:password@host:port?cafile=FILE&certfile=FILE&keyfile=FILE&insecure=1`; all but the
+host is optional. User, password and file names are percent-decoded. The password never appears
+in `str` or `repr`, so that an address can be logged as it is.
 """
 
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from swarmdem.errors import ConfigError
 from swarmdem.transport.arrivals import QueueLimits
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 """Schemes and the ports registered for them."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """A broker's URL, taken apart."""
-
-    host: str
-    port: int
-    tls: bool = False
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, url: str) -> "BrokerAddress":
-        """Read *url*.
-
-        Raises:
-            ConfigError: Not `mqtt[s]://[user[:password]@]host[:port]`.
-        """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError(f"broker URL {_without_password(url)!r}: {error}") from None
-        if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise ConfigError(
-                f"broker URL {_without_password(url)!r} is not mqtt://[user:password@]host[:port], "
-                "or mqtts:// for TLS"
-            )
-        return cls(
-            host=parts.hostname,
-            port=port if port is not None else PORTS[parts.scheme],
-            tls=parts.scheme == "mqtts",
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password is not None else None,
-        )
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
-
-
-def _without_password(url: str) -> str:
-    """Return *url* with whatever stands before the last `@` hidden."""
-    scheme, separator, rest = url.partition("://")
-    if "@" not in rest:
-        return url
-    return f"{scheme}{separator}...@{rest.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,23 +54,92 @@ class TlsFiles:
         return context
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """A broker's URL, taken apart."""
+
+    host: str
+    port: int
+    tls: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    files: TlsFiles | None = None
+    """What the URL says about TLS; None when it says nothing."""
+
+    @classmethod
+    def parse(cls, url: str) -> "BrokerAddress":
+        """Read *url*.
+
+        Raises:
+            ConfigError: Not `mqtt[s]://[user[:password]@]host[:port][?...]`.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"broker URL {_without_password(url)!r}: {error}") from None
+        if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/"):
+            raise ConfigError(
+                f"broker URL {_without_password(url)!r} is not mqtt://[user:password@]host[:port], "
+                "or mqtts:// for TLS"
+            )
+        return cls(
+            host=parts.hostname,
+            port=port if port is not None else PORTS[parts.scheme],
+            tls=parts.scheme == "mqtts",
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password is not None else None,
+            files=_tls_files(url, parts.scheme, parts.query) if parts.query else None,
+        )
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+
+def _tls_files(url: str, scheme: str, query: str) -> TlsFiles:
+    """Read what follows the question mark of *url*."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(given.keys() - {"cafile", "certfile", "keyfile", "insecure"})
+    if scheme != "mqtts" or unknown or "" in given.values() or given.get("insecure", "1") not in ("0", "1"):
+        raise ConfigError(
+            f"broker URL {_without_password(url)!r}: after the question mark, with mqtts:// only: "
+            "cafile=FILE, certfile=FILE, keyfile=FILE, insecure=1"
+        )
+    files = {name: Path(value) for name, value in given.items() if name != "insecure"}
+    return TlsFiles(
+        cafile=files.get("cafile"),
+        certfile=files.get("certfile"),
+        keyfile=files.get("keyfile"),
+        insecure=given.get("insecure") == "1",
+    )
+
+
+def _without_password(url: str) -> str:
+    """Return *url* with whatever stands before the last `@` hidden."""
+    scheme, separator, rest = url.partition("://")
+    if "@" not in rest:
+        return url
+    return f"{scheme}{separator}...@{rest.rpartition('@')[2]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
     """How a link behaves, whatever the broker's address."""
 
     tls: TlsFiles = field(default_factory=TlsFiles)
-    """Used with `mqtts://`."""
+    """Used with `mqtts://`, unless the URL names files itself."""
     client_id: str = "swarmdem"
     """Beginning of the client ids; a random part and the connection's letter follow. Up to 12
     characters keep within the 23 that every 3.1.1 broker must take."""
-    keepalive_s: int = 20
-    """A silent broker is noticed after this long; the broker notices us after 1.5 times."""
+    keepalive_s: int = 10
+    """A silent broker is noticed after one to two times this; the broker notices us after 1.5 times."""
     backoff_min_s: float = 0.2
     backoff_max_s: float = 10.0
     """Wait before another attempt: doubles from min to max, less up to half of it at random."""
     attempt_s: float = 5.0
     """Time for a broker to answer CONNECT and SUBSCRIBE."""
-    window_messages: int = 256
+    window_messages: int = 64
     window_bytes: int = 8 * 2**20
     """Handed to one connection and not yet acknowledged."""
     queue: QueueLimits = field(default_factory=QueueLimits)

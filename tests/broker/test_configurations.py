@@ -154,10 +154,9 @@ def _write_certificates(folder: Path) -> None:
 async def test_the_secure_configuration_lets_peers_write_under_their_own_name_only(
     secured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = MqttSettings(tls=TlsFiles(cafile=secured / "ca.crt"))
     async with run_configuration("mosquitto-secure.conf", secured, monkeypatch) as broker:
-        address = f"127.0.0.1:{broker.port}"
-        ann, bob = (MqttLink(f"mqtts://{peer.hex()}:pw@{address}", settings) for peer in (ANN, BOB))
+        address = f"127.0.0.1:{broker.port}?cafile={secured / 'ca.crt'}"
+        ann, bob = (MqttLink(f"mqtts://{peer.hex()}:pw@{address}") for peer in (ANN, BOB))
         of_ann, of_bob = await ann.open_port(), await bob.open_port()
         await ann.connect(PATIENCE_S)
         await bob.connect(PATIENCE_S)

@@ -29,6 +29,16 @@ def test_other_urls_are_refused_by_name(url: str) -> None:
         BrokerAddress.parse(url)
 
 
+def test_a_url_may_name_the_files_of_tls() -> None:
+    url = "mqtts://box?cafile=/etc/our%20ca.crt&certfile=me.crt&keyfile=me.key"
+
+    assert BrokerAddress.parse(url).files == TlsFiles(
+        cafile=Path("/etc/our ca.crt"), certfile=Path("me.crt"), keyfile=Path("me.key")
+    )
+    assert BrokerAddress.parse("mqtts://box?insecure=1").files == TlsFiles(insecure=True)
+    assert BrokerAddress.parse("mqtts://box").files is None
+
+
 def test_a_password_is_never_shown() -> None:
     address = BrokerAddress.parse("mqtts://ann:secret@box")
     with pytest.raises(ConfigError) as refused:
