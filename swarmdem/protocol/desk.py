@@ -6,6 +6,7 @@ being handled. It keeps time too: a moment asked about with `reached` that still
 candidate for the next wake-up.
 """
 
+from bisect import bisect
 from collections.abc import Mapping
 
 from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
@@ -22,6 +23,9 @@ from swarmdem.wire.messages import Digest, Final, Mean, Plan
 
 STEP = 0
 """The only step of a plan with tau = 1."""
+
+SPARE_SOURCES = 3
+"""Members named as holders of a group's result beside its leaders."""
 
 
 class Desk:
@@ -122,6 +126,21 @@ class Desk:
         else:
             who.update(group.leaves, *(self.leaders[child] for child in group.children))
         return who - {self.leaders[group.id][message.term]}
+
+    def holders(self, view: View, result: Announced) -> tuple[PeerId, ...]:
+        """Return who to fetch a result from, best first: its announcer, then the other leader.
+
+        The model that members apply is soon held by many, so a few of them, others for each peer,
+        are named as well: without them a leader that dies half-way through serving would leave too
+        few electors without the result to depose it, and these would get nothing.
+        """
+        group = view.group
+        best = [result.frame.sender, *view.office.ranks]
+        if _is_last(group, result.message):
+            takers = sorted({*group.leaves, *(self.leaders[child][0] for child in group.children)})
+            after_me = bisect(takers, self.me)
+            best += [*takers[after_me:], *takers[:after_me]][:SPARE_SOURCES]
+        return tuple(peer for peer in dict.fromkeys(best) if peer != self.me)
 
     def announce(self, view: View, message: Mean | Final) -> None:
         """Sign a result of mine, take it as accepted and repeat it until it is acknowledged."""

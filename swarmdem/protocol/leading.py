@@ -107,7 +107,7 @@ def _child_offer(desk: Desk, child: View) -> Offer | None:
         message.model_bytes,
         message.weight,
         message.included,
-        child.holders(mean, desk.me),
+        desk.holders(child, mean),
     )
 
 
@@ -230,7 +230,7 @@ def needs(desk: Desk, view: View) -> Iterator[Fetch]:
     above = desk.parent_of(view.group)
     result = above.final(desk.bad) if above else None
     if above and result and result.model and not view.mixing and _term(view) not in view.finals:
-        yield Fetch(result.model, result.message.model_bytes, above.holders(result, desk.me))
+        yield Fetch(result.model, result.message.model_bytes, desk.holders(above, result))
 
 
 def unknown_sources(view: View) -> Iterator[bytes]:

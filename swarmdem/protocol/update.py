@@ -358,7 +358,7 @@ class Update:
             view = desk.views[self._parent]
             result = view.final(desk.bad)
             if result is not None and result.model is not None:
-                yield Fetch(result.model, result.message.model_bytes, view.holders(result, desk.me))
+                yield Fetch(result.model, result.message.model_bytes, desk.holders(view, result))
 
     def _order_fetches(self) -> None:
         desk = self._desk

@@ -8,7 +8,7 @@ questions and decides nothing; `update.py` does.
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from swarmdem.identifiers import FrameId, Micros, ModelHash, PeerId, Term
+from swarmdem.identifiers import FrameId, Micros, ModelHash, Term
 from swarmdem.protocol.deadlines import Deadlines
 from swarmdem.protocol.gathering import Gathering
 from swarmdem.protocol.hierarchy import Group
@@ -72,11 +72,6 @@ class View:
     def final(self, bad: Container[ModelHash] = ()) -> Announced | None:
         """Return FINAL of the highest term (the root's is its mean)."""
         return _highest(self.means if self.group.parent is None else self.finals, bad)
-
-    def holders(self, result: Announced, me: PeerId) -> tuple[PeerId, ...]:
-        """Return who to fetch a result from: its announcer, then the other leader, who keeps copies."""
-        other = [peer for peer in self.office.ranks if peer not in {result.frame.sender, me}]
-        return (result.frame.sender, *other)
 
 
 def _highest(results: dict[Term, Announced], bad: Container[ModelHash]) -> Announced | None:
