@@ -1,6 +1,5 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from swarmdem.errors import MisuseError
 from swarmdem.transport.routing import Routes, check_pattern, check_topic
