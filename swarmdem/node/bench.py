@@ -136,7 +136,10 @@ class Bench:
         """Eq. 9; answers `Averaged`."""
 
         def work() -> None:
-            mean = model_of(self._sums.pop((order.plan, order.group)).result(), self._charter.schema)
+            total = self._sums.pop((order.plan, order.group), None)
+            if total is None:
+                raise MisuseError("a mean of no models")
+            mean = model_of(total.result(), self._charter.schema)
             answer = Averaged(order.plan, order.group, mean.name, mean.info.total_bytes)
             self._soon(self._deliver, answer, mean)
 

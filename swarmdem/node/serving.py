@@ -103,21 +103,23 @@ class Uploads:
         """Send until cancelled."""
         while True:
             await self._something.wait()
-            try:
+            await self.send_all()
+
+    async def send_all(self) -> None:
+        """Send what is queued; when the link is down, forget it."""
+        try:
+            while self._messages or self._requests:
                 await self._send_next()
-            except TransportError:
-                # Whoever still wants something asks again when the link is back.
-                self._messages.clear()
-                self._requests.clear()
-            if not self._messages and not self._requests:
-                self._something.clear()
+        except TransportError:
+            # Whoever still wants something asks again when the link is back.
+            self._messages.clear()
+            self._requests.clear()
+        self._something.clear()
 
     async def _send_next(self) -> None:
         if self._messages:
             receiver, message = self._messages.popleft()
             await self._sender.message(receiver, message)
-            return
-        if not self._requests:
             return
         (receiver, blob), request = next(iter(self._requests.items()))
         if request.offer:

@@ -1,0 +1,174 @@
+"""What outlives a process: key, start counter, records, checkpoints."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from swarmdem.errors import KeyInUseError, StoreError
+from swarmdem.learning.parameters import schema_of
+from swarmdem.node.keys import read_key, write_key
+from swarmdem.node.models import model_of
+from swarmdem.node.store import DirectoryStore
+from swarmdem.protocol.events import Slot
+from swarmdem.wire.signing import Identity
+
+
+def model(value):
+    parameters = {"w": np.full((2, 3), value, np.float32), "n": np.array(7, np.int64)}
+    return model_of(parameters, schema_of(parameters))
+
+
+SCHEMA = model(0).schema
+
+
+@pytest.fixture
+def reopen(tmp_path):
+    opened = []
+
+    def reopen():
+        if opened:
+            opened.pop().close()
+        opened.append(DirectoryStore(tmp_path / "state"))
+        return opened[0]
+
+    yield reopen
+    opened.pop().close()
+
+
+def files(tmp_path):
+    return sorted(path.name for path in (tmp_path / "state" / "models").iterdir())
+
+
+def test_a_key_is_made_once_and_only_its_owner_may_read_it(reopen, tmp_path):
+    first = reopen().identity.peer
+
+    assert reopen().identity.peer == first
+    assert stat.S_IMODE(os.stat(tmp_path / "state" / "key.pem").st_mode) == 0o600
+
+
+def test_a_key_open_to_others_is_refused_with_the_remedy(tmp_path):
+    write_key(tmp_path / "key.pem", Identity.generate())
+    os.chmod(tmp_path / "key.pem", 0o640)
+
+    with pytest.raises(StoreError, match="chmod 600"):
+        read_key(tmp_path / "key.pem")
+
+
+def test_a_file_that_is_no_key_is_refused(tmp_path):
+    path = tmp_path / "key.pem"
+    path.write_text("not a key")
+    path.chmod(0o600)
+
+    with pytest.raises(StoreError, match="not an unencrypted PEM"):
+        read_key(path)
+
+
+def test_a_key_is_never_overwritten(tmp_path):
+    write_key(tmp_path / "key.pem", Identity.generate())
+
+    with pytest.raises(StoreError, match="exists already"):
+        write_key(tmp_path / "key.pem", Identity.generate())
+
+
+def test_every_start_counts_up(reopen):
+    assert [reopen().session for _ in range(3)] == [1, 2, 3]
+
+
+def test_one_key_cannot_run_twice(reopen, tmp_path):
+    reopen()
+
+    with pytest.raises(KeyInUseError, match="another running peer"):
+        DirectoryStore(tmp_path / "state")
+
+
+def test_records_and_models_are_found_again(reopen):
+    store = reopen()
+    store.write({"vote": b"1"})
+    store.save({Slot.OWN: model(1), Slot.ANCHOR: model(2)})
+
+    store = reopen()
+    loaded = store.load(SCHEMA)
+
+    assert store.records == {"vote": b"1"}
+    assert loaded[Slot.OWN].name == model(1).name
+    assert loaded[Slot.ANCHOR].name == model(2).name
+    assert loaded[Slot.OWN].parameters["n"] == 7
+    assert store.damage == ()
+
+
+def test_only_the_last_two_checkpoints_of_a_slot_are_kept(reopen, tmp_path):
+    store = reopen()
+    for value in range(5):
+        store.save({Slot.OWN: model(value)})
+
+    assert len([name for name in files(tmp_path) if name.startswith("own-")]) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage" * 100])
+def test_a_corrupted_checkpoint_gives_way_to_the_one_before_and_it_is_said(reopen, tmp_path, damage):
+    store = reopen()
+    store.save({Slot.OWN: model(1)})
+    store.save({Slot.OWN: model(2)})
+    newest = tmp_path / "state" / "models" / f"own-{model(2).name.hex()}.safetensors"
+    newest.write_bytes(damage)
+
+    store = reopen()
+
+    assert store.load(SCHEMA)[Slot.OWN].name == model(1).name
+    assert "own-" in store.damage[0]
+    assert "damaged" in store.damage[0]
+
+
+def test_a_checkpoint_with_other_values_than_its_name_says_is_not_used(reopen, tmp_path):
+    store = reopen()
+    store.save({Slot.OWN: model(1), Slot.ANCHOR: model(2)})
+    models = tmp_path / "state" / "models"
+    own = models / f"own-{model(1).name.hex()}.safetensors"
+    own.write_bytes((models / f"anchor-{model(2).name.hex()}.safetensors").read_bytes())
+
+    store = reopen()
+
+    assert set(store.load(SCHEMA)) == {Slot.ANCHOR}
+    assert len(store.damage) == 1
+
+
+def test_a_crash_between_model_files_and_index_leaves_the_old_pair(reopen, tmp_path):
+    store = reopen()
+    store.save({Slot.OWN: model(1), Slot.ANCHOR: model(2)})
+    index = (tmp_path / "state" / "models" / "slots.json").read_bytes()
+    old = {path.name: path.read_bytes() for path in (tmp_path / "state" / "models").iterdir()}
+    store.save({Slot.OWN: model(3), Slot.ANCHOR: model(4)})
+    for name, content in old.items():
+        (tmp_path / "state" / "models" / name).write_bytes(content)
+    (tmp_path / "state" / "models" / "slots.json").write_bytes(index)
+
+    loaded = reopen().load(SCHEMA)
+
+    assert (loaded[Slot.OWN].name, loaded[Slot.ANCHOR].name) == (model(1).name, model(2).name)
+
+
+def test_a_damaged_index_is_said_and_the_peer_starts_without_checkpoints(reopen, tmp_path):
+    reopen().save({Slot.OWN: model(1)})
+    (tmp_path / "state" / "models" / "slots.json").write_text("{")
+
+    store = reopen()
+
+    assert store.load(SCHEMA) == {}
+    assert "slots.json is damaged" in store.damage[0]
+
+
+def test_a_damaged_start_counter_stops_the_peer_before_it_says_anything(reopen, tmp_path):
+    reopen().close()
+    (tmp_path / "state" / "session").write_text("three")
+
+    with pytest.raises(StoreError, match="not a start counter"):
+        DirectoryStore(tmp_path / "state")
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="state directory"):
+        DirectoryStore(tmp_path / "file" / "state")
