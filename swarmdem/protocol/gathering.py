@@ -5,72 +5,94 @@ fetched. An input that went in never changes; one that is awaited may be replace
 second leader answers for the first).
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from swarmdem.identifiers import ModelHash, PeerId
+from swarmdem.protocol.events import Fetch
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model that may go into a mean."""
 
-    model: ModelHash
-    model_bytes: int
+    fetch: Fetch
+    """Its name and who holds it."""
     weight: int
     """What it counts for; 0 takes no part."""
     included: tuple[PeerId, ...]
     """Peers whose models are in it."""
-    sources: tuple[PeerId, ...]
-    """Who holds it, best first."""
 
 
 class Gathering:
-    """What one leader has of its group's inputs."""
+    """What one leader has of its group's inputs.
 
-    def __init__(self, sources: tuple[bytes, ...]) -> None:
-        self.awaited: dict[bytes, Offer | None] = dict.fromkeys(sources)
-        """By leaf or child group: its offer, or None as long as it made none."""
+    A handful of dictionaries rather than a list to search: a root leader may have a thousand inputs
+    and is asked after each.
+    """
+
+    def __init__(self, sources: Iterable[bytes]) -> None:
+        self.silent: dict[bytes, None] = dict.fromkeys(sources)
+        """Leaves and child groups that offered nothing yet, in order."""
+        self.fetches: dict[ModelHash, Fetch] = {}
+        """How to get the models that are awaited."""
         self.inputs: list[tuple[ModelHash, int]] = []
         """Every model that went in with its weight, in the order of arrival."""
         self.weight = 0
         self.closed = False
+        self._offers: dict[bytes, Offer] = {}
+        self._waiting: dict[ModelHash, list[bytes]] = {}
         self._included: list[PeerId] = []
 
     @property
     def complete(self) -> bool:
         """Nothing is awaited any more."""
-        return not self.awaited
+        return not self.silent and not self._offers
 
     @property
     def included(self) -> tuple[PeerId, ...]:
         """Peers whose models went in; sorted."""
         return tuple(sorted(self._included))
 
+    def awaits(self, source: bytes) -> bool:
+        """Return whether nothing of *source* went in so far and something still may."""
+        return source in self.silent or source in self._offers
+
     def offer(self, source: bytes, offer: Offer) -> None:
-        """Await this model of *source*; with no weight there is nothing to await."""
-        assert source in self.awaited
+        """Await this model of *source*, in place of an earlier one; with no weight there is none."""
+        assert self.awaits(source)
+        if self._offers.get(source) == offer:
+            return
+        self._forget(source)
         if offer.weight:
-            self.awaited[source] = offer
-        else:
-            del self.awaited[source]
+            self._offers[source] = offer
+            self._waiting.setdefault(offer.fetch.model, []).append(source)
+            self.fetches[offer.fetch.model] = offer.fetch
 
-    def take(self, held: Container[ModelHash]) -> list[Offer]:
-        """Count in, once each, the awaited models that are *held* and return them."""
-        ready = [(source, offer) for source, offer in self.awaited.items() if offer and offer.model in held]
-        for source, offer in ready:
-            del self.awaited[source]
-            self.inputs.append((offer.model, offer.weight))
-            self.weight += offer.weight
-            self._included.extend(offer.included)
-        return [offer for _, offer in ready]
+    def take(self, held: Iterable[ModelHash]) -> list[tuple[ModelHash, int]]:
+        """Count in, once each, the awaited inputs whose models are *held*; return model and weight."""
+        taken = []
+        for model in sorted(self._waiting.keys() & held):
+            for source in tuple(self._waiting[model]):
+                offer = self._offers[source]
+                self._forget(source)
+                self._included.extend(offer.included)
+                taken.append((model, offer.weight))
+        self.inputs += taken
+        self.weight += sum(weight for _, weight in taken)
+        return taken
 
-    def refuse(self, bad: Container[ModelHash]) -> None:
+    def refuse(self, bad: Iterable[ModelHash]) -> None:
         """Stop awaiting models that must not be used."""
-        for source in [key for key, offer in self.awaited.items() if offer and offer.model in bad]:
-            del self.awaited[source]
+        for model in self._waiting.keys() & bad:
+            for source in tuple(self._waiting[model]):
+                self._forget(source)
 
-    def offers(self) -> Iterator[Offer]:
-        """Yield what should be fetched."""
-        if not self.closed:
-            yield from (offer for offer in self.awaited.values() if offer)
+    def _forget(self, source: bytes) -> None:
+        self.silent.pop(source, None)
+        offer = self._offers.pop(source, None)
+        if offer is not None:
+            model = offer.fetch.model
+            self._waiting[model].remove(source)
+            if not self._waiting[model]:
+                del self._waiting[model], self.fetches[model]

@@ -6,17 +6,17 @@ with a copy of the first leader's mean it announces that as its own, without one
 by their hashes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import structs
 
-from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, Term
+from swarmdem.identifiers import Micros, ModelHash, PeerId, Term
 from swarmdem.protocol import events
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Accumulate, Fetch, FinishMean, Mix
 from swarmdem.protocol.gathering import Gathering, Offer
 from swarmdem.protocol.views import View
-from swarmdem.wire.messages import Final, Mean
+from swarmdem.wire.messages import Digest, Final, Mean
 
 
 def up_start(desk: Desk, view: View) -> Micros:
@@ -72,28 +72,25 @@ def _up_close(desk: Desk, view: View) -> Micros:
 
 
 def _gather(desk: Desk, view: View, gathering: Gathering) -> None:
-    leaves = frozenset(view.group.leaves)
-    for source, offer in list(gathering.awaited.items()):
-        if source not in leaves:  # asked again: a second leader's mean replaces the first's
-            fresh = _child_offer(desk, desk.views[GroupId(source)])
-        else:
-            fresh = offer or _leaf_offer(desk, PeerId(source))
-        if fresh is not None and fresh != offer:
-            gathering.offer(source, fresh)
+    for child in view.group.children:  # asked again: a second leader's mean replaces the first's
+        offer = _child_offer(desk, desk.views[child]) if gathering.awaits(child) else None
+        if offer is not None:
+            gathering.offer(child, offer)
+    for source in tuple(gathering.silent):
+        digest = desk.digests.get(PeerId(source))
+        if digest is not None:
+            gathering.offer(source, _leaf_offer(desk, PeerId(source), digest))
     gathering.refuse(desk.bad)
-    for offer in gathering.take(desk.held):
-        desk.effects.append(Accumulate(desk.plan_id, view.group.id, offer.model, offer.weight))
+    for model, weight in gathering.take(desk.held):
+        desk.effects.append(Accumulate(desk.plan_id, view.group.id, model, weight))
 
 
-def _leaf_offer(desk: Desk, leaf: PeerId) -> Offer | None:
-    digest = desk.digests.get(leaf)
-    if digest is None:
-        return None
+def _leaf_offer(desk: Desk, leaf: PeerId, digest: Digest) -> Offer:
     model = ModelHash(digest.model)
     usable = len(model) == 32 and digest.model_bytes <= desk.charter.blob_max
     if leaf == desk.me and model not in desk.held:
         usable = False  # it was lost with an earlier run of this peer; nobody else can have it
-    return Offer(model, digest.model_bytes, digest.weight if usable else 0, (leaf,), (leaf,))
+    return Offer(Fetch(model, digest.model_bytes, (leaf,)), digest.weight if usable else 0, (leaf,))
 
 
 def _child_offer(desk: Desk, child: View) -> Offer | None:
@@ -102,13 +99,8 @@ def _child_offer(desk: Desk, child: View) -> Offer | None:
         return None
     message = mean.message
     assert isinstance(message, Mean)
-    return Offer(
-        ModelHash(message.model),
-        message.model_bytes,
-        message.weight,
-        message.included,
-        desk.holders(child, mean),
-    )
+    fetch = Fetch(ModelHash(message.model), message.model_bytes, desk.holders(child, mean))
+    return Offer(fetch, message.weight, message.included)
 
 
 def announce_mean(desk: Desk, view: View, model: ModelHash | None, model_bytes: int) -> None:
@@ -216,17 +208,22 @@ def _report_finished(desk: Desk, view: View, model: ModelHash | None, *, cut: bo
         )
 
 
-def needs(desk: Desk, view: View) -> Iterator[Fetch]:
-    """Yield what this peer must fetch as a leader of the group."""
+def inputs_needed(view: View) -> Mapping[ModelHash, Fetch]:
+    """Return what this peer must fetch for the mean it is gathering."""
+    gathering = view.gathering
+    if gathering is None or gathering.closed or not view.acting or view.rank in view.means:
+        return {}
+    return gathering.fetches
+
+
+def results_needed(desk: Desk, view: View) -> Iterator[Fetch]:
+    """Yield the results this peer must fetch as a leader: a copy to stand by with, one to mix with."""
     mean = view.means.get(0)
     standby = view.rank == 1 and not view.deposed and not desk.reached(view.times.down)
     if standby and mean is not None and mean.model is not None:
         yield Fetch(mean.model, mean.message.model_bytes, (mean.frame.sender,))
     if not view.acting:
         return
-    if view.gathering is not None and view.rank not in view.means:
-        for offer in view.gathering.offers():
-            yield Fetch(offer.model, offer.model_bytes, offer.sources)
     above = desk.parent_of(view.group)
     result = above.final(desk.bad) if above else None
     if above and result and result.model and not view.mixing and _term(view) not in view.finals:
@@ -236,7 +233,7 @@ def needs(desk: Desk, view: View) -> Iterator[Fetch]:
 def unknown_sources(view: View) -> Iterator[bytes]:
     """Yield the direct leaves and child groups that offered nothing yet to this leader."""
     if view.gathering is not None and not view.gathering.closed:
-        yield from (source for source, offer in view.gathering.awaited.items() if offer is None)
+        yield from view.gathering.silent
 
 
 def owes_result(desk: Desk, view: View) -> bool:

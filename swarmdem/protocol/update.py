@@ -3,8 +3,8 @@
 Theory of operation. A certified plan gives every peer the same tree, the same two leaders per group
 and the same nested deadlines (`deadlines.py`). Leaders pull what they need by hash and announce MEAN
 (eq. 9) upward and FINAL (eq. 10) downward (`leading.py`); FINAL of the root is its MEAN, one frame.
-A first leader that is late is skipped by its electors (`offices.py`) and the second answers for
-term 1. A group whose parent has no result in time is cut: its mean becomes its result.
+A first leader that is late is skipped by its electors (`accusing.py`, `offices.py`) and the second
+answers for term 1. A group whose parent has no result in time is cut: its mean becomes its result.
 
 Each input records what happened, then `_advance` looks at every group this peer has a part in and
 does what has become possible: it is idempotent, and the only place that decides. What to fetch is
@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, PlanId, Term
 from swarmdem.protocol import events, leading
+from swarmdem.protocol.accusing import accuse_the_late
 from swarmdem.protocol.checking import SKIPPED, flaw
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Effect, Fetch, Publish, Send, StopFetching
@@ -199,7 +200,7 @@ class Update:
         self._lead()
         self._apply()
         self._order_fetches()
-        if self._accuse():
+        if accuse_the_late(desk):
             self._lead()  # with its own skip this peer may have taken office
             self._order_fetches()
         self._acknowledge()
@@ -299,61 +300,22 @@ class Update:
             )
         )
 
-    def _accuse(self) -> bool:
-        """Skip first leaders that are late; return whether any was."""
+    def _needs(self) -> dict[ModelHash, Fetch]:
+        """Return all that should be here and is not."""
         desk = self._desk
-        accused = False
+        needed: dict[ModelHash, Fetch] = {}
         for view in desk.views.values():
-            when = self._late_at(view)
-            if when is None or desk.now >= view.times.down or not desk.reached(when):
-                continue
-            frame = desk.sealer.seal(GroupSkip(plan=desk.plan_id, step=STEP, group=view.group.id, term=0))
-            view.skip = frame.id
-            view.office.record(frame)
-            desk.effects.append(Publish(frame))
-            second = {view.office.ranks[1]} - {desk.me}
-            desk.standing.add(frame, missing=second, now=desk.now, until=view.times.down)
-            accused = True
-        return accused
+            needed.update(leading.inputs_needed(view))
+        for fetch in self._results_needed():
+            if fetch.model not in desk.held and fetch.model not in desk.bad:
+                sources = needed[fetch.model].sources if fetch.model in needed else ()
+                needed[fetch.model] = replace(fetch, sources=tuple(dict.fromkeys((*sources, *fetch.sources))))
+        return needed
 
-    def _late_at(self, view: View) -> Micros | None:
-        """Return when this elector's patience with the group's first leader ends; None: not now."""
-        desk = self._desk
-        if not view.elector or view.skip is not None or view.deposed or len(view.office.ranks) < 2:
-            return None
-        result = view.final(desk.bad)
-        if result is not None:  # announced is not enough: its leader may have died before anybody had it
-            return result.at + view.times.half if result.model in desk.pending else None
-        above = desk.parent_of(view.group)
-        if view.mean() is None and not (above and above.final()) and self._input_announced(view):
-            return leading.up_start(desk, view) + view.times.half
-        return self._down_start(view, above) + view.times.half if above else None
-
-    def _down_start(self, view: View, above: View) -> Micros:
-        """Return when the group's first half on the way down begins.
-
-        Announced is not yet there: who announced the parent's result may have died before serving it,
-        which the parent's own electors find out within its half. Accusing this group's leader before
-        that, or when it has skipped the parent's leader itself, would depose an honest one.
-        """
-        result = above.final(self._desk.bad)
-        start = view.times.down_start
-        if result is not None and result.message.term == 1:
-            start = result.at
-        elif result is not None and not above.office.skipped_by(view.office.ranks[0]):
-            start = result.at + above.times.half
-        return min(start, view.times.down_start)
-
-    def _input_announced(self, view: View) -> bool:
-        desk = self._desk
-        seats = (child for child in view.group.children if desk.me in desk.leaders[child])
-        return desk.me in view.group.leaves or any(desk.views[child].mean() for child in seats)
-
-    def _needs(self) -> Iterator[Fetch]:
-        """Yield all that should be here and is not; one model may come up several times."""
+    def _results_needed(self) -> Iterator[Fetch]:
         desk = self._desk
         for view in desk.views.values():
-            yield from leading.needs(desk, view)
+            yield from leading.results_needed(desk, view)
         if self._parent is not None and self.applied is None and not self._applying:
             view = desk.views[self._parent]
             result = view.final(desk.bad)
@@ -362,16 +324,14 @@ class Update:
 
     def _order_fetches(self) -> None:
         desk = self._desk
-        needed: dict[ModelHash, Fetch] = {}
-        for fetch in self._needs():
-            if fetch.model not in desk.held and fetch.model not in desk.bad:
-                sources = needed[fetch.model].sources if fetch.model in needed else ()
-                needed[fetch.model] = replace(fetch, sources=tuple(dict.fromkeys((*sources, *fetch.sources))))
+        needed = self._needs()
         for model in sorted(desk.pending.keys() - needed.keys()):
             del desk.pending[model]
             desk.effects.append(StopFetching(model))
         for model, fetch in needed.items():
             ordered = desk.pending.get(model)
+            if ordered is fetch:
+                continue
             if ordered is None or not set(fetch.sources) <= set(ordered.sources):
                 desk.pending[model] = fetch
                 desk.effects.append(fetch)

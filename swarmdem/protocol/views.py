@@ -70,8 +70,12 @@ class View:
         return _highest(self.means, bad)
 
     def final(self, bad: Container[ModelHash] = ()) -> Announced | None:
-        """Return FINAL of the highest term (the root's is its mean)."""
-        return _highest(self.means if self.group.parent is None else self.finals, bad)
+        """Return FINAL of the highest term (the root's is its mean), none of a term this peer skipped.
+
+        A result announced before the skip may arrive after it: refused all the same.
+        """
+        finals = self.means if self.group.parent is None else self.finals
+        return _highest({term: finals[term] for term in finals if term or self.skip is None}, bad)
 
 
 def _highest(results: dict[Term, Announced], bad: Container[ModelHash]) -> Announced | None:

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from swarmdem.identifiers import GroupId, PeerId
 from swarmdem.protocol import events
