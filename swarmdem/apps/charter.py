@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmdem.apps import toml
+from swarmdem.apps.peer import DIGITS_PARTS
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import ConfigError
 from swarmdem.learning.building import TrainingSettings, build_learners
@@ -65,7 +66,7 @@ def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Char
     """
     if path.exists():
         raise ConfigError(f"{path}: exists already; a charter that peers may hold is not overwritten")
-    samples = load(settings.data, devices=settings.peers)
+    samples = load(settings.data, devices=DIGITS_PARTS)
     constants = standardization(samples, settings.standardize)
     data = DeviceData(samples, constants)
     learner = build_learners(

@@ -76,7 +76,7 @@ def _top(
 
 @app.command()
 def demo(
-    rounds: flags.Rounds = 12,
+    rounds: flags.Rounds = 30,
     peers: flags.Peers = 12,
     out: flags.Out = None,
 ) -> None:
@@ -140,6 +140,59 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 
 @app.command()
+def peer(
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file; flags and SWARMDEM_* win over it.")
+    ] = None,
+    charter: Annotated[Path | None, typer.Option("--charter", help="What all peers agree on.")] = None,
+    broker: Annotated[
+        str | None, typer.Option("--broker", help="mqtt://[user:password@]host[:port].")
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="An .npz, or digits to try it out.")] = None,
+    part: Annotated[int | None, typer.Option("--part", help="Which device of the data this peer is.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="mlp, cnn, softmax or module:function.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Folder for key, checkpoints, records.")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd or adam.")] = None,
+    lr: flags.StepSize = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="E: local epochs a round.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="B: samples a step.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="Stop after this round.")] = None,
+    journal: Annotated[Path | None, typer.Option("--journal", help="File for events as JSON lines.")] = None,
+) -> None:
+    """Run one peer of a real swarm.
+
+    Until Ctrl-C; started again with the same --state it comes back as the same peer with its model.
+    """
+    import asyncio
+    import os
+
+    from swarmdem.apps.peer import run_peer
+    from swarmdem.config import load_settings
+
+    brokers = [broker] if broker is not None else None
+    chosen: dict[str, dict[str, Any]] = {
+        "peer": {
+            "charter": charter, "brokers": brokers, "state": state, "journal": journal, "rounds": rounds,
+        },
+        "learner": {
+            "data": data, "part": part, "model": model, "optimizer": optimizer, "lr": lr, "epochs": epochs,
+            "batch_size": batch_size, "device": device,
+        },
+    }  # fmt: skip
+    asyncio.run(run_peer(load_settings(config, environment=os.environ, chosen=chosen), _say))
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()
+
+
+@app.command()
 def broker(
     kind: Annotated[str, typer.Option("--kind", help="auto, mosquitto, nats or embedded.")] = "auto",
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
@@ -153,7 +206,7 @@ def broker(
 
     from swarmdem.apps.broker import run_broker
 
-    asyncio.run(run_broker(kind, host, port, say=typer.echo))
+    asyncio.run(run_broker(kind, host, port, say=_say))
 
 
 @app.command()

@@ -9,6 +9,8 @@ from swarmdem.apps.table import open_view
 
 PATIENCE_S = 6.0
 """Half of it is waited for before founding: a demo should not begin with a pause."""
+MIXING = 0.9
+"""alpha of eq. 10: high, so that a short demo shows what peers learn from each other."""
 
 
 def run_demo(*, peers: int, rounds: int, out: Path | None) -> None:
@@ -17,7 +19,13 @@ def run_demo(*, peers: int, rounds: int, out: Path | None) -> None:
     Without *out* the run folder is thrown away.
     """
     settings = SwarmSettings(
-        swarm="demo", peers=peers, rounds=rounds, evaluate_every=1, broker="embedded", patience=PATIENCE_S
+        swarm="demo",
+        peers=peers,
+        rounds=rounds,
+        mixing=MIXING,
+        evaluate_every=1,
+        broker="embedded",
+        patience=PATIENCE_S,
     )
     with tempfile.TemporaryDirectory(prefix="swarmdem-demo-") as folder:
         summary = start_run(settings, out or Path(folder) / "run")

@@ -1,0 +1,198 @@
+"""`swarmdem peer`: one peer of a real deployment, until Ctrl-C, SIGTERM or its last round.
+
+Prints a line per round and whatever a person should know. The broker need not be there yet, and
+may go: the peer keeps trying and says so.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+from swarmdem.config import LearnerSettings, Settings
+from swarmdem.errors import ConfigError, TransportError
+from swarmdem.identifiers import Round, brief
+from swarmdem.learning.building import build_learners
+from swarmdem.learning.datasets import DIGITS, DeviceData, load, standardization, standardization_of
+from swarmdem.learning.learner import Evaluation, Learner, Parameters
+from swarmdem.node.driver import NodeEvent
+from swarmdem.node.peer import Peer
+from swarmdem.node.trainer import Hooks, TrainingFinished
+from swarmdem.protocol.events import (
+    Certified,
+    Degraded,
+    Elected,
+    GroupChanged,
+    PeerSeen,
+    Recovered,
+    RoundFinished,
+)
+from swarmdem.transport.mqtt import MqttLink
+from swarmdem.transport.settings import BrokerAddress, MqttSettings
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.messages import FOUNDING
+
+DIGITS_PARTS = 10
+"""Devices the packaged digits are split over here: peers that try the swarm out need not agree on N."""
+
+CONNECT_S = 3.0
+"""How long the first connection is waited for before saying that there is none; tries go on."""
+
+Say = Callable[[str], None]
+
+
+class _Measurements:
+    """Loss and own-test results on their way from the training thread to the round's line."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.losses: dict[Round, float] = {}
+        self._learner = learner
+        self._loop = asyncio.get_running_loop()
+        self._own: dict[Round, asyncio.Future[Evaluation | None]] = {}
+
+    def after_update(self, round: Round, model: Parameters) -> None:
+        """Evaluate the peer's model on its own test data; in the training thread."""
+        evaluation = None
+        try:
+            self._learner.load(model)
+            evaluation = self._learner.evaluate()
+        finally:
+            self._loop.call_soon_threadsafe(self._settle, round, evaluation)
+
+    async def of(self, round: Round) -> tuple[float | None, Evaluation | None]:
+        """Return loss and own-test result of a round that was applied, and forget it."""
+        own = await self._future(round)
+        del self._own[round]
+        return self.losses.pop(round, None), own
+
+    def _settle(self, round: Round, evaluation: Evaluation | None) -> None:
+        future = self._future(round)
+        if not future.done():
+            future.set_result(evaluation)
+
+    def _future(self, round: Round) -> "asyncio.Future[Evaluation | None]":
+        return self._own.setdefault(round, self._loop.create_future())
+
+
+async def run_peer(settings: Settings, say: Say) -> None:
+    """Take part in a swarm as one peer.
+
+    Raises:
+        ConfigError: A setting is missing or wrong.
+        DataError: The data file is missing or malformed.
+        KeyInUseError: This state folder's peer runs already.
+        CharterMismatchError: The swarm of this name runs under another charter.
+    """
+    charter, url = _required(settings)
+    learner = build_learner(settings.learner, charter)
+    measured = _Measurements(learner)
+    async with AsyncExitStack() as stack:
+        link = MqttLink(url, MqttSettings(tls=settings.tls))
+        stack.push_async_callback(link.close)
+        try:
+            await link.connect(CONNECT_S)
+        except TransportError as error:
+            say(f"! {error}; trying on")
+        peer = Peer(
+            charter,
+            learner,
+            link=link,
+            state=settings.peer.state,
+            journal=settings.peer.journal,
+            durable=settings.peer.durable,
+            hooks=Hooks(after_update=measured.after_update),
+        )
+        events = peer.events()
+        await stack.enter_async_context(peer)
+        say(
+            f"peer {peer.id} of swarm {charter.swarm!r}, {learner.samples} training samples, "
+            f"broker {BrokerAddress.parse(url)}"
+        )
+        teller = asyncio.create_task(_tell(events, measured, say), name="lines")
+        running = asyncio.create_task(peer.run(settings.peer.rounds), name="rounds")
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, running.cancel)
+        try:
+            await asyncio.wait({running})
+            if not running.cancelled():
+                running.result()
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            running.cancel()
+            await peer.leave()
+            teller.cancel()
+            await asyncio.gather(running, teller, return_exceptions=True)
+        say("left the swarm")
+
+
+def build_learner(settings: LearnerSettings, charter: Charter) -> Learner:
+    """Return the learner of one device; inputs are scaled by the charter's constants if it has any.
+
+    Raises:
+        ConfigError: A setting is wrong, or the charter's constants do not fit the data.
+        DataError: The data file is missing or malformed.
+    """
+    samples = load(settings.data, devices=DIGITS_PARTS)
+    if settings.data != DIGITS and not 0 <= settings.part < samples.devices:
+        last = samples.devices - 1
+        raise ConfigError(f"--part {settings.part}: {settings.data} has parts 0 to {last}")
+    constants = standardization_of(charter.inputs) if charter.inputs else standardization(samples, "global")
+    data = DeviceData(samples, constants)
+    [learner] = build_learners(
+        settings.model,
+        [data.device(settings.part)],
+        shape=data.shape,
+        classes=data.classes,
+        settings=settings,
+        seed=settings.seed,
+        first=settings.part,
+    )
+    return learner
+
+
+def _required(settings: Settings) -> tuple[Charter, str]:
+    if settings.charter is None:
+        raise ConfigError("--charter: missing; `swarmdem charter` writes one")
+    if len(settings.peer.brokers) != 1:
+        raise ConfigError(f"--broker: exactly one is needed, not {len(settings.peer.brokers)}")
+    return settings.charter, settings.peer.brokers[0]
+
+
+async def _tell(events: AsyncIterator[NodeEvent], measured: _Measurements, say: Say) -> None:
+    """Print what happens, one line each."""
+    async for event in events:
+        if isinstance(event, TrainingFinished):
+            measured.losses[event.round] = event.loss
+        elif isinstance(event, RoundFinished):
+            loss, own = await measured.of(event.round) if event.applied else (None, None)
+            say(_round_line(event, loss, own))
+        elif line := _line(event):
+            say(line)
+
+
+def _round_line(event: RoundFinished, loss: float | None, own: Evaluation | None) -> str:
+    parts = [f"round {event.round}: {'certified' if event.certified else 'not certified'}"]
+    if not event.applied:
+        return f"{parts[0]}, kept its own model ({event.reason})"
+    if loss is not None:
+        parts.append(f"training loss {loss:.3f}")
+    if own is not None and own.count:
+        parts.append(f"own test {own.score:.3f}")
+    return ", ".join(parts)
+
+
+def _line(event: NodeEvent) -> str:
+    match event:
+        case Certified(mode=mode, peers=peers) if mode == FOUNDING:
+            return f"founded with {len(peers)} peers"
+        case GroupChanged(group=group, level=level, members=members):
+            return f"now in group {brief(group)} of level {level}, {members} peers"
+        case Elected(round=round, group=group, level=level, rank=0):
+            return f"round {round}: aggregates group {brief(group)} of level {level}"
+        case PeerSeen(peer=peer, present=present):
+            return f"peer {brief(peer)} {'is here' if present else 'is gone'}"
+        case Degraded(what=what):
+            return f"! {what}"
+        case Recovered(what=what):
+            return f"over: {what}"
+    return ""
