@@ -47,7 +47,7 @@ from swarmdem.protocol.events import (
 from swarmdem.protocol.status import Status
 from swarmdem.transport.base import Link, Port
 from swarmdem.wire import topics
-from swarmdem.wire.charter import Charter, charter_hash
+from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader, FrameSealer
 from swarmdem.wire.messages import Offline, Plan
 
@@ -325,6 +325,7 @@ class Peer:
         await port.subscribe(topics.hello_all(self._charter.swarm))
         await port.subscribe(topics.everyone_all(scope))
         await port.subscribe(topics.inbox_all(scope, me))
+        await port.subscribe(topics.inbox_all(swarm_hash(self._charter.swarm), me))  # a refusal comes here
         await port.subscribe(topics.bulk_all(scope, me), bulk=True)
         return port
 
