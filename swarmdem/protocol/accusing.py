@@ -36,7 +36,11 @@ def _late_at(desk: Desk, view: View) -> Micros | None:
         return None
     result = view.final(desk.bad)
     if result is not None:  # announced is not enough: its leader may have died before anybody had it
-        return result.at + view.times.half if result.model in desk.pending else None
+        if result.model not in desk.pending:
+            return None
+        seats = (desk.views[child] for child in view.group.children if child in desk.views)
+        wanted = max((seat.in_office or 0 for seat in seats), default=0)
+        return max(result.at, wanted) + view.times.half  # who just took office asks for it only now
     above = desk.parent_of(view.group)
     if view.mean() is None and not (above and above.final()) and _input_announced(desk, view):
         return leading.up_start(desk, view) + view.times.half
