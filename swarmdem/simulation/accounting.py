@@ -93,22 +93,21 @@ class Accounting:
             raise Broken(
                 "one result per group and term", f"two FINALs of {brief(final.group)}, term {final.term}"
             )
-        own = self._means_of(final.plan, final.group)
+        means = self._announced_means(final.plan, final.group)
+        own = {ModelHash(mean.model) for mean in means if mean.weight}
+        empty = any(not mean.weight for mean in means)
         model = ModelHash(final.model)
+        if not model and empty:
+            return
         if group.parent is None or final.cut:
             if model not in own:
                 raise Broken("a root's or cut group's FINAL is its MEAN", f"group {brief(final.group)}")
             return
-        above = {model for _, model in self._said.results(known, group.parent)}
+        above = [model for _, model in self._said.results(known, group.parent)]
         book = self._said.book
-        empty = any(
-            not mean.weight
-            for term in (0, 1)
-            if (mean := self._said.means.get((final.plan, final.group, term))) is not None
-        )
         fits = {book[a] for a in above} if empty else set()
         fits |= {models.mixed(book[a], book[mine], self._alpha) for a in above for mine in own}
-        if book[model] not in fits:
+        if model not in book or book[model] not in fits:
             raise Broken(
                 "a FINAL mixes the parent's FINAL with the MEAN (eq. 10)", f"group {brief(final.group)}"
             )
@@ -172,8 +171,9 @@ class Accounting:
             raise Broken("each input was certified", f"peer {brief(peer)} in plan {brief(known.id)}")
         return self._said.book[ModelHash(digest.model)], digest.weight
 
-    def _means_of(self, plan: PlanId, group: GroupId) -> set[ModelHash]:
+    def _announced_means(self, plan: PlanId, group: GroupId) -> list[Mean]:
         keys = ((plan, group, term) for term in (0, 1))
-        return {ModelHash(self._said.means[key].model) for key in keys if key in self._said.means} - {
-            ModelHash(b"")
-        }
+        return [self._said.means[key] for key in keys if key in self._said.means]
+
+    def _means_of(self, plan: PlanId, group: GroupId) -> set[ModelHash]:
+        return {ModelHash(mean.model) for mean in self._announced_means(plan, group) if mean.weight}

@@ -34,6 +34,21 @@ def test_no_invariant_breaks_in_the_smallest_swarms(peers, seed):
     assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
 
 
+@pytest.mark.parametrize(
+    ("peers", "rounds", "seed"),
+    [
+        (3, 12, 2075),  # a FINAL announced, then skipped, then fetched when a cut link healed: was applied
+        (5, 10, 1052),  # the same in a deeper tree
+        (2, 10, 95),  # a vote cast on disk before a crash and told after a skip that names it: no crime
+        (20, 10, 7),  # half of the swarm gone: a group in which nothing came in announces an empty result
+    ],
+)
+def test_seeds_that_once_broke_an_invariant(peers, rounds, seed):
+    outcome = run(Settings(seed=seed, peers=peers, rounds=rounds))
+
+    assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
+
+
 @pytest.mark.parametrize("levels", [0, 1, 2])
 def test_other_numbers_of_levels(levels):
     outcome = run(Settings(seed=4, peers=9, rounds=4, levels=levels))
