@@ -1,0 +1,234 @@
+"""Whole swarms on this machine, through the command line, in processes of their own."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file, save_file
+
+RECOMPUTE = Path(__file__).parents[1] / "recompute.py"
+COMMAND = [sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax"]
+
+
+def run(*arguments, code=0):
+    """Run a swarm to its end; return what it printed."""
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def rows(folder, name="rounds.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A small recorded run over a real broker: 6 peers in 2 processes, 3 rounds."""
+    folder = tmp_path_factory.mktemp("runs") / "recorded"
+    run("--peers", 6, "--rounds", 3, "--workers", 2, "--patience", 3, "--broker", "embedded", "--record",
+        "--evaluate-every", 2, "--evaluate", "both", "--out", folder)  # fmt: skip
+    return folder
+
+
+def test_every_round_is_certified_and_applied_by_all(recorded):
+    found = rows(recorded)
+
+    assert [row["round"] for row in found] == [1, 2, 3]
+    assert all(row["certified"] and row["applied"] == row["peers"] == 6 for row in found)
+    assert all(
+        row["skipped_groups"] == 0 and row["bytes_sent"] > 0 and row["messages_sent"] > 0 for row in found
+    )
+
+
+def test_metrics_are_there_in_evaluated_rounds_alone(recorded):
+    first, second, third = rows(recorded)
+
+    assert "c_gen" not in first
+    for row in (second, third):
+        for name in ("c_spe", "c_gen"):
+            assert all(0 < row[name][when] <= 1 for when in ("after_training", "after_update"))
+        assert row["global"]["after_training"] is None
+        assert row["global"]["after_update"] == row["g_gen"]["after_update"]["4"]
+        assert set(row["g_spe"]["after_update"]) == set(row["g_gen"]["after_update"])
+
+
+def test_trees_name_every_peer_and_every_aggregator(recorded):
+    ids = {path.stem for path in (recorded / "peers").glob("*.jsonl")}
+
+    for row in rows(recorded, "trees.jsonl"):
+        assert row["certified"]
+        root = row["groups"][0]
+        assert (root["level"], root["parent"]) == (4, None)
+        assert set(root["members"]) == set(root["included"]) == ids
+        assert sorted(leaf for group in row["groups"] for leaf in group["leaves"]) == sorted(ids)
+        assert all(group["aggregator"] in ids and group["term"] == 0 for group in row["groups"])
+
+
+def test_models_and_summary_are_written_at_the_end(recorded):
+    ids = {path.stem for path in (recorded / "peers").glob("*.jsonl")}
+    summary = json.loads((recorded / "summary.json").read_text())
+
+    assert {path.stem for path in (recorded / "models").iterdir()} == ids | {"root"}
+    assert (summary["rounds"], summary["certified_rounds"], summary["peers"]) == (3, 3, 6)
+    assert summary["broker"] == "embedded"
+    assert summary["final"]["round"] == 3
+    assert summary["cpu_s"] > summary["train_cpu_s"] > 0
+    assert summary["bytes_sent"] == sum(row["bytes_sent"] for row in rows(recorded))
+    assert summary["peak_pss_mb"] > 10
+
+
+def test_run_toml_holds_the_charter_the_peers_agreed_on(recorded):
+    tables = tomllib.loads((recorded / "run.toml").read_text())
+
+    assert tables["charter"]["founders"] == 6
+    assert tables["charter"]["levels"] == 3
+    assert [spec["name"] for spec in tables["charter"]["schema"]] == ["bias", "weight"]
+
+
+def test_a_stranger_recomputes_the_run_from_its_evidence(recorded):
+    done = subprocess.run([sys.executable, RECOMPUTE, recorded], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    counts = {kind: int(count) for count, kind in re.findall(r"(\d+) of (\w+)", done.stdout)}
+    assert counts["applied"] == counts["upload"] == counts["journal"] == 18
+    assert counts["tree"] == 12
+    assert counts["mean"] == counts["group"] >= 3
+
+
+@pytest.mark.parametrize("kind", ["upload", "mean", "group", "applied"])
+def test_the_recomputation_notices_one_changed_number(recorded, tmp_path, kind):
+    changed = tmp_path / "run"
+    shutil.copytree(recorded, changed)
+    path = sorted((changed / "record" / "round-0002").glob(f"{kind}-*"))[0]
+    arrays = load_file(path)
+    arrays["weight"] = arrays["weight"].copy()
+    arrays["weight"][0, 0] += np.float32(1e-4)
+    save_file(arrays, path)
+
+    check = recompute().check_run(changed)
+
+    assert any(kind in difference for difference in check.differences)
+
+
+def test_the_recomputation_notices_a_peer_in_another_group(recorded, tmp_path):
+    changed = tmp_path / "run"
+    shutil.copytree(recorded, changed)
+    path = changed / "record" / "round-0002" / "certificate.json"
+    certificate = json.loads(path.read_text())
+    peer = next(
+        peer for peer, group in certificate["parents"].items() if group != certificate["groups"][0]["id"]
+    )
+    certificate["parents"][peer] = certificate["groups"][0]["id"]
+    path.write_text(json.dumps(certificate))
+
+    assert any("tree" in difference for difference in recompute().check_run(changed).differences)
+
+
+def recompute():
+    spec = importlib.util.spec_from_file_location("recompute", RECOMPUTE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["recompute"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    folder = tmp_path / "run"
+    run("--peers", 3, "--rounds", 2, "--broker", "memory", "--patience", 1, "--out", folder)
+    before = (folder / "rounds.jsonl").read_text()
+
+    run("--resume", folder, "--rounds", 4)
+
+    after = (folder / "rounds.jsonl").read_text()
+    assert after.startswith(before)
+    assert [row["round"] for row in rows(folder)] == [1, 2, 3, 4]
+    assert all(row["certified"] and row["applied"] == 3 for row in rows(folder))
+    assert json.loads((folder / "summary.json").read_text())["rounds"] == 4
+    assert "has its 4 rounds already" in run("--resume", folder, code=2)
+
+
+def test_equal_seeds_give_equal_peers_and_models_to_start_from(tmp_path):
+    for name in ("one", "two"):
+        run(
+            "--peers",
+            2,
+            "--rounds",
+            1,
+            "--broker",
+            "memory",
+            "--patience",
+            1,
+            "--seed",
+            5,
+            "--out",
+            tmp_path / name,
+        )
+
+    peers = [sorted(path.stem for path in (tmp_path / name / "peers").iterdir()) for name in ("one", "two")]
+    references = [sorted(p.name for p in (tmp_path / name).rglob("reference-*")) for name in ("one", "two")]
+    assert peers[0] == peers[1]
+    assert references[0] == references[1]
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A swarm of 4 peers in 4 workers that would run for long; returns (process, run folder)."""
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, "--peers", "4", "--rounds", "100000", "--workers", "4", "--patience", "2", "--broker", "embedded",
+         "--out", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("round 2 "):
+            break
+    yield process, folder
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def workers_of(process):
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "swarmdem.apps.worker" in child.cmdline()]
+
+
+def next_line(process, pattern):
+    """Return the next line that matches; fails when the run ends first."""
+    for line in process.stdout:
+        if re.search(pattern, line):
+            return line
+    raise AssertionError(f"the run ended before {pattern!r}")
+
+
+def test_the_others_go_on_when_a_worker_is_killed(running):
+    process, folder = running
+
+    workers_of(process)[0].kill()
+    next_line(process, "go on without its 1 peer")
+    line = next_line(process, r"certified yes 3/3")
+
+    assert int(line.split()[1]) <= rows(folder)[-1]["round"]
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_process_outlives_the_coordinator(running, sign, code):
+    process, _ = running
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 5, "four workers and a broker"
+
+    os.kill(process.pid, sign)
+
+    assert process.wait(timeout=20) == code
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
