@@ -217,9 +217,7 @@ class Core:
             case Certificate():
                 return self._consider(sender, message, time)
             case Welcome(nonce, body):
-                if nonce != self._nonce:
-                    return [Reject(sender, "welcome to somebody else")]
-                return self._consider_body(sender, body, time)
+                return self._welcomed(sender, nonce, body, time)
             case Hello():
                 return greeting.answer(
                     self._charter, self._sealer, self._catchup, self._base, sender=sender, greeting=message
@@ -297,7 +295,9 @@ class Core:
 
     # Certificates
 
-    def _consider_body(self, sender: PeerId, body: bytes, time: Micros) -> list[Effect]:
+    def _welcomed(self, sender: PeerId, nonce: bytes, body: bytes, time: Micros) -> list[Effect]:
+        if nonce != self._nonce:
+            return [Reject(sender, "welcome to somebody else")]
         try:
             certificate = codec.decode_body(Certificate, body)
         except WireError as error:
