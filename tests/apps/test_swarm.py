@@ -17,7 +17,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 RECOMPUTE = Path(__file__).parents[1] / "recompute.py"
-COMMAND = [sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax"]
+COMMAND = [sys.executable, "-m", "swarmdem", "swarm"]
+SMALL = ["--model", "softmax", "--patience", "1"]
 
 
 def run(*arguments, code=0):
@@ -35,8 +36,8 @@ def rows(folder, name="rounds.jsonl"):
 def recorded(tmp_path_factory):
     """A small recorded run over a real broker: 6 peers in 2 processes, 3 rounds."""
     folder = tmp_path_factory.mktemp("runs") / "recorded"
-    run("--peers", 6, "--rounds", 3, "--workers", 2, "--patience", 3, "--broker", "embedded", "--record",
-        "--evaluate-every", 2, "--evaluate", "both", "--out", folder)  # fmt: skip
+    run("--model", "softmax", "--peers", 6, "--rounds", 3, "--workers", 2, "--patience", 3, "--broker", "embedded",
+        "--record", "--evaluate-every", 2, "--evaluate", "both", "--out", folder)  # fmt: skip
     return folder
 
 
@@ -144,7 +145,7 @@ def recompute():
 
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     folder = tmp_path / "run"
-    run("--peers", 3, "--rounds", 2, "--broker", "memory", "--patience", 1, "--out", folder)
+    run(*SMALL, "--peers", 3, "--rounds", 2, "--broker", "memory", "--out", folder)
     before = (folder / "rounds.jsonl").read_text()
 
     run("--resume", folder, "--rounds", 4)
@@ -158,21 +159,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
 
 
 def test_equal_seeds_give_equal_peers_and_models_to_start_from(tmp_path):
+    settings = (*SMALL, "--peers", 2, "--rounds", 1, "--broker", "memory", "--seed", 5)
     for name in ("one", "two"):
-        run(
-            "--peers",
-            2,
-            "--rounds",
-            1,
-            "--broker",
-            "memory",
-            "--patience",
-            1,
-            "--seed",
-            5,
-            "--out",
-            tmp_path / name,
-        )
+        run(*settings, "--out", tmp_path / name)
 
     peers = [sorted(path.stem for path in (tmp_path / name / "peers").iterdir()) for name in ("one", "two")]
     references = [sorted(p.name for p in (tmp_path / name).rglob("reference-*")) for name in ("one", "two")]
@@ -185,7 +174,7 @@ def running(tmp_path):
     """A swarm of 4 peers in 4 workers that would run for long; returns (process, run folder)."""
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [*COMMAND, "--peers", "4", "--rounds", "100000", "--workers", "4", "--patience", "2", "--broker", "embedded",
+        [*COMMAND, *SMALL, "--peers", "4", "--rounds", "100000", "--workers", "4", "--broker", "embedded",
          "--out", str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
