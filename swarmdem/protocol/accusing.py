@@ -36,7 +36,7 @@ def _late_at(desk: Desk, view: View) -> Micros | None:
         return None
     result = view.final(desk.bad)
     if result is not None:  # announced is not enough: its leader may have died before anybody had it
-        if result.model not in desk.pending:
+        if result.model not in desk.pending and result.model not in desk.missed:
             return None
         seats = (desk.views[child] for child in view.group.children if child in desk.views)
         wanted = max((seat.in_office or 0 for seat in seats), default=0)
@@ -44,23 +44,7 @@ def _late_at(desk: Desk, view: View) -> Micros | None:
     above = desk.parent_of(view.group)
     if view.mean() is None and not (above and above.final()) and _input_announced(desk, view):
         return leading.up_start(desk, view) + view.times.half
-    return _down_start(desk, view, above) + view.times.half if above else None
-
-
-def _down_start(desk: Desk, view: View, above: View) -> Micros:
-    """Return when the group's first half on the way down begins.
-
-    Announced is not yet there: who announced the parent's result may have died before serving it,
-    which the parent's own electors find out within its half. Accusing this group's leader before
-    that, or when it has skipped the parent's leader itself, would depose an honest one.
-    """
-    result = above.final(desk.bad)
-    start = view.times.down_start
-    if result is not None and result.message.term == 1:
-        start = result.at
-    elif result is not None and not above.office.skipped_by(view.office.ranks[0]):
-        start = result.at + above.times.half
-    return min(start, view.times.down_start)
+    return leading.down_start(view, above) + view.times.half if above else None
 
 
 def _input_announced(desk: Desk, view: View) -> bool:

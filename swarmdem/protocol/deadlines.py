@@ -29,6 +29,8 @@ class Deadlines:
 
     half: Micros
     """h(g): how long one leader has."""
+    transfer: Micros
+    """The part of it in which all inputs cross, or the result reaches as many, at the slowest rate."""
     up_start: Micros
     """The way up starts at the latest now: no child's mean is due later."""
     up: Micros
@@ -55,10 +57,8 @@ class Deadlines:
 def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mapping[GroupId, Deadlines]:
     """Return the times of every group of an update that began at *began*."""
     model_us = _model_bytes(charter) * SECOND // charter.min_rate
-    halves = {
-        group.id: charter.patience_us // 4 + (len(group.leaves) + len(group.children)) * model_us
-        for group in hierarchy.groups
-    }
+    transfers = {group.id: (len(group.leaves) + len(group.children)) * model_us for group in hierarchy.groups}
+    halves = {group: charter.patience_us // 4 + transfer for group, transfer in transfers.items()}
     starts: dict[GroupId, Micros] = {}
     ups: dict[GroupId, Micros] = {}
     for group in reversed(hierarchy.groups):
@@ -69,6 +69,7 @@ def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mappi
         down_start = ups[group.id] if group.parent is None else times[group.parent].down
         times[group.id] = Deadlines(
             half=halves[group.id],
+            transfer=transfers[group.id],
             up_start=starts[group.id],
             up=ups[group.id],
             down_start=down_start,

@@ -56,6 +56,8 @@ class Desk:
         self.held: set[ModelHash] = {upload} if upload else set()
         self.bad: set[ModelHash] = set()
         """Models that must not be used: wrong schema, not finite."""
+        self.missed: set[ModelHash] = set()
+        """Results that were announced and did not arrive in time for this peer to mix them."""
         self.pending: dict[ModelHash, Fetch] = {}
         self.standing = StandingFrames(period=max(1, charter.patience_us // 8))
         self.now = now

@@ -28,6 +28,20 @@ def up_start(desk: Desk, view: View) -> Micros:
     return min(max(seen, default=view.times.up_start), view.times.up_start)
 
 
+def down_start(view: View, above: View) -> Micros:
+    """Return when the group's first half on the way down began, or will begin at the latest.
+
+    A result announced is not a result at hand: the slowest link that deadlines allow for has the
+    time to bring it. Who announced it may also have died before serving it. Then this group's leader
+    cuts at the end of this half, before its electors lose patience: otherwise one death would depose
+    the leaders of all groups below.
+    """
+    result = above.final()
+    if result is None:
+        return view.times.down_start
+    return min(result.at + above.times.transfer, view.times.down_start)
+
+
 def check_office(desk: Desk, view: View) -> None:
     """Take note that the first leader lost its office; step in as the second."""
     if view.deposed or not view.office.deposed():
@@ -166,10 +180,10 @@ def mix(desk: Desk, view: View) -> None:
                 view.mixing = True
                 desk.effects.append(Mix(desk.plan_id, view.group.id, mean=mean.model, parent=result.model))
             return
-        # Announced in time, it may take this leader's half to arrive.
-        started = max(result.at, view.in_office or 0)
-        if not desk.reached(max(view.times.down_start, view.times.close(started))):
+        started = max(down_start(view, above), view.in_office or 0)
+        if not desk.reached(view.times.close(started)):
             return
+        desk.missed.add(result.model)
     elif result is None and not desk.reached(view.times.down_start):
         return
     announce_final(desk, view, mean.model, mean.message.model_bytes, cut=True)

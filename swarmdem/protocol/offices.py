@@ -39,10 +39,6 @@ class Office:
         if skip.sender in self._seats:
             self._skips.setdefault(skip.sender, skip.raw)
 
-    def skipped_by(self, peer: PeerId) -> bool:
-        """Return whether *peer* is known to have skipped the first leader."""
-        return peer in self._skips
-
     def deposed(self) -> bool:
         """Return whether more than half of the seats are known to have skipped the first leader."""
         return self._convicts(self._skips)

@@ -203,6 +203,7 @@ class Update:
         if accuse_the_late(desk):
             self._lead()  # with its own skip this peer may have taken office
             self._order_fetches()
+        self._forget()
         self._acknowledge()
         desk.effects.extend(Publish(frame) for frame in desk.standing.due(now, desk.reached))
         effects, desk.effects = desk.effects, []
@@ -335,10 +336,16 @@ class Update:
             if ordered is None or not set(fetch.sources) <= set(ordered.sources):
                 desk.pending[model] = fetch
                 desk.effects.append(fetch)
-        results = (
-            result for view in desk.views.values() for result in (*view.means.values(), *view.finals.values())
-        )
-        desk.held &= {desk.upload, *(result.model for result in results)}  # what only went into a mean can go
+
+    def _forget(self) -> None:
+        """Let go of models that only went into a mean: a leader need not hold all of its inputs."""
+        desk = self._desk
+        views = desk.views.values()
+        results = (result for view in views for result in (*view.means.values(), *view.finals.values()))
+        spent = desk.held - {desk.upload, *(result.model for result in results)}
+        if spent:
+            desk.held -= spent
+            desk.effects.append(events.Keep(self.models))
 
     def _acknowledge(self) -> None:
         """Acknowledge the results whose models are here, or not needed here."""

@@ -160,6 +160,21 @@ def test_each_blob_crosses_once_and_one_copy_of_each_mean_is_kept():
     assert len(swarm.published) == 1
 
 
+def test_a_leader_lets_go_of_each_input_once_it_is_in_the_mean():
+    swarm = Swarm([*range(9)])
+    most = 0
+
+    def watch(node: Node, effect: events.Effect) -> bool:
+        nonlocal most
+        most = max(most, len(node.models))
+        return True
+
+    swarm.on_effect = watch
+    swarm.run()
+
+    assert most <= 3  # its own upload, the input that just arrived, the mean
+
+
 def test_the_elected_say_so_once_for_each_of_their_groups():
     swarm = Swarm(SHAPES["levels 2"]).run()
 

@@ -268,7 +268,6 @@ class Swarm:
             self._perform(node, effect)
         if not node.alive:
             return
-        node.models &= {*node.update.models, self.uploads[node.peer]}
         wake = node.update.next_wakeup()
         if wake is not None:
             self.at(max(wake, self.now), lambda: self._wake(node))
@@ -297,6 +296,8 @@ class Swarm:
                 node.fetches += fresh
                 if fresh:
                     self.after(self._delay(), lambda: self._fetch(node, model))
+            case events.Keep(models=models):
+                node.models &= {*models, self.uploads[node.peer]}
             case events.StopFetching(model=model):
                 del node.fetching[model]
             case events.Accumulate(group=group, model=model, weight=weight):
