@@ -1,0 +1,78 @@
+"""A peer killed in the middle of its work comes back as the same peer with its model."""
+
+import asyncio
+import subprocess
+import sys
+from hashlib import sha256
+
+import numpy as np
+
+from swarmdem import Charter, Degraded, Peer, SoftmaxRegression
+from swarmdem.transport.memory import MemoryBus
+
+PROGRAM = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from test_crash import fingerprint, new_peer
+from swarmdem import RoundFinished
+
+async def main():
+    async with new_peer(sys.argv[2]) as peer:
+        async for event in peer.events():
+            if isinstance(event, RoundFinished):
+                print(peer.id, event.round, fingerprint(peer.model), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def new_peer(state):
+    y = np.arange(30) % 3
+    learner = SoftmaxRegression(3, (np.eye(3, dtype=np.float32)[y], y), lr=0.01)
+    return Peer(Charter(swarm="s", founders=1, patience=1.0), learner, link=MemoryBus().link(), state=state)
+
+
+def fingerprint(model):
+    return sha256(b"".join(model[name].tobytes() for name in sorted(model))).hexdigest()
+
+
+def run_until_killed(state):
+    """Return what a peer in another process said of its rounds before it was killed after the fourth."""
+    tests = str(__file__).rpartition("/")[0]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, tests, state], stdout=subprocess.PIPE, text=True
+    )
+    with process.stdout:
+        lines = [process.stdout.readline().split() for _ in range(4)]
+        process.kill()
+        lines += [line.split() for line in process.stdout]
+    process.wait()
+    return lines
+
+
+async def models_of_rounds(count):
+    """Return the models of an undisturbed run: learning alone gives the same in every run."""
+    models = {}
+    async with new_peer(None) as peer:
+        for number in range(1, count + 1):
+            await peer.run(rounds=number)
+            models[number] = fingerprint(peer.model)
+    return models
+
+
+async def test_a_killed_peer_comes_back_with_its_last_model_and_goes_on(tmp_path):
+    state = str(tmp_path / "state")
+    lines = await asyncio.to_thread(run_until_killed, state)
+    last = int(lines[-1][1])
+    async with asyncio.timeout(60):
+        expected = await models_of_rounds(last + 2)
+        async with new_peer(state) as peer:
+            events = peer.events()
+            # The round after the one it last told of may have been applied already.
+            assert fingerprint(peer.model) in {expected[last], expected[last + 1]}
+            await peer.run(rounds=last + 2)
+            assert peer.id == lines[0][0]
+            assert fingerprint(peer.model) == expected[last + 2]
+
+    said = [event.what async for event in events if isinstance(event, Degraded)]
+    assert [what for what in said if "damaged" in what] == []
