@@ -5,10 +5,11 @@ local epochs. A bare loop (no messages, no digests, averaging in place) and `swa
 mosquitto run one after the other on the same machine, because absolute times drift; compare
 within one call. Without a data file the packaged digits stand in (8x8, 17,226 parameters).
 
-Printed per N: seconds per round of both, CPU milliseconds per peer and round that are neither training
-nor evaluation, peak PSS of all processes, bytes sent over the least possible (N uploads and N
-downloads of the model a round). Then: PSS of one idle numpy peer, and of one idle torch peer above
-a bare script that trained the same model once.
+Printed per N and levels: seconds per round of both, CPU milliseconds per peer and round that are neither
+training nor evaluation, peak PSS of all processes, bytes sent over the least possible: with one
+aggregator (N uploads and N downloads of the model a round), and with the round's own tree (a mean
+up and a result down more for every group below the root). Then: PSS of one idle numpy peer, and of
+one idle torch peer above a bare script that trained the same model once.
 """
 
 import argparse
@@ -73,8 +74,8 @@ def bare_round_s(data, peers, rounds):
     return statistics.median(seconds[WARM_ROUNDS:])
 
 
-def swarm(data, peers, rounds, workers, out):
-    """Run the swarm and return (rows, summary, bytes of one model)."""
+def swarm(data, peers, rounds, workers, levels, out):
+    """Run the swarm and return (rows, groups per round, summary, bytes of one model)."""
     subprocess.run(
         [sys.executable, "-m", "swarmdem", "swarm", "--peers", str(peers), "--data", data, "--model", "mlp",
          "--optimizer", "adam", "--lr", "0.001", "--rounds", str(rounds), "--evaluate-every", str(rounds),
@@ -103,7 +104,8 @@ def report(data, peers, rounds, workers, levels):
     one = 2 * peers * model
     tree = statistics.mean(2 * (peers + count - 1) * model for count in groups[WARM_ROUNDS:])
     print(
-        f"N {peers:3d}, levels {levels}  bare loop {bare_s:.3f} s/round (1 core)  swarm {median_wall(steady):.3f} s/round"
+        f"N {peers:3d}, levels {levels}  bare loop {bare_s:.3f} s/round (1 core)"
+        f"  swarm {median_wall(steady):.3f} s/round"
         f"  overhead {1000 * statistics.mean(other) / peers:.1f} ms/peer/round"
         f" ({1000 * whole / peers / len(rows):.1f} with starting up, over {len(rows)} rounds)"
         f"  peak PSS {summary['peak_pss_mb']:.0f} MB  sent {sent / 1e6:.2f} MB/round,"
@@ -143,7 +145,8 @@ def report_idle(data):
         for model in ("softmax", "mlp"):
             charter = Path(folder) / f"{model}.toml"
             subprocess.run(
-                [sys.executable, "-m", "swarmdem", "charter", str(charter), "--swarm", model, "--model", model,
+                [sys.executable, "-m", "swarmdem", "charter", str(charter), "--swarm", model,
+                 "--model", model,
                  "--data", data, "--founders", "1", "--patience", "4"],
                 check=True, stdout=subprocess.DEVNULL,
             )  # fmt: skip

@@ -36,7 +36,7 @@ def rows(folder, name="rounds.jsonl"):
 def recorded(tmp_path_factory):
     """A small recorded run over a real broker: 6 peers in 2 processes, 3 rounds."""
     folder = tmp_path_factory.mktemp("runs") / "recorded"
-    run("--model", "softmax", "--peers", 6, "--rounds", 3, "--workers", 2, "--patience", 3, "--broker", "embedded",
+    run(*SMALL, "--patience", 3, "--peers", 6, "--rounds", 3, "--workers", 2, "--broker", "embedded",
         "--record", "--evaluate-every", 2, "--evaluate", "both", "--out", folder)  # fmt: skip
     return folder
 
