@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from swarmdem.identifiers import GroupId, PeerId
 from swarmdem.protocol import events
 from swarmdem.protocol.deadlines import deadlines
-from swarmdem.wire.charter import Charter
+from swarmdem.wire.charter import Charter, TensorSpec
 from swarmdem.wire.messages import Final, GroupSkip, Mean
 from tests.protocol.update_swarm import SECOND, Model, Node, Shape, Swarm, mixture, peer_name
 
@@ -296,6 +296,20 @@ def test_groups_below_a_root_without_leaders_cut_and_stand_on_their_own_means():
     assert all(node.applied for node in swarm.living())
 
 
+def test_a_group_cuts_when_its_parents_result_is_announced_and_never_served():
+    """Both leaders of the root die right after the announcement: nobody below is deposed for that."""
+    swarm = Swarm([[0, 1, 2, 3], [4, 5, 6, 7]])
+    first, second = swarm.leaders[swarm.hierarchy.root.id]
+    swarm.nodes[second].alive = False
+    swarm.on_effect = dies_at(PHASES["after it announced the result"], first)
+    swarm.run()
+
+    check_invariants(swarm)
+    low = [event for event in swarm.group_results() if event.level == 1]
+    assert [(event.cut, event.term) for event in low] == [(True, 0), (True, 0)]
+    assert all(node.applied and node.applied[0][0] < 3 * SECOND for node in swarm.living())
+
+
 def test_two_peers_one_of_whom_is_dead():
     for victim in (0, 1):
         swarm = Swarm([0, 1], dead=[victim]).run()
@@ -389,3 +403,13 @@ def test_deadlines_grow_with_the_model_and_nest_over_the_levels():
     assert (times[root.id].down_start, times[root.id].down) == (100 + 4 * half, 100 + 6 * half)
     assert (times[low.id].down_start, times[low.id].down) == (100 + 6 * half, 100 + 8 * half)
     assert times[low.id].end == 100 + 9 * half
+
+
+def test_every_input_has_its_time_to_cross_at_the_slowest_rate():
+    schema = (TensorSpec("w", (250_000,), "float32"),)  # 1 MB: 4 s at 250 kB/s
+    swarm = Swarm([[0, 1], 2], charter=Charter(swarm="test", patience=8.0, min_rate=250_000, schema=schema))
+    times = deadlines(swarm.hierarchy, swarm.charter, began=0)
+    root = times[swarm.hierarchy.root.id]
+
+    assert (root.transfer, root.half) == (8 * SECOND, 10 * SECOND)
+    assert root.close(0) == 10 * SECOND - 3_333_333
