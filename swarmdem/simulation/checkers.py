@@ -18,6 +18,7 @@ from swarmdem.protocol.events import (
     Effect,
     GroupAveraged,
     GroupFinished,
+    Persist,
     Publish,
     Report,
     RoundFinished,
@@ -28,6 +29,7 @@ from swarmdem.simulation.accounting import Accounting
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
 from swarmdem.simulation.models import MODEL_BYTES, ModelBook
 from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
+from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Frame
@@ -97,6 +99,9 @@ class Checkers:
         elif kind is Report:
             assert isinstance(effect, Report)
             self._on_report(peer, effect, now)
+        elif kind is Persist:
+            assert isinstance(effect, Persist)
+            self._on_record(peer, effect)
         elif kind is Apply:
             assert isinstance(effect, Apply)
             self.accounting.on_apply(peer, effect)
@@ -125,6 +130,13 @@ class Checkers:
             "every started round ends within the nested deadlines",
             f"peer {brief(peer)} still works on plan {brief(current.plan)} at {now / SECOND:.3f} s",
         )
+
+    def _on_record(self, peer: PeerId, record: Persist) -> None:
+        """Take a certificate or digest as said once it is on disk: a crash may keep it from leaving."""
+        if record.key == "certificate" and record.value:
+            self._on_certificate(codec.decode_body(Certificate, record.value))
+        elif record.key == "digest" and record.value:
+            self._on_frame(peer, self._notary.open(record.value))
 
     def _on_frame(self, peer: PeerId, frame: Frame) -> None:
         match frame.message:

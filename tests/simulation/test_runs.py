@@ -40,6 +40,7 @@ def test_no_invariant_breaks_in_the_smallest_swarms(peers, seed):
         (3, 12, 2075),  # a FINAL announced, then skipped, then fetched when a cut link healed: was applied
         (5, 10, 1052),  # the same in a deeper tree
         (2, 10, 95),  # a vote cast on disk before a crash and told after a skip that names it: no crime
+        (1, 12, 15052),  # alone, it dies between writing its certificate and sending it
         (20, 10, 7),  # half of the swarm gone: a group in which nothing came in announces an empty result
     ],
 )
