@@ -89,6 +89,7 @@ class Bench:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._jobs: set[Future[None]] = set()
+        self._training: Future[None] | None = None
         self._sums: dict[tuple[PlanId, GroupId], RunningMean] = {}
         self._closed = False
         self.counters = TrainingCounters()
@@ -115,7 +116,9 @@ class Bench:
                 return
             self._soon(self._publishable, order, ordered_us, finished, parameters, reference)
 
-        self._submit(self._trainer.training, work)
+        if self._training is not None:
+            self._training.cancel()  # for an older base and still waiting: nobody wants it any more
+        self._training = self._submit(self._trainer.training, work)
 
     def accumulate(self, order: Accumulate) -> None:
         """Add a model held to the running sum of its group; no answer."""
@@ -290,12 +293,13 @@ class Bench:
             _log.exception("hook_failed round=%d", round)
         self.counters.evaluate_cpu_s += time.thread_time() - begun_s
 
-    def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> Future[None] | None:
         if self._closed:
-            return
+            return None
         job = threads.submit(work)
         self._jobs.add(job)
         job.add_done_callback(lambda done: self._soon(self._finished, done))
+        return job
 
     def _finished(self, job: Future[None]) -> None:
         self._jobs.discard(job)

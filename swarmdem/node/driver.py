@@ -66,6 +66,8 @@ _log = logging.getLogger("swarmdem.node.driver")
 INPUTS_MAX = 1024
 TURN = 32
 """Inputs handled before other peers of the process get their turn."""
+NOT_YET = "not connected yet"
+"""What a link that was never up nor refused gives as its reason: no news for anybody."""
 REASONS_MAX = 64
 """Different reasons for refusals that are counted apart; the rest is `other`."""
 
@@ -132,6 +134,7 @@ class Driver:
         self._signal = asyncio.Event()
         self._room = asyncio.Event()
         self._retained: set[str] = set()
+        self._link_up: bool | None = None
         self._link_down = ""
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._round_limit: Round | None = None
@@ -256,15 +259,19 @@ class Driver:
             self.downloads.on_offer(sender, message)
 
     def _link_changed(self, state: LinkState) -> None:
-        self.downloads.link_changed(up=state.up)
-        self.deliver(LinkChanged(state.up))
+        if state.up != self._link_up:
+            self._link_up = state.up
+            self.downloads.link_changed(up=state.up)
+            self.deliver(LinkChanged(state.up))
         if state.up:
             if self._link_down:
                 _log.warning("broker_back")
                 self._on_event(Recovered(self._link_down))
             self._link_down = ""
             return
-        what = f"no connection to the broker: {state.reason or 'not connected yet'}"
+        if state.reason == NOT_YET:
+            return  # the usual first state of a link
+        what = f"no connection to the broker: {state.reason}"
         if what != self._link_down:
             self._link_down = what
             _log.warning("broker_unreachable reason=%s", state.reason)

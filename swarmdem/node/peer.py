@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from swarmdem.node.blocking import BlockingPeer
 
 _log = logging.getLogger("swarmdem.node.peer")
+logging.getLogger("swarmdem").addHandler(logging.NullHandler())  # silent until the application logs
 
 GOODBYE_S = 5.0
 """Longest wait for a broker to take the goodbye."""
@@ -135,7 +136,7 @@ class Peer:
         self._certified = False
         self._journal = Journal(None)
         self._recorder: Recorder | None = None
-        self._last_model: Model | None = None
+        self._past: _Running | None = None  # what it was before it left
 
     @staticmethod
     def blocking(charter: Charter, learner: Learner, **settings: Any) -> "BlockingPeer":
@@ -178,7 +179,7 @@ class Peer:
         if not running.task.done():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.driver.leave(), GOODBYE_S)
-        self._last_model = running.model()
+        self._past = running
         await self._stack.aclose()
         self._end_streams()
 
@@ -211,7 +212,7 @@ class Peer:
     @property
     def id(self) -> str:
         """The peer's id: 32 hex digits."""
-        return self._require().store.identity.peer.hex()
+        return self._known().store.identity.peer.hex()
 
     @property
     def charter(self) -> Charter:
@@ -221,10 +222,7 @@ class Peer:
     @property
     def model(self) -> dict[str, NDArray[Any]]:
         """A copy of the peer's model after its last update; whole at any moment, from any thread."""
-        model = self._running.model() if self._running is not None else self._last_model
-        if model is None:
-            raise MisuseError("this peer has not run yet: it has no model")
-        return {name: np.array(array) for name, array in model.parameters.items()}
+        return {name: np.array(array) for name, array in self._known().model().parameters.items()}
 
     @property
     def plan(self) -> Plan | None:
@@ -243,7 +241,7 @@ class Peer:
     @property
     def counters(self) -> PeerCounters:
         """What this peer sent, received, refused and computed so far."""
-        running = self._require()
+        running = self._known()
         port, own, cost = running.port.counters, running.driver.counters, running.driver.bench.counters
         return PeerCounters(
             port.messages_sent, port.messages_received, port.bytes_sent, port.bytes_received, port.dropped,
@@ -374,6 +372,10 @@ class Peer:
         if self._failure is not None:
             self._told = True
             raise self._failure
+
+    def _known(self) -> "_Running":
+        """Return the parts of this peer, which outlive its leaving."""
+        return self._running or self._past or self._require()
 
     def _require(self) -> "_Running":
         if self._running is None:

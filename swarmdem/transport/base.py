@@ -20,7 +20,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """The connection came up (subscriptions in force) or went down."""
+    """The connection came up (subscriptions in force), went down, or stays down for another reason."""
 
     up: bool
     reason: str = ""

@@ -198,9 +198,9 @@ class MqttLink:
             key=lambda each: (not each.hopeless, each.reason == NOT_YET)
         )  # the most telling reason first
         state = LinkState(up=not down, reason=down[0].reason if down else "")
-        was_up, self.state = self.state.up, state
+        was, self.state = self.state, state
         self._news.set()
-        if state.up != was_up and not self._closed:
+        if state != was and not self._closed:
             log.log(logging.INFO if state.up else logging.WARNING, "link_changed: %s %s", self.address, state)
             for port in self._ports:
                 port.tell(state)

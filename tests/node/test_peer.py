@@ -194,13 +194,14 @@ async def test_leaving_clears_what_the_peer_left_with_the_broker():
     assert swarm.bus._retained == {}
 
 
-async def test_a_peer_that_is_gone_keeps_its_last_model(swarm):
+async def test_a_peer_that_is_gone_keeps_its_name_its_model_and_its_counters(swarm):
     [peer] = await swarm.start(1)
     await rounds([peer], 1)
-    model = peer.model
+    model, name = peer.model, peer.id
     await peer.leave()
 
     assert same(peer.model, model)
+    assert (peer.id, peer.counters.refused) == (name, {})
     with pytest.raises(MisuseError, match="does not run"):
         peer.status()
 

@@ -1,6 +1,7 @@
 """A peer's bench: every order is answered, failures included, and the maths is that of the paper."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -185,6 +186,19 @@ async def test_training_without_the_reference_fails_at_once(make):
     shop.bench.train(train(ModelHash(b"x" * 32)))
 
     assert await shop.answer() == TrainingFailed(b"base", "the reference model is not here")
+
+
+async def test_a_training_that_still_waits_gives_way_to_a_newer_order(make):
+    shop = make()
+    reference, gate = shop.hold(0, 0, 0), threading.Event()
+    shop.trainer.training.submit(gate.wait, 10)
+    for number in (1, 2):
+        shop.bench.train(train(reference, round=number))
+    gate.set()
+    await shop.answer()
+    await shop.bench.close()
+
+    assert [round for round, *_ in shop.learner.told] == [2]
 
 
 async def test_a_mean_is_weighted_and_an_ended_update_forgets_its_sums(make):

@@ -78,6 +78,9 @@ async def test_a_link_keeps_trying_until_the_broker_is_there() -> None:
         assert await anext(stream) == LinkState(up=False, reason="not connected yet")
         with pytest.raises(TransportError):
             await port.publish("early", b"")
+        refused = await asyncio.wait_for(anext(stream), PATIENCE_S)
+        assert isinstance(refused, LinkState)
+        assert "refused" in refused.reason
         await port.subscribe("news")
         async with start_broker("embedded", port=port_number):
             assert await asyncio.wait_for(anext(stream), PATIENCE_S) == LinkState(up=True)
