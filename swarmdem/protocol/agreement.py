@@ -12,7 +12,18 @@ from swarmdem.protocol.proposals import GRACE
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.voting import Voting
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import DIGESTS, LISTED_MAX, PLANS, Bundle, Digest, Summary, Want
+from swarmdem.wire.messages import (
+    DIGESTS,
+    LISTED_MAX,
+    PLANS,
+    Bundle,
+    Digest,
+    Proposal,
+    Skip,
+    Summary,
+    Vote,
+    Want,
+)
 
 RECONCILE_CYCLES_MAX = 2
 """Times a peer asks for what another's summary shows it to miss."""
@@ -45,6 +56,22 @@ class Agreement:
     def collect_from(self, now: Micros) -> None:
         """Start the patience of COLLECT: the last update is over here and training begins."""
         self._began = now
+
+    def take(self, frame: Frame, now: Micros) -> list[Effect]:
+        """Take a frame that belongs to this base."""
+        match frame.message:
+            case Digest():
+                return self.on_digest(frame, now)
+            case Proposal():
+                return self.voting.on_proposal(frame, now)
+            case Vote():
+                return self.voting.on_vote(frame, now)
+            case Skip():
+                return self.voting.on_skip(frame, now)
+            case Summary() as summary:
+                return self.on_summary(frame.sender, summary)
+            case _:
+                return []
 
     def on_digest(self, frame: Frame, now: Micros) -> list[Effect]:
         """Keep a digest, direct or forwarded."""

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Reject, Send
@@ -29,6 +30,7 @@ from swarmdem.wire.messages import (
     Mean,
     Message,
     Ping,
+    Proposal,
     Skip,
     Summary,
     Vote,
@@ -201,5 +203,10 @@ def named_base(message: Message) -> bytes:
             return plan
         case Certificate(body):
             return codec.plan_id(body)
+        case Proposal(_, _, body):
+            try:
+                return codec.decode_plan(body).base
+            except WireError:
+                return b""
         case _:
             return b""

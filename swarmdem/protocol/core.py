@@ -230,36 +230,12 @@ class Core:
                 return []
 
     def _agreed_upon(self, frame: Frame, time: Micros) -> list[Effect]:
-        message, agreement = frame.message, self._round.agreement
-        named = named_base(message)
+        named = named_base(frame.message)
         if named and named != self._base.id:
             if not self._catchup.knows_older(named):
                 self._catchup.park(frame)
             return []
-        match message:
-            case Digest():
-                return agreement.on_digest(frame, time)
-            case Vote():
-                return agreement.voting.on_vote(frame, time)
-            case Skip():
-                return agreement.voting.on_skip(frame, time)
-            case Summary():
-                return agreement.on_summary(frame.sender, message)
-            case Proposal(_, _, plan):
-                return self._proposed(frame, plan, time)
-            case _:
-                return []
-
-    def _proposed(self, frame: Frame, body: bytes, time: Micros) -> list[Effect]:
-        try:
-            base = codec.decode_plan(body).base
-        except WireError as error:
-            return [Reject(frame.sender, f"plan: {error}")]
-        if base == self._base.id:
-            return self._round.agreement.voting.on_proposal(frame, time)
-        if not self._catchup.knows_older(base):
-            return self._catchup.named(frame.sender, base, self._base, time)
-        return []
+        return self._round.agreement.take(frame, time)
 
     def _updated(self, frame: Frame, time: Micros) -> list[Effect]:
         named = named_base(frame.message)

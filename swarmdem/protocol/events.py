@@ -7,7 +7,21 @@ Effects are performed in order; a `Persist` or `SaveModel` is durable before a l
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swarmdem.identifiers import FrameId, GroupId, Level, Micros, ModelHash, PeerId, PlanId, Round, Term
+from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId, Round
+from swarmdem.protocol.reports import (
+    Certified as Certified,
+    CharterRefused as CharterRefused,
+    Degraded as Degraded,
+    Elected as Elected,
+    Equivocated as Equivocated,
+    Event as Event,
+    GroupAveraged as GroupAveraged,
+    GroupChanged as GroupChanged,
+    GroupFinished as GroupFinished,
+    PeerSeen as PeerSeen,
+    Recovered as Recovered,
+    RoundFinished as RoundFinished,
+)
 from swarmdem.wire.frame import Frame
 
 # Inputs
@@ -273,135 +287,6 @@ class Reject:
 
     sender: PeerId
     reason: str
-
-
-# Reports: what happened, for journals, applications and the simulator's checkers
-
-
-@dataclass(frozen=True, slots=True)
-class Certified:
-    """A certificate became this peer's base."""
-
-    plan: PlanId
-    base: bytes
-    round: Round
-    mode: int
-    term: Term
-    peers: tuple[PeerId, ...]
-    """The listed."""
-    tree: bytes
-    """Hash of the plan's tree."""
-
-
-@dataclass(frozen=True, slots=True)
-class Elected:
-    """This peer aggregates a group; rank 0 leads term 0, rank 1 stands by for term 1."""
-
-    plan: PlanId
-    round: Round
-    group: GroupId
-    level: Level
-    rank: int
-
-
-@dataclass(frozen=True, slots=True)
-class GroupChanged:
-    """This peer hangs under another group than before."""
-
-    round: Round
-    group: GroupId
-    level: Level
-    members: int
-
-
-@dataclass(frozen=True, slots=True)
-class GroupAveraged:
-    """This peer, as aggregator, announced the mean of a group (eq. 9)."""
-
-    plan: PlanId
-    round: Round
-    group: GroupId
-    level: Level
-    term: Term
-    model: ModelHash | None
-    weight: int
-    included: tuple[PeerId, ...]
-    inputs: tuple[tuple[ModelHash, int], ...]
-    """Every model that went in with its weight, in the order of arrival."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupFinished:
-    """This peer, as aggregator, announced the result of a group (eq. 10)."""
-
-    plan: PlanId
-    round: Round
-    group: GroupId
-    level: Level
-    term: Term
-    cut: bool
-    model: ModelHash
-
-
-@dataclass(frozen=True, slots=True)
-class RoundFinished:
-    """The update of a round is over at this peer."""
-
-    plan: PlanId
-    round: Round
-    certified: bool
-    applied: bool
-    """False: no result came in time; the peer keeps its model and takes part in the next round."""
-    model: ModelHash | None
-    """The peer's model after the update, when applied."""
-    group: GroupId | None
-    reason: str
-    """Why nothing was applied; empty when it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Degraded:
-    """Something is not as it should be, in plain words."""
-
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a `Degraded` said no longer holds."""
-
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerSeen:
-    """A peer came into sight, or went out of it."""
-
-    peer: PeerId
-    present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CharterRefused:
-    """The swarm of this name runs under another charter; taking part is impossible."""
-
-    by: PeerId
-    settings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Equivocated:
-    """A peer said two things where only one can be true; both frames prove it."""
-
-    peer: PeerId
-    first: FrameId
-    second: FrameId
-
-
-Event = (
-    Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | RoundFinished | Degraded | Recovered
-    | PeerSeen | CharterRefused | Equivocated
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
