@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from swarmdem.learning.softmax import SoftmaxRegression as SoftmaxRegression
     from swarmdem.learning.training import TorchLearner as TorchLearner
     from swarmdem.node.blocking import BlockingPeer as BlockingPeer
-    from swarmdem.node.peer import Peer as Peer, PeerCounters as PeerCounters
+    from swarmdem.node.parts import PeerCounters as PeerCounters
+    from swarmdem.node.peer import Peer as Peer
     from swarmdem.node.trainer import Hooks as Hooks, TrainingFinished as TrainingFinished
     from swarmdem.protocol.events import (
         Certified as Certified,
@@ -55,7 +56,8 @@ _HOMES = {
     "swarmdem.learning.softmax": ("SoftmaxRegression",),
     "swarmdem.learning.training": ("TorchLearner",),
     "swarmdem.node.blocking": ("BlockingPeer",),
-    "swarmdem.node.peer": ("Peer", "PeerCounters"),
+    "swarmdem.node.parts": ("PeerCounters",),
+    "swarmdem.node.peer": ("Peer",),
     "swarmdem.node.trainer": ("Hooks", "TrainingFinished"),
     "swarmdem.protocol.events": (
         "Certified", "CharterRefused", "Degraded", "Elected", "Equivocated", "GroupAveraged", "GroupChanged",

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from swarmdem.errors import MisuseError
 from swarmdem.learning.learner import Learner
 from swarmdem.node.driver import NodeEvent
-from swarmdem.node.peer import Peer, PeerCounters
+from swarmdem.node.parts import PeerCounters
+from swarmdem.node.peer import Peer
 from swarmdem.protocol.status import Status
 from swarmdem.wire.charter import Charter
 

@@ -12,9 +12,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +29,7 @@ from swarmdem.learning.parameters import check_schema, schema_of
 from swarmdem.node.driver import Driver, NodeEvent
 from swarmdem.node.journal import Journal
 from swarmdem.node.models import Model, ModelShelf, model_of
+from swarmdem.node.parts import PeerCounters, Running, trusted_records
 from swarmdem.node.recording import Recorder
 from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.streams import EventStream
@@ -41,7 +41,6 @@ from swarmdem.protocol.events import (
     Degraded,
     ModelOffered,
     RoundFinished,
-    Slot,
     Started,
 )
 from swarmdem.protocol.status import Status
@@ -59,24 +58,6 @@ logging.getLogger("swarmdem").addHandler(logging.NullHandler())  # silent until 
 
 GOODBYE_S = 5.0
 """Longest wait for a broker to take the goodbye."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCounters:
-    """What one peer did since it started, counted as if it had its own connection."""
-
-    messages_sent: int
-    messages_received: int
-    bytes_sent: int
-    bytes_received: int
-    dropped: int
-    """Arrivals thrown away because this peer did not keep up."""
-    unsent: int
-    """Frames not sent because the link was down."""
-    refused: Mapping[str, int]
-    """Arrivals refused, by reason."""
-    train_cpu_s: float
-    evaluate_cpu_s: float
 
 
 class Peer:
@@ -127,7 +108,7 @@ class Peer:
         self._journal_path = journal
         self._durable = durable
         self._record = record
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._stack = AsyncExitStack()
         self._streams: list[EventStream] = []
         self._failure: BaseException | None = None
@@ -136,7 +117,7 @@ class Peer:
         self._certified = False
         self._journal = Journal(None)
         self._recorder: Recorder | None = None
-        self._past: _Running | None = None  # what it was before it left
+        self._past: Running | None = None  # what it was before it left
 
     @staticmethod
     def blocking(charter: Charter, learner: Learner, **settings: Any) -> "BlockingPeer":
@@ -241,12 +222,7 @@ class Peer:
     @property
     def counters(self) -> PeerCounters:
         """What this peer sent, received, refused and computed so far."""
-        running = self._known()
-        port, own, cost = running.port.counters, running.driver.counters, running.driver.bench.counters
-        return PeerCounters(
-            port.messages_sent, port.messages_received, port.bytes_sent, port.bytes_received, port.dropped,
-            own.unsent, dict(own.refused), cost.train_cpu_s, cost.evaluate_cpu_s,
-        )  # fmt: skip
+        return self._known().counters()
 
     def events(self) -> EventStream:
         """Return what happens from now on, until the peer stops.
@@ -262,7 +238,7 @@ class Peer:
 
     # Inside
 
-    async def _start(self, stack: AsyncExitStack) -> "_Running":
+    async def _start(self, stack: AsyncExitStack) -> Running:
         trainer = self._trainer
         if trainer is None:
             trainer = Trainer()
@@ -280,7 +256,7 @@ class Peer:
         sealer = FrameSealer(
             store.identity, self._charter, store.session, reader=self._reader or FrameReader()
         )
-        core = Core(self._charter, sealer, stored=_trusted(store.records, shelf))
+        core = Core(self._charter, sealer, stored=trusted_records(store.records, shelf))
         port = await self._open_port(stack, sealer)
         driver = Driver(
             core, charter=self._charter, sealer=sealer, port=port, store=store, shelf=shelf,
@@ -301,7 +277,7 @@ class Peer:
         driver.deliver(ModelOffered(offered.name, offered.info.total_bytes), offered)
         task = asyncio.create_task(self._supervise(driver), name=f"swarmdem[{sealer.peer.hex()[:8]}]")
         stack.push_async_callback(_cancelled, task)
-        return _Running(core, store, shelf, port, driver, task, offered)
+        return Running(core, store, shelf, port, driver, task, offered)
 
     def _settle_schema(self, initial: Parameters) -> None:
         if self._charter.schema:
@@ -373,45 +349,14 @@ class Peer:
             self._told = True
             raise self._failure
 
-    def _known(self) -> "_Running":
+    def _known(self) -> Running:
         """Return the parts of this peer, which outlive its leaving."""
         return self._running or self._past or self._require()
 
-    def _require(self) -> "_Running":
+    def _require(self) -> Running:
         if self._running is None:
             raise MisuseError("this peer does not run: use it inside `async with`")
         return self._running
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """The parts of a peer that runs."""
-
-    core: Core
-    store: Store
-    shelf: ModelShelf
-    port: Port
-    driver: Driver
-    task: asyncio.Task[None]
-    initial: Model
-
-    def model(self) -> Model:
-        """Return the model after the last update, before the first the one training started from."""
-        return self.shelf.slot(Slot.OWN) or self.shelf.slot(Slot.REFERENCE) or self.initial
-
-
-def _trusted(records: Mapping[str, bytes], shelf: ModelShelf) -> dict[str, bytes]:
-    """Return the *records* without those that speak of a model which was found damaged.
-
-    Without its reference the core fetches it again, without its digest it trains again.
-    """
-    trusted = dict(records)
-    reference = shelf.slot(Slot.REFERENCE)
-    if reference is None or trusted.get("reference") != reference.name:
-        trusted.pop("reference", None)
-    if shelf.slot(Slot.UPLOAD) is None:
-        trusted.pop("digest", None)
-    return trusted
 
 
 def _journal_file(path: Path | None, store: Store) -> Path | None:
