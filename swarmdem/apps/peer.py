@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 from swarmdem.config import LearnerSettings, Settings
-from swarmdem.errors import ConfigError, TransportError
+from swarmdem.errors import ConfigError
 from swarmdem.identifiers import Round, brief
 from swarmdem.learning.building import build_learners
 from swarmdem.learning.datasets import DIGITS, DeviceData, load, standardization, standardization_of
@@ -34,9 +34,6 @@ from swarmdem.wire.messages import FOUNDING
 
 DIGITS_PARTS = 10
 """Devices the packaged digits are split over here: peers that try the swarm out need not agree on N."""
-
-CONNECT_S = 3.0
-"""How long the first connection is waited for before saying that there is none; tries go on."""
 
 Say = Callable[[str], None]
 
@@ -89,10 +86,6 @@ async def run_peer(settings: Settings, say: Say) -> None:
     async with AsyncExitStack() as stack:
         link = MqttLink(url, MqttSettings(tls=settings.tls))
         stack.push_async_callback(link.close)
-        try:
-            await link.connect(CONNECT_S)
-        except TransportError as error:
-            say(f"! {error}; trying on")
         peer = Peer(
             charter,
             learner,
@@ -192,7 +185,7 @@ def _line(event: NodeEvent) -> str:
         case PeerSeen(peer=peer, present=present):
             return f"peer {brief(peer)} {'is here' if present else 'is gone'}"
         case Degraded(what=what):
-            return f"! {what}"
+            return f"! {what}; going on"
         case Recovered(what=what):
             return f"over: {what}"
     return ""
