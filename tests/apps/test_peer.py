@@ -131,7 +131,10 @@ def test_a_key_in_use_is_refused(start, charter, tmp_path):
         (["--charter", "CHARTER"], "--broker: exactly one is needed"),
         (["--charter", "CHARTER", "--broker", "http://x"], "http://x"),
         (["--charter", "nowhere.toml", "--broker", "mqtt://127.0.0.1:1"], "nowhere.toml"),
-        (["--charter", "CHARTER", "--broker", "mqtt://127.0.0.1:1", "--model", "mlp"], "model has 6 arrays, not 2"),
+        (
+            ["--charter", "CHARTER", "--broker", "mqtt://127.0.0.1:1", "--model", "mlp"],
+            "model has 6 arrays, not 2",
+        ),
         (["CONFIG"], "learner.pert"),
     ],
 )
