@@ -100,20 +100,28 @@ class Round:
         """Begin where a restarted peer left off, or introduce a founder."""
         if self._offered is not None:
             self.agreement.voting.genesis = self.s.charter.genesis or self._offered.model
-        if self.s.base.founding:
-            return self._publish(self._digest(PRESENCE), time)
         stored = self._memory.digest
-        if stored is None or digest_of(stored).base != self.s.base.id:
-            return self.collect(time)
-        self.phase = Phase.AGREEING
-        self.agreement.collect_from(time)
-        effects = self._publish(stored, time)
-        self.agreement.restore(self._memory.ballots, time)
+        if self.s.base.founding:
+            effects = self._publish(self._digest(PRESENCE), time)
+        elif stored is None or digest_of(stored).base != self.s.base.id:
+            effects = self.collect(time)
+        else:
+            self.phase = Phase.AGREEING
+            self.agreement.collect_from(time)
+            effects = self._publish(stored, time)
+        self.agreement.restore(self._memory.ballots, time)  # one may vote before one's own digest is out
         return effects
 
     def offer(self, offered: events.ModelOffered) -> None:
         """Note the learner's first model."""
         self._offered = offered
+
+    def introduce(self, founder: PeerId) -> list[Effect]:
+        """Show a founder who came later that this peer is there: it missed the broadcast."""
+        mine = self.s.digests.current.get(self.s.me)
+        if not self.s.base.founding or mine is None or founder in self.s.digests.current:
+            return []
+        return [Send(founder, mine)]
 
     # Collect
 

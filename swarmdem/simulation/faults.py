@@ -23,6 +23,8 @@ class Kind(StrEnum):
 
     CRASH = "crash"
     """`peers` die `amount` effects after `at` (between two effects), restart at `until` from disk."""
+    STUMBLE = "stumble"
+    """`peers` die `amount` effects after every vote or proposal, and restart at once each time."""
     LEAVE = "leave"
     """`peers` say goodbye at `at` and come back at `until`."""
     LATE = "late"
@@ -107,6 +109,8 @@ def _draw_one(kind: Kind, rng: random.Random, peers: int, at: Micros, until: Mic
     match kind:
         case Kind.CRASH:
             return Fault(kind, at, until, some if rng.random() < 0.15 else one, rng.randrange(1, 12))
+        case Kind.STUMBLE:
+            return Fault(kind, at, until, some, rng.randrange(4))
         case Kind.LEAVE | Kind.FAIL:
             return Fault(kind, at, until, one)
         case Kind.SLOW:

@@ -24,7 +24,7 @@ from swarmdem.simulation.weather import transfer_time
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Sealer
-from swarmdem.wire.messages import Offline
+from swarmdem.wire.messages import Offline, Proposal, Vote
 
 if TYPE_CHECKING:
     from swarmdem.simulation.world import Parcel, World
@@ -85,6 +85,8 @@ class SimulatedPeer:
         """Counts starts and ends of the process; an answer of another life is dropped."""
         self.slowness = 1.0
         self.failing = False
+        self.stumbles_in: int | None = None
+        """Effects between a vote and the crash that follows it; None: it votes and lives."""
         self.dies_in: int | None = None
         """Effects left until a planned crash strikes."""
         self.said = 0
@@ -163,6 +165,8 @@ class SimulatedPeer:
                 if self.dies_in < 0:
                     self.world.trace.line(now, self.index, "! dies")
                     self.crash()
+                    if self.stumbles_in is not None:
+                        self.world.restart_soon(self)
                     return
             self.perform(effect)
         self._rearm()
@@ -222,6 +226,8 @@ class SimulatedPeer:
 
     def _publish(self, effect: events.Publish) -> None:
         self.said += 1
+        if self.stumbles_in is not None and isinstance(effect.frame.message, Vote | Proposal):
+            self.dies_in = self.stumbles_in
         self.world.publish(self, effect.frame, retain=effect.retain)
 
     def _send(self, effect: events.Send) -> None:

@@ -30,6 +30,8 @@ from swarmdem.wire.frame import Frame
 
 NOTICE_MAX: Micros = 3 * SECOND
 """Longest time a client takes to notice that its link is down; every third never does."""
+RESTART_MAX: Micros = 2 * SECOND
+"""Longest time a supervisor takes to restart a process that stumbled."""
 GOODBYE: Micros = 50 * MILLISECOND
 """Time a leaving process gives its last frames before it ends."""
 
@@ -168,6 +170,10 @@ class World:
         if peer.goodbye is not None and self.rng.random() < 0.5:
             self.after(self.rng.randrange(2 * SECOND), self.network.broadcast, link.island, peer.goodbye)
 
+    def restart_soon(self, peer: SimulatedPeer) -> None:
+        """Start a peer again that has just died, sooner than anybody misses it."""
+        self.after(self.rng.randrange(RESTART_MAX), self._start, peer)
+
     def on_reject(self, peer: int, effect: Reject) -> None:
         """Count a refused frame."""
         self.rejects += 1
@@ -218,6 +224,8 @@ class World:
         match fault.kind:
             case Kind.CRASH:
                 peer.dies_in = int(fault.amount) if peer.alive else None
+            case Kind.STUMBLE:
+                peer.stumbles_in = int(fault.amount)
             case Kind.LEAVE if peer.alive:
                 peer.feed(LeaveRequested())
                 self.after(GOODBYE, self._left, peer, peer.life)
@@ -253,6 +261,9 @@ class World:
         match fault.kind:
             case Kind.CRASH | Kind.LEAVE | Kind.LATE:
                 peer.dies_in = None
+                self._start(peer)
+            case Kind.STUMBLE:
+                peer.stumbles_in = peer.dies_in = None
                 self._start(peer)
             case Kind.SLOW:
                 peer.slowness = 1.0
