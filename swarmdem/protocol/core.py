@@ -22,7 +22,7 @@ from swarmdem.protocol.round import Pace, Round
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.status import Phase, RoundRecord, Status
 from swarmdem.protocol.voting import spread
-from swarmdem.wire import codec
+from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import (
@@ -219,9 +219,7 @@ class Core:
             case Welcome(nonce, body):
                 return self._welcomed(sender, nonce, body, time)
             case Hello():
-                return greeting.answer(
-                    self._charter, self._sealer, self._catchup, self._base, sender=sender, greeting=message
-                )
+                return self._greeted(sender, message)
             case Refusal(nonce, settings):
                 if nonce == self._nonce and self._base.founding:
                     return [Report(events.CharterRefused(sender, settings))]
@@ -270,6 +268,13 @@ class Core:
         return self._round.late_digest(frame, time)
 
     # Certificates
+
+    def _greeted(self, sender: PeerId, hello: Hello) -> list[Effect]:
+        if hello.charter == charters.encode(self._charter) and self._base.founding:
+            return self._round.introduce(sender)
+        return greeting.answer(
+            self._charter, self._sealer, self._catchup, self._base, sender=sender, greeting=hello
+        )
 
     def _welcomed(self, sender: PeerId, nonce: bytes, body: bytes, time: Micros) -> list[Effect]:
         if nonce != self._nonce:

@@ -63,6 +63,8 @@ class Voting:
         self._turn_ends: Micros = 0
         self._look_at: Micros = 0
         self._recount = False
+        self._term_skipped: Term = -1
+        """Highest term that more than half of E have skipped."""
         self.genesis: bytes = b""
         """The model this peer names if its founding plan is chosen."""
 
@@ -98,8 +100,10 @@ class Voting:
         assert isinstance(skip, Skip)
         if frame.sender not in self.s.electors or skip.mode != NORMAL:
             return [Reject(frame.sender, "skip of a peer outside the electorate")]
-        if self.ballots.add_skip(frame) and skip.voted_term >= 0:
-            self.proposals.miss(frame.sender, PlanId(skip.voted_plan), now)
+        if self.ballots.add_skip(frame):
+            self._count_skips()
+            if skip.voted_term >= 0:
+                self.proposals.miss(frame.sender, PlanId(skip.voted_plan), now)
         return []
 
     # What time and the inputs lead to
@@ -111,17 +115,17 @@ class Voting:
 
     def skip_quorum(self) -> bool:
         """Return whether more than half of E have skipped some term."""
-        return bool(self._ranked) and self._term_skipped() >= 0
+        return self._term_skipped >= 0
 
-    def _term_skipped(self) -> Term:
-        return self.ballots.term_skipped_by(NORMAL, self.s.electors, self._needed)
+    def _count_skips(self) -> None:
+        self._term_skipped = self.ballots.term_skipped_by(NORMAL, self.s.electors, self._needed)
 
     def advance(self, now: Micros) -> list[Effect]:
         """Do everything that is due: open terms, propose, vote, skip, certify."""
         effects = self.proposals.ask(now) if self.certificate is None else []
         if self.certificate is None and self.frozen_at is not None:
             if self._ranked:
-                if (opened := self._term_skipped() + 1) > self.term:
+                if (opened := self._term_skipped + 1) > self.term:
                     self._begin_term(opened, now)
                 effects += self._propose_normal(now)
                 effects += self._vote_normal(now)
@@ -235,6 +239,7 @@ class Voting:
         frame = s.sealer.seal(Skip(s.base.id, NORMAL, self.term, voted_term, voted_plan))
         self.ballots.skipped[NORMAL] = self.term
         self.ballots.add_skip(frame)
+        self._count_skips()
         self._skipped[NORMAL] = frame
         return [self._persist(), Publish(frame)]
 
@@ -338,6 +343,7 @@ class Voting:
             voted_term, voted_plan = self.ballots.highest_cast(mode, term) or (-1, PlanId(b""))
             self._skipped[mode] = self.s.sealer.seal(Skip(self.s.base.id, mode, term, voted_term, voted_plan))
             self.ballots.add_skip(self._skipped[mode])
+            self._count_skips()
 
     def deadlines(self, now: Micros) -> list[Micros]:
         """Return the connected times at which `advance` has something to do."""

@@ -66,7 +66,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     start: Literal["own", "group"] = "own"
     """Training starts from the peer's own mixed model, or from its parent's (Algorithm 1, line 4)."""
     hysteresis: tuple[int, ...] = ()
-    """Co-member bonus per round in 1/256; the last value holds on. Empty: none."""
+    """Co-member bonus per round in 1/256; reserved, empty in version 1."""
     schedules: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """Tables per round by name; none are defined in version 1."""
     tau: int = 1
@@ -153,11 +153,7 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("metric", c.metric != "cosine", "needs the reference's own sketch, which version 1 does not carry"),
         ("mixing", 0.0 <= c.mixing <= 1.0, "a share between 0 and 1"),
         ("pull", math.isfinite(c.pull) and c.pull >= 0.0, "finite and not negative"),
-        (
-            "hysteresis",
-            len(c.hysteresis) <= 1024 and all(0 <= h <= 256 for h in c.hysteresis),
-            "0 to 256 each",
-        ),
+        ("hysteresis", c.hysteresis == (), "none in this version"),
         ("tau", c.tau == 1, "only 1 in this version"),
         ("digest", 16 <= c.digest <= 8192, "16 to 8192"),
         ("patience", math.isfinite(c.patience) and 0.01 <= c.patience <= 86_400, "0.01 to 86400 seconds"),

@@ -17,7 +17,6 @@ FULL = Charter(
     strategy="fedavg",
     levels=0,
     mixing=1.0,
-    hysteresis=(0, 77),
     inputs=(("deviation", b"\0\0\x80?"), ("mean", b"\0\0\0?")),
     genesis=bytes(range(32)),
 )
@@ -27,7 +26,6 @@ swarm = "plant-7"
 strategy = "fedavg"
 levels = 0
 mixing = 1
-hysteresis = [0, 77]
 genesis = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
 [inputs]
@@ -72,7 +70,6 @@ def test_how_values_are_written_does_not_change_the_hash():
         strategy="fedavg",
         levels=0,
         mixing=1,
-        hysteresis=[0, 77],
         inputs=[("mean", b"\0\0\0?"), ("deviation", b"\0\0\x80?")],
         genesis=bytes(range(32)),
     )
@@ -83,13 +80,14 @@ def test_how_values_are_written_does_not_change_the_hash():
 
 OTHER_VALUES = {
     "swarm": "plant-8", "schema": [], "strategy": "demlearn", "weights": "samples", "levels": 3,
-    "metric": "cosine_delta", "mixing": 0.5, "pull": 0.01, "start": "group", "hysteresis": [],
+    "metric": "cosine_delta", "mixing": 0.5, "pull": 0.01, "start": "group",
     "digest": 512, "patience": 9.0, "min_rate": 1, "chunk": 131_072, "blob_max": 2**20, "peers_max": 5,
     "inputs": {}, "founders": 3, "gather": 1.0, "genesis": "",
 }  # fmt: skip
 ONE_VALUE = {
     "cut",
     "linkage",
+    "hysteresis",
     "schedules",
     "tau",
     "codec",
@@ -124,7 +122,7 @@ MISTAKES = {
     "charter.patience: 0.0 is not possible": {"patience": 0},
     "charter.chunk: 100000 is not possible: a multiple of 65536": {"chunk": 100_000},
     "charter.tau: 2 is not possible": {"tau": 2},
-    "charter.hysteresis: (257,) is not possible": {"hysteresis": [257]},
+    "charter.hysteresis: (7,) is not possible": {"hysteresis": [7]},
     "charter.schema[0]: has nam, not name, shape, dtype": {"schema": [{"nam": "w"}]},
     "charter.schema[0]: Expected `object`": {"schema": ["w"]},
     "charter.schema.w.shape[1]: Expected `int` >= 0": {
