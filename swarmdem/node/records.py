@@ -75,6 +75,7 @@ class RecordLog:
             if self._durable:
                 os.fsync(self._file.fileno())
         except OSError as error:
+            os.truncate(self._path, self._length)  # half an entry would hide all that come after it
             raise StoreError(f"{self._path}: {error.strerror}") from error
         self._length += len(entry)
         self._merge(records)

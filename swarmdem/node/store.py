@@ -28,6 +28,7 @@ from swarmdem.wire.signing import Identity
 
 _log = logging.getLogger("swarmdem.node.store")
 
+_INDEX = "/slots"  # key of the checkpoints' index among the records; no protocol record begins with a slash
 KEY_FILE = "key.pem"
 """Where a state directory holds the peer's private key."""
 
@@ -124,7 +125,7 @@ class DirectoryStore:
     @property
     def records(self) -> Mapping[str, bytes]:
         """The records in force."""
-        return self._log.alive
+        return {key: value for key, value in self._log.alive.items() if key != _INDEX}
 
     def write(self, records: Mapping[str, bytes]) -> None:
         """Add records as one batch; durable on return."""
@@ -140,10 +141,10 @@ class DirectoryStore:
                 content = to_safetensors(model.parameters, {"model": model.name.hex()})
                 write_atomic(self._models / name, content, durable=self._durable)
                 slots[slot] = (name, *before[:1])
-            index = json.dumps({slot: list(names) for slot, names in slots.items()}, sort_keys=True)
-            write_atomic(self._models / "slots.json", index.encode(), durable=self._durable)
         except OSError as error:
             raise StoreError(f"checkpoint in {self._models}: {error.strerror}") from error
+        index = json.dumps({slot: list(names) for slot, names in slots.items()}, sort_keys=True)
+        self._log.write({_INDEX: index.encode()})
         self._slots = slots
         self._remove_unnamed()
 
@@ -188,15 +189,8 @@ class DirectoryStore:
         return session
 
     def _read_index(self) -> dict[Slot, tuple[str, ...]]:
-        path = self._models / "slots.json"
-        try:
-            index = json.loads(path.read_bytes())
-            return {Slot(slot): tuple(str(name) for name in names[:2]) for slot, names in index.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            self.damage += (f"{path} is damaged ({error}); no checkpoint can be used",)
-            return {}
+        index = json.loads(self._log.alive.get(_INDEX, b"{}"))
+        return {Slot(slot): tuple(names) for slot, names in index.items()}
 
     def _remove_unnamed(self) -> None:
         named = {name for names in self._slots.values() for name in names}

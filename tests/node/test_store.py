@@ -137,26 +137,37 @@ def test_a_checkpoint_with_other_values_than_its_name_says_is_not_used(reopen, t
 def test_a_crash_between_model_files_and_index_leaves_the_old_pair(reopen, tmp_path):
     store = reopen()
     store.save({Slot.OWN: model(1), Slot.ANCHOR: model(2)})
-    index = (tmp_path / "state" / "models" / "slots.json").read_bytes()
+    log = (tmp_path / "state" / "records.log").read_bytes()
     old = {path.name: path.read_bytes() for path in (tmp_path / "state" / "models").iterdir()}
     store.save({Slot.OWN: model(3), Slot.ANCHOR: model(4)})
     for name, content in old.items():
         (tmp_path / "state" / "models" / name).write_bytes(content)
-    (tmp_path / "state" / "models" / "slots.json").write_bytes(index)
+    (tmp_path / "state" / "records.log").write_bytes(log)
 
     loaded = reopen().load(SCHEMA)
 
     assert (loaded[Slot.OWN].name, loaded[Slot.ANCHOR].name) == (model(1).name, model(2).name)
 
 
-def test_a_damaged_index_is_said_and_the_peer_starts_without_checkpoints(reopen, tmp_path):
-    reopen().save({Slot.OWN: model(1)})
-    (tmp_path / "state" / "models" / "slots.json").write_text("{")
+def test_a_torn_index_is_said_and_the_checkpoint_before_it_is_used(reopen, tmp_path):
+    store = reopen()
+    store.save({Slot.OWN: model(1)})
+    store.save({Slot.OWN: model(2)})
+    log = tmp_path / "state" / "records.log"
+    log.write_bytes(log.read_bytes()[:-1])
 
     store = reopen()
 
-    assert store.load(SCHEMA) == {}
-    assert "slots.json is damaged" in store.damage[0]
+    assert store.load(SCHEMA)[Slot.OWN].name == model(1).name
+    assert "torn" in store.damage[0]
+
+
+def test_the_index_of_checkpoints_is_no_record_of_the_protocol(reopen):
+    store = reopen()
+    store.write({"round": b"7"})
+    store.save({Slot.OWN: model(1)})
+
+    assert store.records == {"round": b"7"}
 
 
 def test_a_damaged_start_counter_stops_the_peer_before_it_says_anything(reopen, tmp_path):
