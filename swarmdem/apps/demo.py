@@ -28,7 +28,7 @@ def run_demo(*, peers: int, rounds: int, out: Path | None) -> None:
         patience=PATIENCE_S,
     )
     with tempfile.TemporaryDirectory(prefix="swarmdem-demo-") as folder:
-        summary = start_run(settings, out or Path(folder) / "run")
+        summary = start_run(settings, out or Path(folder) / "run", closing=out is not None)
     final = summary["final"]
     view = open_view()
     view.say(

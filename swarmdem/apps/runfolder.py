@@ -28,8 +28,15 @@ from swarmdem.apps import toml
 from swarmdem.apps.settings import SwarmSettings, from_mapping
 from swarmdem.errors import ConfigError, MalformedFrameError, SwarmError
 from swarmdem.identifiers import text
+from swarmdem.transport.settings import BrokerAddress
 from swarmdem.wire import charter as charters
 from swarmdem.wire.charter import Charter
+
+TOTALS = (
+    "wall_s", "cpu_s", "train_cpu_s", "evaluate_cpu_s", "bytes_sent", "bytes_received", "messages_sent",
+    "messages_received", "socket_bytes_sent", "socket_bytes_received",
+)  # fmt: skip
+"""What rows hold for their round and the summary for the run."""
 
 
 class RunFolder:
@@ -38,6 +45,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[bytes] | None = None
+        self._last_round = 0
 
     @property
     def models(self) -> Path:
@@ -77,6 +85,7 @@ class RunFolder:
             self._take_lock()
             for name in ("rounds.jsonl", "trees.jsonl"):
                 _drop_unfinished_line(self.path / name)
+            self._last_round = max((row["round"] for row in self.rows()), default=0)
             note = toml.table("x", {"command": command, "started": started, **changes}).split("\n", 1)[1]
             with (self.path / "run.toml").open("a", encoding="utf-8") as file:
                 file.write(f"\n[[resumed]]\n{note}")
@@ -116,8 +125,31 @@ class RunFolder:
         return list(_whole_lines(self.path / "rounds.jsonl"))
 
     def append_round(self, row: Mapping[str, Any]) -> None:
-        """Add a round."""
+        """Add a round; rounds whose row was lost when an earlier part was killed come first."""
+        for lost in range(self._last_round + 1, row["round"]):
+            _append(self.path / "rounds.jsonl", self._lost_row(lost))
+        self._last_round = row["round"]
         _append(self.path / "rounds.jsonl", row)
+
+    def _lost_row(self, round: int) -> dict[str, Any]:
+        """Return what the peers' journals tell of a round that ended, but not before its coordinator did."""
+        ends = [
+            line
+            for journal in sorted((self.path / "peers").glob("*.jsonl"))
+            for line in _whole_lines(journal)
+            if line["event"] == "round_finished" and line["round"] == round
+        ]
+        return {
+            "round": round,
+            "certified": bool(ends) and all(end["certified"] for end in ends),
+            "peers": len(ends),
+            "applied": sum(end["applied"] for end in ends),
+            "skipped_groups": None,
+            "failovers": None,
+            "loss": None,
+            **dict.fromkeys(TOTALS, 0),
+            "interrupted": True,
+        }
 
     def append_tree(self, row: Mapping[str, Any]) -> None:
         """Add a tree."""
@@ -144,29 +176,29 @@ def summarise(rows: list[dict[str, Any]], *, peers: int, broker: str, peak_pss_b
     evaluated = [row for row in rows if "c_gen" in row]
     metrics = ("c_spe", "c_gen", "global", "g_spe", "g_gen")
     final = {name: evaluated[-1][name] for name in ("round", *metrics)} if evaluated else None
-    totals = (
-        "wall_s", "cpu_s", "train_cpu_s", "evaluate_cpu_s", "bytes_sent", "bytes_received", "messages_sent",
-        "messages_received", "socket_bytes_sent", "socket_bytes_received",
-    )  # fmt: skip
     return {
         "rounds": len(rows),
         "certified_rounds": sum(row["certified"] for row in rows),
         "peers": peers,
         "broker": broker,
         "final": final,
-        **{name: round(sum(row[name] for row in rows), 4) for name in totals},
+        **{name: round(sum(row[name] for row in rows), 4) for name in TOTALS},
         "peak_pss_mb": round(peak_pss_bytes / 1e6, 1),
     }
 
 
 def describe(settings: SwarmSettings, charter: Charter, command: str, started: str) -> str:
     """Return the text of run.toml."""
+    shown = settings.as_mapping() | {"lr": settings.step_size}
+    if "://" in settings.broker:
+        shown["broker"] = str(BrokerAddress.parse(settings.broker))  # a run folder holds no password
+        command = command.replace(settings.broker, shown["broker"])
     run = {"command": command, "started": started, "charter_hash": text(charters.charter_hash(charter))}
     return "\n".join(
         [
             toml.table("run", run),
             toml.table("versions", _versions()),
-            toml.table("settings", settings.as_mapping() | {"lr": settings.step_size}),
+            toml.table("settings", shown),
             toml.table("charter", charters.to_mapping(charter)),
         ]
     )

@@ -49,6 +49,7 @@ from swarmdem.learning.strategies import settings_of
 from swarmdem.node.keys import read_key, write_key
 from swarmdem.node.store import KEY_FILE
 from swarmdem.transport.brokers import Broker, available, start_broker
+from swarmdem.transport.settings import BrokerAddress
 from swarmdem.wire import charter as charters
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.signing import Identity
@@ -130,9 +131,8 @@ async def run_swarm(
             await _follow(session, last_round)
             crew.order_all(Stop())
             await crew.ended()
-            shown = broker.kind if isinstance(broker, Broker) else broker
         summary = summarise(
-            folder.rows(), peers=settings.peers, broker=shown, peak_pss_bytes=costs.peak_pss_bytes
+            folder.rows(), peers=settings.peers, broker=_shown(broker), peak_pss_bytes=costs.peak_pss_bytes
         )
         summary["cpu_s"] = round(sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun, 3)
         summary["untrained_c_gen"] = session.untrained
@@ -165,6 +165,13 @@ async def _broker(settings: SwarmSettings, stack: AsyncExitStack) -> Broker | st
     return await stack.enter_async_context(start_broker(available(settings.broker)))
 
 
+def _shown(broker: Broker | str) -> str:
+    """Return a broker as people may read it: no password."""
+    if isinstance(broker, Broker):
+        return broker.kind
+    return str(BrokerAddress.parse(broker)) if "://" in broker else broker
+
+
 async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], broker: Broker | str) -> None:
     """Start the workers, settle the charter and the peers' keys, open the run folder, let go."""
     settings, folder, crew = session.settings, session.folder, session.crew
@@ -186,10 +193,7 @@ async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], bro
             raise ConfigError(f"--resume {folder.path}: the model is not the one the run began with")
         folder.reopen(session.command, started, changes)
     session.peers = tuple(_key_of(folder, settings.seed, number) for number in range(settings.peers))
-    session.view.say(
-        f"{settings.peers} peers in {workers} processes, {settings.strategy}, "
-        f"{broker.kind if isinstance(broker, Broker) else broker}; run folder {folder.path}"
-    )
+    session.view.say(f"{settings.peers} peers in {workers} processes, {settings.strategy}, {_shown(broker)}")
     crew.order_all(Go(charter=charters.encode(session.charter), broker=session.broker, peers=session.peers))
 
 

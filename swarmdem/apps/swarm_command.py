@@ -14,9 +14,15 @@ from swarmdem.apps.table import duration, megabytes, open_view
 MEASURES = (("c_spe", "C-SPE"), ("c_gen", "C-GEN"), ("global", "Global"))
 
 
-def start_run(settings: SwarmSettings, out: Path | None) -> dict[str, Any]:
-    """Run a swarm from its first round, show it, and return its summary."""
-    return _shown(settings, out or default_out(settings))
+def start_run(settings: SwarmSettings, out: Path | None, *, closing: bool = True) -> dict[str, Any]:
+    """Run a swarm from its first round, show it, and return its summary.
+
+    Args:
+        settings: What to run.
+        out: The run folder; None: a new one under `runs/`.
+        closing: Name the run folder at the end.
+    """
+    return _shown(settings, out or default_out(settings), closing=closing)
 
 
 def resume_run(out: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,18 +35,20 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     return _shown(replace(settings, **changes), out, resume=True, changes=dict(changes))
 
 
-def _shown(settings: SwarmSettings, out: Path, **how: Any) -> dict[str, Any]:
+def _shown(settings: SwarmSettings, out: Path, *, closing: bool = True, **how: Any) -> dict[str, Any]:
     view = open_view()
     try:
         summary = asyncio.run(run_swarm(settings, out, view, **how))
     finally:
         view.close()
-    for line in closing_lines(summary, out):
+    for line in closing_lines(summary):
         view.say(line)
+    if closing:
+        view.say(f"run folder {out}")
     return summary
 
 
-def closing_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
+def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return what a person wants to know at the end of a run."""
     final = summary["final"]
     lines = [
@@ -56,4 +64,4 @@ def closing_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
             if final[name]["after_update"] is not None
         )
         lines.append(f"after the update of round {final['round']}: {', '.join(shown)}")
-    return [*lines, f"run folder {out}"]
+    return lines

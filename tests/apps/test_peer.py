@@ -1,9 +1,11 @@
 """Peers as processes against a broker process: one joins late, one is killed and comes back."""
 
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -11,18 +13,21 @@ SWARMDEM = [sys.executable, "-m", "swarmdem"]
 
 
 class Program:
-    """A command under test whose lines are read one by one."""
+    """A command under test; a thread reads its lines as they come."""
 
-    def __init__(self, *arguments):
+    def __init__(self, everything, *arguments):
         self.process = subprocess.Popen(
             [*SWARMDEM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.lines = []
+        self._everything = everything
+        self._news = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def until(self, pattern):
         """Return the next line that matches; fails when the program ends first."""
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
+        while (line := self._news.get(timeout=60)) is not None:
             if re.search(pattern, line):
                 return line
         raise AssertionError(f"ended before {pattern!r}: {self.lines}")
@@ -30,24 +35,43 @@ class Program:
     def end(self, sign=signal.SIGTERM):
         """Send a signal, read what is left, return the exit code."""
         self.process.send_signal(sign)
-        self.lines += self.process.stdout.read().splitlines()
-        return self.process.wait(timeout=20)
+        code = self.process.wait(timeout=20)
+        self._reader.join()
+        return code
+
+    def close(self):
+        """Make sure that it is gone."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        self.process.stdout.close()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            self._news.put(line)
+            self._everything.put((self, line))
+        self._news.put(None)
 
 
 @pytest.fixture
-def start():
+def everything():
+    """All lines of all programs as they come: (program, line)."""
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def start(everything):
     """Start commands that are ended with the test, whatever happens."""
     programs = []
 
     def program(*arguments):
-        programs.append(Program(*arguments))
+        programs.append(Program(everything, *arguments))
         return programs[-1]
 
     yield program
     for each in programs:
-        each.process.kill()
-        each.process.wait()
-        each.process.stdout.close()
+        each.close()
 
 
 @pytest.fixture
@@ -93,6 +117,32 @@ def test_four_peers_one_late_one_killed_and_back(start, charter, tmp_path):
         if re.match("round [0-9]+: (not )?certi", line)
     ]
     assert rounds == sorted(set(rounds))
+
+
+@pytest.mark.parametrize("level", [4, 3])
+def test_an_aggregator_killed_in_the_middle_of_an_update(start, everything, charter, tmp_path, level):
+    """The round ends at all others within its deadlines, and the next is certified without the dead."""
+    broker = start("broker", "--port", 0)
+    url = broker.until("--broker").split()[-1]
+    peers = [
+        start("peer", "--charter", charter, "--broker", url, "--model", "softmax", "--part", part,
+              "--state", tmp_path / f"state{part}")
+        for part in range(5)
+    ]  # fmt: skip
+    for each in peers:
+        each.until("^round [3-9]: certified")
+    while not everything.empty():
+        everything.get()
+    pattern = rf"^round (\d+): aggregates group \w+ of level {level}"
+    while not (found := re.search(pattern, (said := everything.get(timeout=60))[1])):
+        pass
+    dead, round = said[0], int(found[1])
+
+    dead.end(signal.SIGKILL)
+
+    for each in set(peers) - {dead}:
+        each.until(f"^round {round}: certified")
+        each.until(rf"^round ({round + 1}|{round + 2}): certified, training loss")
 
 
 def test_a_peer_keeps_trying_when_there_is_no_broker(start, charter):

@@ -43,6 +43,31 @@ def test_settings_and_charter_are_read_back_as_they_were(folder):
     assert charter == CHARTER
 
 
+def test_a_run_folder_holds_no_password(tmp_path):
+    url = "mqtts://me:secret@broker.local:1234"
+    made = RunFolder(tmp_path / "run")
+    made.create(SwarmSettings(broker=url), CHARTER, f"swarmdem swarm --broker {url}", "")
+    made.close()
+
+    assert "secret" not in (made.path / "run.toml").read_text()
+    assert made.load()[0].broker == "mqtts://broker.local:1234"
+
+
+def test_a_round_whose_row_was_lost_is_told_from_the_journals(folder):
+    for number, applied in enumerate(("true", "true", "false")):
+        line = f'{{"event": "round_finished", "round": 1, "certified": true, "applied": {applied}}}'
+        (folder.path / "peers" / f"{number}.jsonl").write_text(
+            f'{line}\n{{"event": "elected", "round": 2}}\n'
+        )
+
+    folder.append_round({"round": 2})
+
+    first, second = folder.rows()
+    assert (first["round"], first["peers"], first["applied"], first["certified"]) == (1, 3, 2, True)
+    assert first["interrupted"]
+    assert second == {"round": 2}
+
+
 def test_a_folder_in_use_or_not_empty_is_refused(folder):
     with pytest.raises(ConfigError, match="not empty; use --resume"):
         RunFolder(folder.path).create(SETTINGS, CHARTER, "", "")
