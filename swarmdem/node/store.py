@@ -2,8 +2,8 @@
 
 A state directory holds `key.pem` (mode 0600), `lock` (held while the peer runs), `session`
 (starts so far), `records.log` (`records.py`) and `models/`: per slot the current checkpoint and
-the one before it, as `SLOT-HASH.safetensors`, named by `slots.json`. The index is replaced in
-one step after the model files are there, so a crash leaves either the old set or the new one.
+the one before it, as `SLOT-HASH.safetensors`, named by an index that is itself a record: it is
+written after the model files are there, so a crash leaves either the old set or the new one.
 
 A damaged checkpoint is replaced by the one before it, and `damage` says so.
 All methods block; the driver calls them from its disk thread.
