@@ -36,7 +36,8 @@ class CharterMismatchError(ConfigError):
     """A swarm of this name runs under another charter."""
 
     def __init__(self, swarm: str, settings: Sequence[str]) -> None:
-        super().__init__(f"swarm {swarm!r} runs under another charter; settings that differ: {', '.join(settings)}")
+        names = ", ".join(settings)
+        super().__init__(f"swarm {swarm!r} runs under another charter; settings that differ: {names}")
         self.swarm = swarm
         self.settings = tuple(settings)
 

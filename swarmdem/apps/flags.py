@@ -44,7 +44,10 @@ Rounds = Annotated[int, Option("--rounds", help="T: rounds to run.")]
 Seed = Annotated[int, Option("--seed", help="Seeds the first model, batches and the data split.")]
 Broker = Annotated[
     str,
-    Option("--broker", help="auto, embedded, memory, mosquitto, nats (started on a free port) or a URL."),
+    Option(
+        "--broker",
+        help="auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (given up on after 30 s).",
+    ),
 ]
 Device = Annotated[str, Option("--device", help="Where models train: auto, cpu or cuda.")]
 Workers = Annotated[int | None, Option("--workers", help="Processes that host the peers (default: cores).")]
