@@ -1,8 +1,6 @@
 """One fixed message of every kind, from one fixed key: what the golden frames are made of."""
 
-from swarmdem.wire import charter as charters
-from swarmdem.wire import codec
-from swarmdem.wire import messages as m
+from swarmdem.wire import charter as charters, codec, messages as m
 from swarmdem.wire.blobs import BlobInfo, describe
 from swarmdem.wire.charter import Charter, TensorSpec
 from swarmdem.wire.frame import Frame

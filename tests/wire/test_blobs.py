@@ -4,8 +4,7 @@ import struct
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from swarmdem.errors import MalformedFrameError, OversizeFrameError, WireError
 from swarmdem.identifiers import ModelHash

@@ -4,8 +4,7 @@ import tomllib
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from swarmdem.errors import ConfigError, MalformedFrameError
 from swarmdem.wire import charter as charters

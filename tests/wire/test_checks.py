@@ -4,8 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from swarmdem.errors import MalformedFrameError
-from swarmdem.wire import codec
-from swarmdem.wire import messages as m
+from swarmdem.wire import codec, messages as m
 from tests.wire import samples
 
 BAD_DIGESTS = {

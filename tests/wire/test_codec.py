@@ -7,13 +7,10 @@ from hashlib import blake2b
 import msgpack
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from swarmdem.errors import MalformedFrameError, MisuseError, OversizeFrameError, SignatureError, WireError
-from swarmdem.wire import charter as charters
-from swarmdem.wire import codec
-from swarmdem.wire import messages as m
+from swarmdem.wire import charter as charters, codec, messages as m
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameReader, FrameSealer
 from swarmdem.wire.signing import ED25519

@@ -7,8 +7,7 @@ import msgpack
 import msgspec
 import pytest
 
-from swarmdem.wire import blobs, codec
-from swarmdem.wire import charter as charters
+from swarmdem.wire import blobs, charter as charters, codec
 from swarmdem.wire.messages import KINDS
 from tests.wire import samples
 

@@ -1,7 +1,6 @@
 """The replay window: each number once, in bounded memory."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from swarmdem.identifiers import PeerId
 from swarmdem.wire import messages as m

@@ -3,8 +3,7 @@
 from hashlib import blake2b
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from swarmdem.errors import MisuseError
 from swarmdem.wire.signing import ED25519, Identity, peer_id

@@ -4,8 +4,7 @@ import pytest
 
 from swarmdem.errors import MalformedFrameError
 from swarmdem.identifiers import PeerId
-from swarmdem.wire import messages as m
-from swarmdem.wire import topics
+from swarmdem.wire import messages as m, topics
 from tests.wire import samples
 
 SCOPE = samples.fill(0xC0)
