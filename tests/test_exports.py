@@ -74,7 +74,7 @@ def test_readme_names_every_column_of_a_row():
     book = RoundBook(evaluated=lambda _: True, straggle_s=0.0)
     book.add(0, PeerRound(peer="a", round=1, certificate="p", certified=True, applied=True,
                           counts=Counts(), usage=Usage()), 0.0)  # fmt: skip
-    [(row, _)] = book.due(1.0, 0.0)
+    [(row, _)] = book.due(1.0, lambda: 0.0)
     section = README.split("`rounds.jsonl`")[1].split("\n")[0]
 
     assert [name for name in row if f"`{name}`" not in section and not name.startswith("socket_bytes")] == []

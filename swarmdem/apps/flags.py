@@ -46,7 +46,7 @@ Broker = Annotated[
     str,
     Option(
         "--broker",
-        help="auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (given up on after 30 s).",
+        help="auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (30 s to connect).",
     ),
 ]
 Device = Annotated[str, Option("--device", help="Where models train: auto, cpu or cuda.")]

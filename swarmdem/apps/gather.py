@@ -123,19 +123,19 @@ class RoundBook:
             case GroupResult():
                 _keep_highest_term(entry.finals if report.final else entry.means, report)
 
-    def due(self, now_s: float, cpu_s: float) -> list[tuple[Row, list[Row]]]:
+    def due(self, now_s: float, cpu_s: Callable[[], float]) -> list[tuple[Row, list[Row]]]:
         """Return (row, trees) of every round that is whole at *now_s*, in order of rounds.
 
         Args:
             now_s: The caller's clock.
-            cpu_s: CPU seconds of all processes so far.
+            cpu_s: Gives the CPU seconds of all processes so far; asked for whole rows only: it takes time.
         """
         rows = []
         while (number := min((r for r, e in self._rounds.items() if e.peers), default=0)) > 0:
             entry = self._rounds[number]
             if not self._whole(number, entry, now_s):
                 break
-            rows.append((self._row(number, entry, now_s, cpu_s), _tree_rows(entry)))
+            rows.append((self._row(number, entry, now_s, cpu_s()), _tree_rows(entry)))
             self.last_round = number
             self._rounds = {r: e for r, e in self._rounds.items() if r > number}
         return rows

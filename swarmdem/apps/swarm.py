@@ -55,7 +55,7 @@ from swarmdem.wire.charter import Charter
 from swarmdem.wire.signing import Identity
 
 POLL_S = 0.2
-SAMPLE_S = 1.0
+SAMPLE_S = 2.0
 """Between two looks at the memory of all processes."""
 PREPARE_S = 300.0
 """For workers to load data and models: a first import of torch from a slow disk takes a minute."""
@@ -310,7 +310,7 @@ async def _follow(session: _Session, last_round: int) -> None:
 
 
 def _write_due(session: _Session, book: RoundBook, now_s: float) -> None:
-    for row, trees in book.due(now_s, session.costs.cpu_s()):
+    for row, trees in book.due(now_s, session.costs.cpu_s):
         session.folder.append_round(row)
         for tree in trees:
             session.folder.append_tree(tree)

@@ -46,10 +46,10 @@ def test_a_row_leaves_when_every_live_peer_has_reported():
     made.add(0, ended("a"), 1.0)
     made.add(0, ended("b"), 2.0)
 
-    assert made.due(2.0, 0.0) == []
+    assert made.due(2.0, lambda: 0.0) == []
 
     made.add(1, ended("c", applied=False), 3.0)
-    [(row, _)] = made.due(3.0, 0.0)
+    [(row, _)] = made.due(3.0, lambda: 0.0)
 
     assert (row["round"], row["peers"], row["applied"], row["certified"]) == (1, 3, 2, True)
 
@@ -61,7 +61,7 @@ def test_a_lost_peer_is_not_waited_for():
     made.add(0, ended("a"), 1.0)
     made.add(0, ended("b"), 1.0)
 
-    [(row, _)] = made.due(1.0, 0.0)
+    [(row, _)] = made.due(1.0, lambda: 0.0)
 
     assert row["peers"] == 2
 
@@ -71,8 +71,8 @@ def test_a_silent_peer_is_waited_for_only_so_long():
     finish_groups(made)
     made.add(0, ended("a"), 0.0)
 
-    assert made.due(60.0, 0.0) == []
-    assert made.due(60.1, 0.0)[0][0]["applied"] == 1
+    assert made.due(60.0, lambda: 0.0) == []
+    assert made.due(60.1, lambda: 0.0)[0][0]["applied"] == 1
 
 
 def test_a_peer_that_is_already_further_is_not_waited_for():
@@ -82,7 +82,7 @@ def test_a_peer_that_is_already_further_is_not_waited_for():
     made.add(0, ended("b"), 0.0)
     made.add(0, ended("c", round=2), 0.0)
 
-    assert [row["round"] for row, _ in made.due(0.0, 0.0)] == [1]
+    assert [row["round"] for row, _ in made.due(0.0, lambda: 0.0)] == [1]
 
 
 def test_counters_are_differences_between_rows():
@@ -91,10 +91,10 @@ def test_counters_are_differences_between_rows():
     finish_groups(made)
     for number, peer in enumerate("abc"):
         made.add(number, ended(peer, counts=Counts(100, 90, 3, 2), usage=Usage(1.5, 0.5, 7, 8)), 101.0)
-    [(first, _)] = made.due(101.0, 9.0)
+    [(first, _)] = made.due(101.0, lambda: 9.0)
     for number, peer in enumerate("abc"):
         made.add(number, ended(peer, 2, counts=Counts(150, 90, 4, 2), usage=Usage(2.0, 0.5, 7, 8)), 103.0)
-    [(second, _)] = made.due(103.0, 10.5)
+    [(second, _)] = made.due(103.0, lambda: 10.5)
 
     assert (first["bytes_sent"], first["messages_sent"], first["train_cpu_s"]) == (300, 9, 4.5)
     assert (first["wall_s"], first["cpu_s"]) == (1.0, 4.0)
@@ -109,7 +109,7 @@ def test_failovers_count_terms_of_agreement_and_of_groups():
     for peer in "abc":
         made.add(0, ended(peer), 0.0)
 
-    [(row, _)] = made.due(0.0, 0.0)
+    [(row, _)] = made.due(0.0, lambda: 0.0)
 
     assert row["failovers"] == 2
 
@@ -122,8 +122,8 @@ def test_a_group_without_a_result_is_skipped():
     for peer in "abc":
         made.add(0, ended(peer), 0.0)
 
-    assert made.due(1.0, 0.0) == [], "its result may still be on the way through another pipe"
-    [(row, trees)] = made.due(3.0, 0.0)
+    assert made.due(1.0, lambda: 0.0) == [], "its result may still be on the way through another pipe"
+    [(row, trees)] = made.due(3.0, lambda: 0.0)
 
     assert (row["skipped_groups"], row["failovers"]) == (1, 2)
     assert trees[0]["groups"][1] == PAIR | {"included": [], "cut": False, "aggregator": None, "term": None}
@@ -135,7 +135,7 @@ def test_trees_say_who_was_included_and_who_aggregated():
     for peer in "abc":
         made.add(0, ended(peer), 0.0)
 
-    [(_, [found])] = made.due(0.0, 0.0)
+    [(_, [found])] = made.due(0.0, lambda: 0.0)
 
     assert (found["round"], found["certificate"], found["certified"]) == (1, "p", True)
     assert found["groups"][1] == PAIR | {"included": ["a", "b"], "cut": False, "aggregator": "a", "term": 0}
@@ -153,11 +153,11 @@ def test_metrics_are_pooled_over_peers_and_levels():
         made.add(0, ended(peer, scores=scores), 0.0)
     scored = {"certificate": "p", "round": 1, "term": 0}
 
-    assert made.due(5.0, 0.0) == [], "the groups are not measured yet"
+    assert made.due(5.0, lambda: 0.0) == [], "the groups are not measured yet"
 
     made.add(0, GroupScored(group="r", level=2, members=Score(5, 10), everybody=Score(4, 10), **scored), 5.0)
     made.add(0, GroupScored(group="g", level=1, members=Score(8, 10), everybody=Score(3, 10), **scored), 5.0)
-    [(row, _)] = made.due(5.0, 0.0)
+    [(row, _)] = made.due(5.0, lambda: 0.0)
 
     assert row["c_spe"] == {"after_training": None, "after_update": 0.3}
     assert row["c_gen"] == {"after_training": 0.05, "after_update": 0.15}
@@ -172,4 +172,4 @@ def test_rows_of_a_resumed_run_begin_after_its_last():
     for peer in "abc":
         made.add(0, ended(peer), 0.0)
 
-    assert made.due(99.0, 0.0) == []
+    assert made.due(99.0, lambda: 0.0) == []
