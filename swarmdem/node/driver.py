@@ -375,7 +375,9 @@ class Driver:
         self.bench.train(order)
 
     async def _write(self, records: dict[str, bytes]) -> None:
-        if not self._store.in_memory:
+        if self._store.quick:
+            self._store.write(records)
+        else:
             await self._loop.run_in_executor(self._trainer.disk, self._store.write, records)
 
     def _order_failed(self, error: BaseException) -> None:

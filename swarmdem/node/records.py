@@ -7,6 +7,7 @@ a batch is there as a whole or not at all. The file is rewritten when most of it
 
 import os
 import struct
+import threading
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +27,7 @@ _decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
 class RecordLog:
-    """The records of one peer in one file; not for use from two threads at once.
+    """The records of one peer in one file; threads may write to it in turn.
 
     Attributes:
         alive: The records now in force.
@@ -36,6 +37,7 @@ class RecordLog:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
         self._durable = durable
+        self._turn = threading.Lock()
         self.alive: dict[str, bytes] = {}
         self.damage = ""
         self._length = self._recover()
@@ -65,6 +67,10 @@ class RecordLog:
         Raises:
             StoreError: The disk refused; the caller must not tell anybody of these records.
         """
+        with self._turn:
+            self._append(records)
+
+    def _append(self, records: Mapping[str, bytes]) -> None:
         entry = _entry(records)
         try:
             if self._length + len(entry) > max(_REWRITE_ABOVE_BYTES, _HISTORY_FACTOR * self._alive_bytes()):

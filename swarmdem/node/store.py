@@ -42,7 +42,9 @@ class Store(Protocol):
     damage: tuple[str, ...]
     """What was found damaged, in plain words."""
     in_memory: bool
-    """Writing takes no time: no thread is needed."""
+    """Nothing is written at all."""
+    quick: bool
+    """`write` waits for no disk: it may run on the event loop."""
 
     @property
     def records(self) -> Mapping[str, bytes]:
@@ -65,6 +67,7 @@ class MemoryStore:
     """A store for a peer that need not survive its process."""
 
     in_memory = True
+    quick = True
     session = 1
 
     def __init__(self, identity: Identity | None = None) -> None:
@@ -107,6 +110,7 @@ class DirectoryStore:
         self._directory = directory
         self._models = directory / "models"
         self._durable = durable
+        self.quick = not durable
         try:
             self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(directory / "lock")
