@@ -7,8 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from swarmdem.errors import MisuseError
 from swarmdem.identifiers import GroupId, PeerId
