@@ -2,8 +2,11 @@
 
 Functions over the desk, called whenever something happened; each does what has become possible and
 nothing twice. A second leader in office does the same as the first, from the moment it took office:
-with a copy of the first leader's mean it announces that as its own, without one it pulls the inputs
-by their hashes.
+if the first leader's mean is still to be had, from the parent's leaders most likely, it announces
+that as its own; meanwhile it pulls the inputs by their hashes.
+
+Deviation from round.md, which has the second leader fetch a copy of every mean in advance: that is a
+blob per group and round for the rare case, and the inputs are there in that case too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -231,14 +234,15 @@ def inputs_needed(view: View) -> Mapping[ModelHash, Fetch]:
 
 
 def results_needed(desk: Desk, view: View) -> Iterator[Fetch]:
-    """Yield the results this peer must fetch as a leader: a copy to stand by with, one to mix with."""
-    mean = view.means.get(0)
-    standby = view.rank == 1 and not view.deposed and not desk.reached(view.times.down)
-    if standby and mean is not None and mean.model is not None:
-        yield Fetch(mean.model, mean.message.model_bytes, (mean.frame.sender,))
+    """Yield the results this peer must fetch as a leader: a fallen one's mean, and one to mix with."""
     if not view.acting:
         return
     above = desk.parent_of(view.group)
+    mean = view.means.get(0)
+    if view.rank == 1 and 1 not in view.means and mean is not None and mean.model is not None:
+        takers = above.office.ranks if above is not None else ()
+        sources = dict.fromkeys((mean.frame.sender, *takers, *desk.holders(view, mean)))
+        yield Fetch(mean.model, mean.message.model_bytes, tuple(p for p in sources if p != desk.me))
     result = above.final(desk.bad) if above else None
     if above and result and result.model and not view.mixing and _term(view) not in view.finals:
         yield Fetch(result.model, result.message.model_bytes, desk.holders(above, result))
