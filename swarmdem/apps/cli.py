@@ -39,6 +39,9 @@ def main() -> None:
     except SwarmError as error:
         _leave(str(error), 2)
     except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(str(error), err=True)
+            sys.exit(2)
         _leave(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _leave("stopped", 130)
@@ -78,7 +81,7 @@ def _top(
 def demo(
     rounds: flags.Rounds = 30,
     peers: flags.Peers = 12,
-    out: flags.Out = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder to write (default: none).")] = None,
 ) -> None:
     """Watch a dozen peers learn together.
 
@@ -254,6 +257,8 @@ def charter(
     from swarmdem.identifiers import text
     from swarmdem.wire.charter import charter_hash
 
+    if founders < 1:
+        raise ConfigError(f"--founders {founders}: must be at least 1")
     settings = SwarmSettings(
         swarm=swarm, peers=founders, data=data, model=model, strategy=strategy, levels=levels, mixing=mixing,
         pull=pull, start=start, standardize=standardize, digest_size=digest_size, patience=patience,

@@ -78,6 +78,8 @@ def run(
         ConfigError: A number is out of range.
     """
     _check(peers, rounds, seeds, workers, loss)
+    if not 0.05 <= patience <= 86_400:
+        raise ConfigError(f"patience = {patience}: 0.05 to 86400 seconds")
     say = say or _to_stdout
     wanted = [
         Settings(
@@ -96,7 +98,10 @@ def run(
     if trace is not None:
         first = Run(wanted[0], whole_trace=True)
         first.play()
-        trace.write_text(text(first.world.trace.lines))
+        try:
+            trace.write_text(text(first.world.trace.lines))
+        except OSError as error:
+            raise ConfigError(f"--trace {trace}: {error.strerror}") from error
     report = Report()
     for outcome in _played(wanted, workers):
         report.outcomes.append(outcome)

@@ -255,13 +255,18 @@ def as_dataset(examples: Examples, what: str, *, may_be_empty: bool = False) -> 
     return Dataset(x, y.astype(np.int64, copy=False))
 
 
+def _finite(x: NDArray[Any]) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(x.astype(np.float32, copy=False)).all())
+
+
 def _check(arrays: Mapping[str, NDArray[Any]], path: str) -> None:
     """Refuse arrays that are not the data of a swarm; the first rule broken is named."""
     x, y, device, train = (arrays[key] for key in KEYS)
     rules: tuple[tuple[str, Callable[[], bool], str], ...] = (
         ("x", lambda: x.dtype.kind in "uif" and x.ndim >= 2, "numbers of shape (n, ...)"),
         ("x", lambda: x.size > 0, "not empty"),
-        ("x", lambda: x.dtype.kind != "f" or bool(np.isfinite(x).all()), "free of NaN and infinities"),
+        ("x", lambda: x.dtype.kind != "f" or _finite(x), "free of NaN and infinities (as 32-bit floats)"),
         ("y", lambda: y.dtype.kind in "ui" and y.shape == (len(x),), f"{len(x)} integers"),
         ("y", lambda: y.min() >= 0 and y.max() < CLASSES_MAX, f"from 0 to {CLASSES_MAX - 1}"),
         ("device", lambda: device.dtype.kind in "ui" and device.shape == (len(x),), f"{len(x)} integers"),

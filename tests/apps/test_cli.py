@@ -40,6 +40,12 @@ def call(monkeypatch, capsys):
         (["swarm", "--resume", "nowhere", "--lr", "0.1"], "--lr: cannot be changed with --resume"),
         (["keygen", "--show", "nowhere.pem"], "nowhere.pem"),
         (["simulate", "--peers", "0"], "peers = 0"),
+        (["simulate", "--patience", "0"], "patience = 0"),
+        (
+            ["simulate", "--peers", "2", "--rounds", "1", "--seeds", "1", "--trace", "nowhere/trace"],
+            "--trace nowhere/trace: No such file",
+        ),
+        (["charter", "charter.toml", "--swarm", "s", "--founders", "0"], "--founders 0: must be at least 1"),
         (["bogus"], "No such command"),
     ],
 )
@@ -51,6 +57,14 @@ def test_a_mistake_gets_one_line_and_exit_code_2(call, tmp_path, monkeypatch, ar
     assert code == 2
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_without_a_command_the_help_keeps_its_lines(call):
+    code, _, err = call()
+
+    assert code == 2
+    assert err.startswith("Usage: ")
+    assert "\n  simulate " in err
 
 
 def test_version_is_printed(call):

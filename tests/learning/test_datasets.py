@@ -142,6 +142,7 @@ def test_a_file_is_read_by_device_and_numbers_wrap_around(tmp_path):
         ({"x": np.array(["a"] * 6)}, r"'x' \(<U1\[6\]\) must be numbers"),
         ({"x": np.zeros((6, 0))}, "'x' .* must be not empty"),
         ({"x": np.full((6, 2), np.nan)}, "'x' .* must be free of NaN"),
+        ({"x": np.full((6, 2), 1e300)}, "'x' .* must be free of NaN"),
         ({"y": np.zeros(5, int)}, r"'y' \(int64\[5\]\) must be 6 integers"),
         ({"y": np.zeros(6)}, "'y' .* must be 6 integers"),
         ({"y": np.array([0, 0, 0, 0, 0, -1])}, "'y' .* must be from 0 to 65535"),
