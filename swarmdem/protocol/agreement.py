@@ -99,10 +99,11 @@ class Agreement:
 
     def on_want(self, sender: PeerId, want: Want) -> list[Effect]:
         """Forward the frames asked for, as far as we hold them."""
+        ids = dict.fromkeys(want.ids)  # each once: a short question must not have an endless answer
         if want.what == DIGESTS:
-            found = [self.s.digests.find(i) for i in want.ids]
+            found = [self.s.digests.find(i) for i in ids]
         elif want.what == PLANS:
-            offered = [self.voting.proposals.plan(PlanId(i)) for i in want.ids]
+            offered = [self.voting.proposals.plan(PlanId(i)) for i in ids]
             found = [o.frame if o is not None else None for o in offered]
         else:
             return [Reject(sender, "asks for something unknown")]

@@ -13,6 +13,8 @@ from swarmdem.identifiers import FrameId, PeerId, PlanId, Term
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import SignedVote, Skip, Vote
 
+TERM_MAX = 0xFFFF
+"""Highest term there is."""
 VOTES_OF_ONE_MAX = 16
 """Different votes of one peer kept per base; an honest peer casts one per term."""
 
@@ -54,11 +56,27 @@ class Ballots:
         if earlier is not None:
             return earlier[1] if earlier[0] != vote.plan else None
         if len(of_one) >= VOTES_OF_ONE_MAX:
-            del of_one[min(of_one)]
+            self._forget(frame.sender, min(of_one))
         of_one[vote.mode, vote.term] = (vote.plan, frame.id)
         choice = Choice(vote.mode, vote.term, vote.plan)
         self._votes.setdefault(choice, {})[frame.sender] = SignedVote(frame.public_key, frame.signature)
         return None
+
+    def _forget(self, peer: PeerId, which: tuple[int, Term]) -> None:
+        plan, _ = self._of_one[peer].pop(which)
+        choice = Choice(*which, plan)
+        del self._votes[choice][peer]
+        if not self._votes[choice]:
+            del self._votes[choice]
+
+    def knows(self, peer: PeerId) -> bool:
+        """Return whether *peer* voted."""
+        return peer in self._of_one
+
+    @property
+    def voters(self) -> int:
+        """How many peers voted."""
+        return len(self._of_one)
 
     def votes(self, choice: Choice, voters: Collection[PeerId]) -> dict[PeerId, SignedVote]:
         """Return the votes of *voters* for *choice*, sorted by voter."""
@@ -94,14 +112,15 @@ class Ballots:
         terms = sorted((skip_of(f).term for f in self.skips(mode, 0, electors)), reverse=True)
         return terms[needed - 1] if len(terms) >= needed else -1
 
-    def highest_cast(self, mode: int, up_to: Term = 0xFFFF) -> tuple[Term, PlanId] | None:
+    def highest_cast(self, mode: int, up_to: Term = TERM_MAX) -> tuple[Term, PlanId] | None:
         """Return this peer's own highest vote in *mode*, among terms *up_to*."""
         terms = [term for m, term in self.cast if m == mode and term <= up_to]
         return (max(terms), self.cast[mode, max(terms)]) if terms else None
 
-    def highest_term(self, mode: int) -> Term:
-        """Return the highest term anybody voted in; -1 when none."""
-        return max((choice.term for choice in self._votes if choice.mode == mode), default=-1)
+    def highest_term(self, mode: int, voters: Iterable[PeerId]) -> Term:
+        """Return the highest term one of *voters* voted in; -1 when none."""
+        terms = (term for peer in voters for m, term in self._of_one.get(peer, ()) if m == mode)
+        return max(terms, default=-1)
 
     def may_vote(self, mode: int, term: Term) -> bool:
         """Return whether a vote in (mode, term) would be this peer's first and above its skips."""

@@ -14,7 +14,7 @@ from swarmdem.identifiers import Micros, PeerId
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Reject, Send
 from swarmdem.protocol.membership import Membership
-from swarmdem.protocol.plans import Base, base_of, beats_founding, behind, open_certificate
+from swarmdem.protocol.plans import Base, base_of, beats_founding, behind, names_electors, open_certificate
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame, Sealer
@@ -30,6 +30,7 @@ from swarmdem.wire.messages import (
     Mean,
     Message,
     Ping,
+    Plan,
     Proposal,
     Skip,
     Summary,
@@ -43,6 +44,8 @@ PARKED_OF_ONE_MAX = 8
 """The same per sender."""
 REMEMBERED_MAX = 256
 """Certificates whose place in the lineages is remembered."""
+ANSWERS_MAX = 1024
+"""Peers behind us that are waited for before they are answered."""
 WELCOMERS = 3
 """Ranks of E that answer at once."""
 
@@ -97,6 +100,8 @@ class Catchup:
                     return []
                 self._answers[peer] = now + self.patience // 2
                 return [Send(peer, self.sealer.seal(ours.certificate))]
+            while len(self._answers) >= ANSWERS_MAX:
+                del self._answers[next(iter(self._answers))]
             first = not ours.electorate or self.me in rank(ours.electorate, ours.id)[:WELCOMERS]
             if first:
                 self._answers[peer] = now + self.patience // 8
@@ -139,6 +144,8 @@ class Catchup:
         plan = open_certificate(certificate, self.sealer)
         if plan is None:
             return [Reject(sender, "certificate without the votes it needs")], None
+        if not _of_its_electors(plan, ours):
+            return [Reject(sender, "certificate of another electorate")], None
         theirs = base_of(certificate, plan)
         wanted = self.prefers(theirs, ours, may_leave=may_leave, applied=applied, now=now)
         return [], theirs if wanted else None
@@ -186,6 +193,16 @@ class Catchup:
         if ours.certificate is None:
             return False
         return self.me not in ours.electorate or self.me in rank(ours.electorate, ours.id)[:WELCOMERS]
+
+
+def _of_its_electors(plan: Plan, ours: Base) -> bool:
+    """Return whether *plan* names the electors of its base, as far as that base is known here."""
+    if ours.plan is None:
+        return True
+    if plan.base == ours.id:
+        return names_electors(plan, ours.electorate)
+    siblings = plan.base == ours.plan.base
+    return not siblings or names_electors(plan, {e.peer for e in ours.plan.entries if e.elector})
 
 
 def certificate_frame(sealer: Sealer, base: Base) -> Frame:

@@ -7,6 +7,8 @@ from swarmdem.protocol.views import View
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Final, GroupSkip, Mean
 
+WEIGHT_MAX = 0xFFFFFFFF
+"""Most that a digest may claim."""
 SKIPPED = "this peer skipped its term"
 
 
@@ -42,7 +44,8 @@ def _mean_flaw(desk: Desk, view: View, mean: Mean) -> str:
     ):
         return "peers included are not a sorted part of the group"
     digests = [desk.digests.get(peer) for peer in mean.included]
-    if sum(digest.weight for digest in digests if digest) != mean.weight and all(digests):
+    known = sum(digest.weight for digest in digests if digest)
+    if not known <= mean.weight <= known + digests.count(None) * WEIGHT_MAX:
         return "its weight is not that of the peers included"
     return ""
 

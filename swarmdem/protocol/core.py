@@ -184,6 +184,8 @@ class Core:
             return self._echo(frame)
         message = frame.message
         if frame.session and frame.session < self._membership.session_of(frame.sender):
+            if isinstance(message, Digest | Proposal):  # said again after a restart; proves no presence
+                return self._agreed_upon(frame, time)
             return [Reject(frame.sender, "frame of an earlier session")]
         if isinstance(message, Offline):
             lost = self._membership.lose(frame.sender, frame.session)

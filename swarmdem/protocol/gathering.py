@@ -6,7 +6,7 @@ second leader answers for the first).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swarmdem.identifiers import ModelHash, PeerId
 from swarmdem.protocol.events import Fetch
@@ -67,7 +67,9 @@ class Gathering:
         if offer.weight:
             self._offers[source] = offer
             self._waiting.setdefault(offer.fetch.model, []).append(source)
-            self.fetches[offer.fetch.model] = offer.fetch
+            known = self.fetches.get(offer.fetch.model)
+            sources = tuple(dict.fromkeys((*(known.sources if known else ()), *offer.fetch.sources)))
+            self.fetches[offer.fetch.model] = replace(offer.fetch, sources=sources)
 
     def take(self, held: Iterable[ModelHash]) -> list[tuple[ModelHash, int]]:
         """Count in, once each, the awaited inputs whose models are *held*; return model and weight."""

@@ -5,9 +5,10 @@ computes it again and votes only for an equal one. That equality is what makes t
 every holder of the certificate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import takewhile
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import ModelHash, PeerId, PlanId, Round
@@ -27,6 +28,13 @@ from swarmdem.wire.messages import (
     Plan,
     Vote,
 )
+
+ROUND_LEAP_MAX = 2**24
+"""Rounds that a digest may be ahead of its base: one liar must not use up the numbers of rounds."""
+ROUND_MAX = 2**31
+"""Highest round that is believed: the numbers after it still fit a frame."""
+FORKS_MAX = 64
+"""Forks that a plan's lineage carries, the latest (`messages.Plan`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ def make_plan(
         base=base.id,
         round=0 if mode == FOUNDING else max(1 + base.round, *rounds),
         mode=mode,
-        lineage=(*base.lineage, _fork(base, listed)) if mode == PROVISIONAL else base.lineage,
+        lineage=(*base.lineage, _fork(base, listed))[-FORKS_MAX:] if mode == PROVISIONAL else base.lineage,
         epoch=base.epoch,
         seed=base.seed,
         reference=reference,
@@ -145,6 +153,8 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
     """Return why *digest* cannot be listed on *base*; empty when it can."""
     if base.founding:
         return "" if digest.model == b"" else "a founder's digest names a model"
+    if digest.round > base.round + ROUND_LEAP_MAX:
+        return "a round out of reach"
     if digest.kind != PARAMETERS:
         return "digest kind not spoken here"
     if len(digest.model) != 32 or not 0 < digest.model_bytes <= charter.blob_max:
@@ -172,11 +182,18 @@ def open_certificate(certificate: Certificate, sealer: Sealer) -> Plan | None:
     normal = plan.mode == NORMAL
     voters = {e.peer for e in plan.entries if (e.elector if normal else e.listed)}
     listed = sum(e.listed for e in plan.entries)
-    if not voters or not listed or (plan.mode != FOUNDING and hierarchy_of(plan) is None):
+    if not voters or not listed or len(plan.reference) != 32 or plan.round > ROUND_MAX:
+        return None
+    if plan.mode != FOUNDING and hierarchy_of(plan) is None:
         return None
     content = Vote(plan.base, plan.mode, certificate.term, codec.plan_id(certificate.plan))
     proven = {sealer.proves(vote, content) for vote in certificate.votes}
     return plan if len(proven & voters) >= electors_needed(len(voters)) else None
+
+
+def names_electors(plan: Plan, electors: Collection[PeerId]) -> bool:
+    """Return whether *plan* calls exactly *electors* electors: whose votes count is not its to choose."""
+    return {entry.peer for entry in plan.entries if entry.elector} == set(electors)
 
 
 def beats_founding(challenger: Base, holder: Base) -> bool:
@@ -188,12 +205,18 @@ def behind(ours: Base, theirs: Base) -> bool:
     """Return whether the holder of *ours* must simply adopt *theirs* (no counting).
 
     On one path the higher round wins. If our path is a prefix of theirs and their next fork left
-    it at our round or later, we are behind.
+    it at our round or later, we are behind. A path is known by its last fork, whose id seals all
+    before it: of more than `FORKS_MAX` forks the oldest are no longer carried.
     """
     mine, other = ours.lineage, theirs.lineage
     if mine == other:
         return theirs.round > ours.round
-    return len(mine) < len(other) and other[: len(mine)] == mine and other[len(mine)].round >= ours.round
+    later = other
+    if mine:
+        last = mine[-1]
+        shared = len(list(takewhile(lambda fork: fork != last, other))) + 1
+        later = other[shared:]
+    return bool(later) and later[0].round >= ours.round
 
 
 def needs_plan(base: Base) -> PlanId:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId, PlanId, Term
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
-from swarmdem.protocol.plans import electors_needed
+from swarmdem.protocol.plans import electors_needed, names_electors
 from swarmdem.protocol.situation import Situation
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
@@ -14,7 +14,9 @@ from swarmdem.wire.messages import FOUNDING, NORMAL, PLANS, Plan, Proposal, Skip
 GRACE = 32
 """What is missing is asked for after patience / GRACE: mostly it is on its way already."""
 PROPOSALS_MAX = 64
-"""Proposals kept per base."""
+"""Proposals kept per base, and plans asked for at once."""
+UNKNOWN_OF_ONE_MAX = 4
+"""Plans asked of one peer at once: it votes in two modes and skips, so it names no more."""
 
 
 @dataclass(slots=True)
@@ -84,6 +86,8 @@ class Proposals:
             return "proposal for another base or mode", None
         if (plan.mode == FOUNDING) != self.s.base.founding:
             return "founding and base contradict each other", None
+        if not names_electors(plan, self.s.electors):
+            return "proposal for another electorate", None
         if plan.mode != NORMAL:
             listed = any(entry.listed and entry.peer == sender for entry in plan.entries)
             return ("", plan) if listed else ("candidate does not list itself", None)
@@ -128,8 +132,14 @@ class Proposals:
 
     def miss(self, sender: PeerId, plan: PlanId, now: Micros) -> None:
         """Note that *sender* names a plan we have not seen."""
-        if plan not in self._plans and sender != self.s.me and len(self._unknown) < PROPOSALS_MAX:
-            self._unknown.setdefault(plan, (sender, now + self._grace))
+        if plan in self._plans or plan in self._unknown or sender == self.s.me:
+            return
+        of_one = [missed for missed, (who, _) in self._unknown.items() if who == sender]
+        if len(of_one) >= UNKNOWN_OF_ONE_MAX:
+            del self._unknown[of_one[0]]
+        elif len(self._unknown) >= PROPOSALS_MAX:
+            del self._unknown[next(iter(self._unknown))]
+        self._unknown[plan] = (sender, now + self._grace)
 
     def ask(self, now: Micros) -> list[Effect]:
         """Ask for the plans missed."""

@@ -220,7 +220,7 @@ class Round:
         effects = self.agreement.on_want(sender, want)
         if effects or want.what != DIGESTS:
             return effects
-        found = [self.certified.find(i) for i in want.ids]
+        found = [self.certified.find(i) for i in dict.fromkeys(want.ids)]
         return self.agreement.bundles(sender, [frame for frame in found if frame is not None])
 
     def answered(

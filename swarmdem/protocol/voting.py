@@ -87,12 +87,19 @@ class Voting:
         assert isinstance(vote, Vote)
         if vote.mode == NORMAL and frame.sender not in self.s.electors:
             return [Reject(frame.sender, "vote of a peer outside the electorate")]
+        if vote.mode != NORMAL and not self._may_be_listed(frame.sender):
+            return []  # said again every patience / 4, so counted once there is room
         other = self.ballots.add_vote(frame)
         self._recount = True
         if other is not None:
             return [Report(Equivocated(frame.sender, other, frame.id))]
         self.proposals.miss(frame.sender, vote.plan, now)
         return []
+
+    def _may_be_listed(self, voter: PeerId) -> bool:
+        """Return whether the vote of a peer that is no elector, and perhaps of no account, is kept."""
+        known = voter in self.s.digests.current or self.ballots.knows(voter)
+        return known or self.ballots.voters < len(self.s.electors) + self.s.charter.peers_max
 
     def on_skip(self, frame: Frame, now: Micros) -> list[Effect]:
         """Count a skip; ask its sender for the plan of the vote it carries."""
@@ -232,7 +239,7 @@ class Voting:
     def _skip(self, now: Micros) -> list[Effect]:
         s = self.s
         due = s.me in s.electors and s.clock.connected and now >= self.term_began + s.patience // 4
-        if not due or self.ballots.skipped.get(NORMAL, -1) >= self.term:
+        if not due or self.ballots.skipped.get(NORMAL, -1) >= self.term or self.term >= ballots.TERM_MAX:
             return []
         voted = self.ballots.highest_cast(NORMAL)
         voted_term, voted_plan = voted if voted is not None else (-1, b"")
@@ -274,11 +281,14 @@ class Voting:
         reference = s.base.reference or self.genesis
         if len(reference) != 32:
             return []
-        proposed = max((offered.term for offered in self.proposals.of_mode(mode)), default=-1)
-        seen = max(self.ballots.highest_term(mode), proposed)
+        offered = (o.term for o in self.proposals.of_mode(mode) if o.frame.sender in present)
+        seen = max(self.ballots.highest_term(mode, present), *offered, -1)
+        term = max(turn, seen + 1)
+        if term > ballots.TERM_MAX:
+            return []
         listed = {peer: s.digests.current[peer] for peer in present}
         plan = make_plan(s.charter, s.base, mode, listed, reference)
-        return self._propose(plan, max(turn, seen + 1), (), now)
+        return self._propose(plan, term, (), now)
 
     def _majority_lost(self, now: Micros) -> bool:
         s = self.s
@@ -307,12 +317,19 @@ class Voting:
             if offered is None or offered.mode != choice.mode or self.certificate is not None:
                 continue
             normal = choice.mode == NORMAL
+            if choice.mode == PROVISIONAL and not self._follows(offered.plan):
+                continue
             listed = {e.peer for e in offered.plan.entries if e.listed}
             voters = self.s.electors if normal else listed
             votes = self.ballots.votes(choice, voters)
             if len(votes) >= electors_needed(len(voters)):
                 self.certificate = Certificate(offered.body, choice.term, tuple(votes.values()))
                 self.leader_of_certificate = offered.frame.sender
+
+    def _follows(self, plan: Plan) -> bool:
+        """Return whether a provisional plan is for this peer: it is listed, or found no majority."""
+        listed = any(entry.listed and entry.peer == self.s.me for entry in plan.entries)
+        return listed or self.uncertified_since is not None
 
     # Repeats, restarts, timers
 
