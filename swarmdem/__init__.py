@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         GroupAveraged as GroupAveraged,
         GroupChanged as GroupChanged,
         GroupFinished as GroupFinished,
+        KeyRefused as KeyRefused,
         PeerSeen as PeerSeen,
         Recovered as Recovered,
         RoundFinished as RoundFinished,
@@ -61,7 +62,7 @@ _HOMES = {
     "swarmdem.node.trainer": ("Hooks", "TrainingFinished"),
     "swarmdem.protocol.events": (
         "Certified", "CharterRefused", "Degraded", "Elected", "Equivocated", "GroupAveraged", "GroupChanged",
-        "GroupFinished", "PeerSeen", "Recovered", "RoundFinished",
+        "GroupFinished", "KeyRefused", "PeerSeen", "Recovered", "RoundFinished",
     ),
     "swarmdem.protocol.status": ("Phase", "Status"),
     "swarmdem.wire.charter": ("Charter",),

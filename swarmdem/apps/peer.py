@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 from swarmdem.config import LearnerSettings, Settings
-from swarmdem.errors import ConfigError
+from swarmdem.errors import ConfigError, SchemaError
 from swarmdem.identifiers import Round, brief
 from swarmdem.learning.building import build_learners
 from swarmdem.learning.datasets import DIGITS, DeviceData, load, standardization, standardization_of
@@ -96,7 +96,11 @@ async def run_peer(settings: Settings, say: Say) -> None:
             hooks=Hooks(after_update=measured.after_update),
         )
         events = peer.events()
-        await stack.enter_async_context(peer)
+        try:
+            await stack.enter_async_context(peer)
+        except SchemaError as error:
+            what = f"--model {settings.learner.model} on --data {settings.learner.data}"
+            raise ConfigError(f"{what} is not the charter's model: {error}") from error
         say(
             f"peer {peer.id} of swarm {charter.swarm!r}, {learner.samples} training samples, "
             f"broker {BrokerAddress.parse(url)}"
@@ -146,6 +150,8 @@ def build_learner(settings: LearnerSettings, charter: Charter) -> Learner:
 def _required(settings: Settings) -> tuple[Charter, str]:
     if settings.charter is None:
         raise ConfigError("--charter: missing; `swarmdem charter` writes one")
+    if settings.peer.rounds is not None and settings.peer.rounds < 1:
+        raise ConfigError(f"--rounds {settings.peer.rounds}: at least 1")
     if len(settings.peer.brokers) != 1:
         raise ConfigError(f"--broker: exactly one is needed, not {len(settings.peer.brokers)}")
     return settings.charter, settings.peer.brokers[0]

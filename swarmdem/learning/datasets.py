@@ -188,7 +188,8 @@ def load(source: str | Path, *, devices: int) -> Samples:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error})") from error
+        reason = str(error) if isinstance(error, OSError) else "its content is something else"
+        raise DataError(f"{path}: not a readable .npz file ({reason})") from error
     _check(arrays, str(path))
     return Samples(
         x=arrays["x"],

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from math import prod
 
-from swarmdem.errors import ConfigError
+from swarmdem.errors import ConfigError, SwarmError
 from swarmdem.learning.torch_extra import torch
 
 Network = Callable[[tuple[int, ...], int], torch.nn.Module]
@@ -81,7 +81,12 @@ def build(name: str, shape: tuple[int, ...], classes: int, *, seed: int = 0) -> 
     network = NETWORKS.get(name) or _imported(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        module = network(shape, classes)
+        try:
+            module = network(shape, classes)
+        except SwarmError:
+            raise
+        except Exception as error:  # whatever a function of the user's raises is a mistake in a setting
+            raise ConfigError(f"model = {name!r}: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(f"model = {name!r}: gave a {type(module).__name__}, not a torch.nn.Module")
     return module

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from swarmdem.errors import CharterMismatchError, ConfigError, MisuseError, SwarmError
+from swarmdem.errors import CharterMismatchError, ConfigError, KeyInUseError, MisuseError, SwarmError
 from swarmdem.identifiers import ModelHash, Round
 from swarmdem.learning.learner import Learner, Parameters
 from swarmdem.learning.parameters import check_schema, schema_of
@@ -39,6 +39,7 @@ from swarmdem.protocol.events import (
     Certified,
     CharterRefused,
     Degraded,
+    KeyRefused,
     ModelOffered,
     RoundFinished,
     Started,
@@ -172,6 +173,7 @@ class Peer:
 
         Raises:
             CharterMismatchError: The swarm of this name runs under another charter.
+            KeyInUseError: A peer with this key was started later, elsewhere.
             StoreError: What must be kept cannot be written.
         """
         if rounds is not None and rounds < 1:
@@ -339,6 +341,10 @@ class Peer:
                 self._finished = max(self._finished, round)
             case CharterRefused(settings=settings) if not self._certified:
                 self._fail(CharterMismatchError(self._charter.swarm, settings))
+            case KeyRefused():
+                self._fail(
+                    KeyInUseError(f"peer {self.id}: its key was started again elsewhere; this one stops")
+                )
 
     def _over(self, driver: Driver, rounds: int | None) -> bool:
         self._raise_failure()

@@ -57,7 +57,10 @@ class RecordLog:
             records, position = entry
             self._merge(records)
         if position < len(data):
-            self.damage = f"{self._path}: {len(data) - position} bytes at the end were torn and are dropped"
+            aside = self._path.with_suffix(f".damaged-{position}")
+            write_atomic(aside, data[position:], durable=self._durable)
+            lost = len(data) - position
+            self.damage = f"{self._path}: {lost} bytes at the end are damaged; they are kept in {aside.name}"
             os.truncate(self._path, position)
         return position
 

@@ -18,6 +18,7 @@ from swarmdem.protocol.reports import (
     GroupAveraged as GroupAveraged,
     GroupChanged as GroupChanged,
     GroupFinished as GroupFinished,
+    KeyRefused as KeyRefused,
     PeerSeen as PeerSeen,
     Recovered as Recovered,
     RoundFinished as RoundFinished,

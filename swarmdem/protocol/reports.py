@@ -120,6 +120,11 @@ class CharterRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRefused:
+    """A peer with this key was started later, on another machine perhaps; this one has fallen silent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Equivocated:
     """A peer said two things where only one can be true; both frames prove it."""
 
@@ -130,5 +135,5 @@ class Equivocated:
 
 Event = (
     Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | RoundFinished | Degraded | Recovered
-    | PeerSeen | CharterRefused | Equivocated
+    | PeerSeen | CharterRefused | KeyRefused | Equivocated
 )  # fmt: skip

@@ -89,3 +89,9 @@ def test_without_torch_one_sentence_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "training with torch needs an optional package: pip install 'swarmdem[torch]'\n"
+
+
+@pytest.mark.parametrize("name", ["json:loads", "builtins:int"])
+def test_a_function_that_builds_no_network_is_named(name):
+    with pytest.raises(ConfigError, match=name):
+        models.build(name, (8, 8), 10)

@@ -37,7 +37,8 @@ def test_a_torn_last_batch_is_dropped_whole_and_said(path, torn):
     log = RecordLog(path)
 
     assert log.alive == {"a": b"kept"}
-    assert "torn" in log.damage
+    assert "damaged" in log.damage
+    assert path.with_suffix(f".damaged-{path.stat().st_size}").exists(), "nothing is lost"
     log.close()
 
 

@@ -159,7 +159,7 @@ def test_a_torn_index_is_said_and_the_checkpoint_before_it_is_used(reopen, tmp_p
     store = reopen()
 
     assert store.load(SCHEMA)[Slot.OWN].name == model(1).name
-    assert "torn" in store.damage[0]
+    assert "damaged" in store.damage[0]
 
 
 def test_the_index_of_checkpoints_is_no_record_of_the_protocol(reopen):

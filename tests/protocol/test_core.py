@@ -263,3 +263,19 @@ def test_the_record_of_a_round_holds_every_listed_digest():
     record = swarm.cores[2].round_record()
 
     assert sorted(record.digests) == [swarm.peer(i) for i in sorted(range(4), key=swarm.peer)]
+
+
+def test_a_peer_falls_silent_when_its_key_is_started_again_elsewhere():
+    swarm = running(3)
+    copy = CoreSwarm(3)
+    copy.sessions[1] = 7
+    copy.start(1)
+    [said] = [
+        e.frame for e in copy.cores[1].handle(events.LeaveRequested(), 0) if isinstance(e, events.Publish)
+    ]
+    before = len(swarm.sent)
+    swarm.give(1, events.Received(said))
+
+    assert [i for i, _ in swarm.of(events.KeyRefused)] == [1]
+    swarm.run(lambda: False, limit_s=10)
+    assert 1 not in {i for i, _ in swarm.sent[before:]}
