@@ -201,9 +201,10 @@ class Core:
         return effects + self._dispatch(frame, time)
 
     def _echo(self, frame: Frame) -> list[Effect]:
-        if not self._clock.echoed(frame.id, self._now):
-            return []
-        return self._recovered()
+        if frame.session > self._sealer.session and not isinstance(frame.message, Hello):
+            self._left = True  # only the key's holder can say this; a retained hello may be of old
+            return [*self._round.drop(), Report(events.KeyRefused())]
+        return self._recovered() if self._clock.echoed(frame.id, self._now) else []
 
     def _dispatch(self, frame: Frame, time: Micros) -> list[Effect]:
         message, sender = frame.message, frame.sender
