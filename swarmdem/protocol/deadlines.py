@@ -14,13 +14,10 @@ so that no digest can stretch a deadline. Times are on the clock `began` is on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 from swarmdem.identifiers import SECOND, GroupId, Micros
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.wire.charter import Charter
-
-_ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "uint8": 1, "bool": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class Deadlines:
 
 def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mapping[GroupId, Deadlines]:
     """Return the times of every group of an update that began at *began*."""
-    model_us = _model_bytes(charter) * SECOND // charter.min_rate
+    model_us = charter.model_bytes * SECOND // charter.min_rate
     transfers = {group.id: (len(group.leaves) + len(group.children)) * model_us for group in hierarchy.groups}
     halves = {group: charter.patience_us // 4 + transfer for group, transfer in transfers.items()}
     starts: dict[GroupId, Micros] = {}
@@ -76,7 +73,3 @@ def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mappi
             down=down_start + 2 * halves[group.id],
         )
     return times
-
-
-def _model_bytes(charter: Charter) -> int:
-    return sum(prod(tensor.shape) * _ITEM_BYTES[tensor.dtype] for tensor in charter.schema)

@@ -159,6 +159,8 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
         return "digest kind not spoken here"
     if len(digest.model) != 32 or not 0 < digest.model_bytes <= charter.blob_max:
         return "digest names no model, or one too large"
+    if charter.schema and digest.model_bytes != charter.model_bytes:
+        return f"model of {digest.model_bytes} bytes instead of {charter.model_bytes}"
     if len(digest.sketch) != charter.digest:
         return f"sketch of {len(digest.sketch)} buckets instead of {charter.digest}"
     return ""

@@ -129,7 +129,8 @@ class Round:
         """Begin COLLECT: fetch the reference if it is missing, then train."""
         base = self.s.base
         if self._memory.reference != base.reference:
-            if self._offered is not None and self._offered.model == base.reference:
+            founding = self._memory.highest_round == 0  # later the offered model is no longer held
+            if founding and self._offered is not None and self._offered.model == base.reference:
                 return [*self._keep_reference(), *self.collect(time)]
             self.phase = Phase.FETCHING
             return [events.Fetch(ModelHash(base.reference), 0, self._holders())]

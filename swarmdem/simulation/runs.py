@@ -16,6 +16,7 @@ from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFi
 from swarmdem.simulation import faults as faulty
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind
+from swarmdem.simulation.models import MODEL_BYTES
 from swarmdem.simulation.peer import CoreFactory, SimulatedPeer
 from swarmdem.simulation.weather import Overflow, Weather
 from swarmdem.simulation.world import World
@@ -142,7 +143,8 @@ class Tally:
 def charter_of(settings: Settings, founders: int) -> Charter:
     """Return the charter of a simulated swarm."""
     return Charter(
-        swarm="simulation", schema=(TensorSpec("w", (4,), "float32"),), levels=settings.levels, digest=64,
+        swarm="simulation", schema=(TensorSpec("w", (MODEL_BYTES // 4,), "float32"),),
+        levels=settings.levels, digest=64,
         patience=settings.patience, founders=founders,
     )  # fmt: skip
 

@@ -19,6 +19,9 @@ from swarmdem.identifiers import SECOND, CharterHash, Micros
 from swarmdem.wire.frame import WIRE_VERSION
 from swarmdem.wire.messages import CHARTER_BYTES_MAX, LISTED_MAX
 
+ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "uint8": 1, "bool": 1}
+"""Bytes of one number by dtype."""
+
 
 class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One named array of a model."""
@@ -127,6 +130,11 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     def patience_us(self) -> Micros:
         """`patience` on the core's clock."""
         return round(self.patience * SECOND)
+
+    @property
+    def model_bytes(self) -> int:
+        """Length of a model of `schema` as a blob, every tensor in its own dtype."""
+        return sum(math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] for tensor in self.schema)
 
     @property
     def gather_us(self) -> Micros:

@@ -7,6 +7,7 @@ from msgspec import structs
 from swarmdem.protocol import events
 from swarmdem.protocol.election import rank
 from swarmdem.simulation.signatures import PretendedIdentity, PretendedVerifier
+from swarmdem.wire.charter import TensorSpec
 from swarmdem.wire.codec import FrameSealer, decode_plan, encode_body, encode_plan
 from swarmdem.wire.messages import (
     DIGESTS,
@@ -81,6 +82,14 @@ def test_a_proposal_of_somebody_who_does_not_lead_is_refused(swarm):
 )
 def test_a_digest_that_cannot_be_listed_is_refused(swarm, changes, reason):
     assert say(swarm, digest(swarm, **changes)) == [reason]
+
+
+def test_a_model_of_another_size_than_the_schemas_is_refused():
+    swarm = CoreSwarm(3, schema=(TensorSpec("w", (5, 5), "float32"),))
+    swarm.start(0, 1, 2)
+    assert swarm.run(swarm.all_finished(1))
+
+    assert say(swarm, digest(swarm, model_bytes=101)) == ["model of 101 bytes instead of 100"]
 
 
 def test_a_digest_made_with_another_reference_is_listed_but_unplaced(swarm):
