@@ -57,6 +57,8 @@ from swarmdem.wire.signing import Identity
 POLL_S = 0.2
 SAMPLE_S = 2.0
 """Between two looks at the memory of all processes."""
+SAMPLE_SPARE = 200
+"""A sample that takes long (page tables of large processes) is taken the more seldom: .5 % of a core."""
 PREPARE_S = 300.0
 """For workers to load data and models: a first import of torch from a slow disk takes a minute."""
 CHUNKS = {"mosquitto": 2**20, "nats": 2**20, "memory": 2**20, "embedded": 2**18, "url": 2**16}
@@ -253,8 +255,9 @@ async def _reports(session: _Session) -> AsyncIterator[tuple[int, FromWorker] | 
 async def _memory_sampled(costs: Costs) -> AsyncIterator[None]:
     async def sample() -> None:
         while True:
+            began = time.thread_time()
             costs.sample_memory()
-            await asyncio.sleep(SAMPLE_S)
+            await asyncio.sleep(max(SAMPLE_S, SAMPLE_SPARE * (time.thread_time() - began)))
 
     task = asyncio.create_task(sample())
     try:
