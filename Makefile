@@ -1,8 +1,8 @@
 # Two commands set everything up on a fresh machine: `make demo` and `make test`.
 #
 #   PYTHON=python3.12          another interpreter
-#   PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#                              passed to pip as it is; this one fetches PyTorch without CUDA on x86-64
+#   PIP_ARGS="--extra-index-url ADDRESS"
+#                              passed to pip as it is, for PyTorch's CPU builds say
 
 PYTHON ?= python3
 VENV ?= .venv

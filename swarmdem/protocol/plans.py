@@ -11,7 +11,7 @@ from hashlib import blake2b
 from itertools import takewhile
 
 from swarmdem.errors import WireError
-from swarmdem.identifiers import ModelHash, PeerId, PlanId, Round
+from swarmdem.identifiers import PeerId, Round
 from swarmdem.protocol.hierarchy import Hierarchy, Sketch, build_hierarchy, hierarchy_of, plan_groups
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter, charter_hash
@@ -219,14 +219,3 @@ def behind(ours: Base, theirs: Base) -> bool:
         shared = len(list(takewhile(lambda fork: fork != last, other))) + 1
         later = other[shared:]
     return bool(later) and later[0].round >= ours.round
-
-
-def needs_plan(base: Base) -> PlanId:
-    """Return the plan id of an adopted *base*."""
-    assert not base.founding
-    return PlanId(base.id)
-
-
-def reference_of(base: Base) -> ModelHash:
-    """Return the reference model of an adopted *base*."""
-    return ModelHash(base.reference)
