@@ -9,7 +9,6 @@ Needs numpy and safetensors only.
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from math import prod
 from typing import Any, get_args, get_type_hints
 
@@ -52,11 +51,6 @@ def schema_of(parameters: Parameters) -> tuple[TensorSpec, ...]:
         return msgspec.convert(tuple(specs), tuple[TensorSpec, ...])
     except msgspec.ValidationError as error:
         raise SchemaError(f"model: {error}") from error
-
-
-def schema_hash(schema: Sequence[TensorSpec]) -> bytes:
-    """Return BLAKE2b-256 of the schema: equal for models that can be averaged (32 bytes)."""
-    return blake2b(msgspec.msgpack.encode(tuple(schema)), digest_size=32, person=b"sd/schema").digest()
 
 
 def model_bytes(schema: Sequence[TensorSpec]) -> int:
