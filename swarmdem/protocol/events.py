@@ -42,6 +42,10 @@ class ModelOffered:
 
     model: ModelHash
     model_bytes: int
+    sketch: bytes = b""
+    """The model's own sketch under the founding seed, one little-endian int16 a bucket (metric `cosine`)."""
+    scale: float = 0.0
+    """Step of that sketch, a float32 value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class Trained:
     scale: float
     sketch: bytes
     duration_us: Micros
+    loss_milli: int = 0
+    """Mean training loss in thousandths, at most 2^32 - 1; 0 when not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,8 @@ class Train:
     seed: int
     reference: ModelHash
     pull: bool
+    time: int = 0
+    """Tick of the schedules' clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,20 +251,36 @@ class Accumulate:
 
 @dataclass(frozen=True, slots=True)
 class FinishMean:
-    """Divide the running sum of (plan, group) by its weight (eq. 9); answer with `Averaged`."""
+    """Divide the running sum of (plan, group) by its weight (eq. 9); answer with `Averaged`.
+
+    With `previous` the outcome is (1 - gamma) previous + gamma mean (Dem-AI eq. 3), gamma by the
+    schedule; without it the mean itself. The schedule `gain` multiplies the mean first.
+    """
 
     plan: PlanId
     group: GroupId
+    time: int = 0
+    previous: ModelHash | None = None
+    """The group's mean of the last round, held by this peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Compute alpha x parent + (1 - alpha) x mean (eq. 10); answer with `Mixed`."""
+    """Compute alpha x parent + (1 - alpha) x mean (eq. 10); answer with `Mixed`.
+
+    Under `pull_to = all` the parent's result may carry the sum of w^(k) / N_k over the groups above
+    it (a model of twice the length); the outcome carries it with this group's own share added.
+    """
 
     plan: PlanId
     group: GroupId
     mean: ModelHash
     parent: ModelHash
+    time: int = 0
+    agents: int = 0
+    """N of this group: peers below it in the plan."""
+    above: int = 0
+    """N of the parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +297,11 @@ class Apply:
     parent: ModelHash
     upload: ModelHash | None
     """The peer's trained model of this round; None when it takes the parent's result as it is."""
+    time: int = 0
+    agents: tuple[int, ...] = ()
+    """N of the parent group and of every group above it, up to the root."""
+    alone: bool = False
+    """Nobody was averaged with: the upload becomes the own model (strategy `local`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ everything else lives under the charter's hash. Tables are integers where they d
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,6 +22,21 @@ from swarmdem.wire.messages import CHARTER_BYTES_MAX, LISTED_MAX
 
 ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "uint8": 1, "bool": 1}
 """Bytes of one number by dtype."""
+
+TABLE_MAX = 1024
+"""Entries of a schedule."""
+
+SCHEDULES: Mapping[str, tuple[float, float]] = {
+    "own": (0.0, 100.0),
+    "pull": (0.0, 1e6),
+    "mixing": (0.0, 1.0),
+    "gamma": (0.0, 1.0),
+    "gain": (0.1, 10.0),
+    "tau": (1.0, 255.0),
+}
+"""Schedules and their least and largest value: weight of the own loss (alpha_t, Dem-AI eq. 2), factor on
+`pull` (beta_t), `mixing` itself, share of the new mean in a group's model (gamma_t, Dem-AI eq. 3), factor on
+every mean (warm-up amplification of the authors' code), rounds a tree is kept for."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -57,11 +73,11 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """What a peer counts for in eq. 9: 1, or its training samples."""
     levels: int = 3
     """Levels of groups below the root (the paper's K counts the root: K = levels + 1)."""
-    cut: Literal["binary"] = "binary"
+    cut: Literal["binary", "threshold", "maxclust"] = "binary"
     """How the dendrogram becomes levels; `binary`: K splits from the root (the authors' code)."""
     metric: Literal["euclidean", "cosine", "cosine_delta"] = "euclidean"
-    """Distance of digests; `cosine_delta`: of w - reference; `cosine`: of w (paper, Fig. 8), refused."""
-    linkage: Literal["average"] = "average"
+    """Distance of digests; `cosine_delta`: of w - reference; `cosine`: of w (paper, Fig. 8)."""
+    linkage: Literal["average", "ward"] = "average"
     mixing: float = 0.6
     """alpha of eq. 10: share of the parent group's model."""
     pull: float = 0.002
@@ -69,9 +85,9 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     start: Literal["own", "group"] = "own"
     """Training starts from the peer's own mixed model, or from its parent's (Algorithm 1, line 4)."""
     hysteresis: tuple[int, ...] = ()
-    """Co-member bonus per round in 1/256; reserved, empty in version 1."""
+    """Co-member bonus by the schedules' clock in 1/256 (0 to 77); the last value stays; empty: none."""
     schedules: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    """Tables per round by name; none are defined in version 1."""
+    """Tables by name (`SCHEDULES`), an entry per tick of the schedules' clock; the last value stays."""
     tau: int = 1
     """Rounds a tree is kept for."""
     digest: int = 1024
@@ -101,6 +117,30 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """Hash of the first model; empty: the founding proposer's."""
     version: int = WIRE_VERSION
     features: int = 0
+    cuts: tuple[float, ...] = ()
+    """By level from 1: groups (`maxclust`), or heights as shares of the highest merge (`threshold`)."""
+    min_size: int = 1
+    """Groups of fewer peers are absorbed by the nearest (not under `binary`)."""
+    grouping: Literal["similar", "complementary"] = "similar"
+    """Who belongs together: peers with similar models, or peers whose models make up the whole."""
+    basis: Literal["parameters", "updates"] = "parameters"
+    """What digests sketch: the trained model less the reference, or less the model training began with."""
+    newcomers: Literal["direct", "top"] = "direct"
+    """`top`: a new peer hangs under the root first and descends one level a certificate."""
+    outliers: int = 0
+    """Certificates in a row after which a peer far from all groups is set apart; 0: never."""
+    drift: int = 0
+    """Rounds in a row of a risen loss after which the schedules' clock is set back to half; 0: never."""
+    pull_to: Literal["parent", "all"] = "parent"
+    """`all`: towards the models of all groups above, weighted by 1/N (Dem-AI eq. 2)."""
+    update: Literal["tree", "gossip"] = "tree"
+    """`gossip`: no aggregator, each peer averages with `neighbours` others."""
+    neighbours: int = 2
+    """Degree of the gossip graph; even; 0: nobody, each peer learns alone."""
+    private: tuple[str, ...] = ()
+    """Patterns (`head.*`) of arrays that stay with each peer, beside those the strategy keeps."""
+    options: tuple[tuple[str, float], ...] = ()
+    """Settings of the strategy by name."""
     ext: tuple[tuple[int, bytes], ...] = ()
 
     def __post_init__(self) -> None:
@@ -131,6 +171,21 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         """`patience` on the core's clock."""
         return round(self.patience * SECOND)
 
+    def scheduled(self, name: str, time: int) -> float:
+        """Return the value of a schedule at tick *time* of the schedules' clock (from 0).
+
+        Where the charter has no such table: `mixing` and `tau` are the settings of that name, all
+        others 1.
+        """
+        table = dict(self.schedules).get(name)
+        if table is None:
+            return float(getattr(self, name)) if name in {"mixing", "tau"} else 1.0
+        return table[min(time, len(table) - 1)]
+
+    def hysteresis_at(self, time: int) -> int:
+        """Return the co-member bonus in 1/256 at tick *time* of the schedules' clock."""
+        return self.hysteresis[min(time, len(self.hysteresis) - 1)] if self.hysteresis else 0
+
     @property
     def model_bytes(self) -> int:
         """Length of a model of `schema` as a blob, every tensor in its own dtype."""
@@ -158,11 +213,11 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
             "1 to 64 bytes of printable text",
         ),
         ("levels", 0 <= c.levels <= 16, "0 to 16"),
-        ("metric", c.metric != "cosine", "needs the reference's own sketch, which version 1 does not carry"),
         ("mixing", 0.0 <= c.mixing <= 1.0, "a share between 0 and 1"),
         ("pull", math.isfinite(c.pull) and c.pull >= 0.0, "finite and not negative"),
-        ("hysteresis", c.hysteresis == (), "none in this version"),
-        ("tau", c.tau == 1, "only 1 in this version"),
+        ("hysteresis", all(0 <= h <= 77 for h in c.hysteresis), "0 to 77: at most .3 of a distance"),
+        ("hysteresis", len(c.hysteresis) <= TABLE_MAX, f"at most {TABLE_MAX} values"),
+        ("tau", 1 <= c.tau <= 255, "1 to 255"),
         ("digest", 16 <= c.digest <= 8192, "16 to 8192"),
         ("patience", math.isfinite(c.patience) and 0.01 <= c.patience <= 86_400, "0.01 to 86400 seconds"),
         ("min_rate", 1 <= c.min_rate <= 2**40, "at least 1 byte per second"),
@@ -178,13 +233,46 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("genesis", len(c.genesis) in {0, 32}, "empty or 32 bytes"),
         ("version", c.version == WIRE_VERSION, f"this program speaks version {WIRE_VERSION}"),
         ("inputs", len({name for name, _ in c.inputs}) == len(c.inputs), "names must differ"),
-        ("schedules", not c.schedules, "none are defined in this version"),
+        *_schedule_rules(c),
+        ("cuts", c.cut == "binary" or len(c.cuts) == c.levels, "one for each level of this cut"),
+        ("cuts", c.cut != "binary" or not c.cuts, "none under the binary cut"),
+        ("cuts", c.cut != "maxclust" or _falling(c.cuts, 1, LISTED_MAX), "falling numbers of groups, from 1"),
+        ("cuts", c.cut != "maxclust" or all(n == int(n) for n in c.cuts), "whole numbers of groups"),
+        ("cuts", c.cut != "threshold" or _falling(c.cuts[::-1], 0, 1), "rising heights from 0 to 1"),
+        ("grouping", c.grouping == "similar" or c.cut == "maxclust", "complementary needs the cut maxclust"),
+        ("min_size", 1 <= c.min_size <= LISTED_MAX, f"1 to {LISTED_MAX}"),
+        ("outliers", 0 <= c.outliers <= 3, "0 to 3"),
+        ("drift", 0 <= c.drift <= 15, "0 to 15"),
+        ("neighbours", 0 <= c.neighbours <= 64 and c.neighbours % 2 == 0, "an even number, 0 to 64"),
+        ("update", c.update == "tree" or c.levels == 0, "gossip has no levels"),
+        (
+            "private",
+            len(c.private) <= 64 and all(0 < len(p) <= 256 for p in c.private),
+            "at most 64 patterns",
+        ),
+        ("options", len({name for name, _ in c.options}) == len(c.options), "names must differ"),
+        ("options", all(math.isfinite(value) for _, value in c.options), "finite numbers"),
         ("features", c.features == 0, "unknown feature bits"),
         ("ext", not c.ext, "none are defined in this version"),
     )
 
 
-_TABLES = frozenset({"inputs", "schedules"})
+def _schedule_rules(c: Charter) -> Iterator[tuple[str, bool, str]]:
+    yield "schedules", len(dict(c.schedules)) == len(c.schedules), "names must differ"
+    for name, table in c.schedules:
+        known = SCHEDULES.get(name)
+        yield "schedules", known is not None, f"{name!r} is not one of {', '.join(SCHEDULES)}"
+        low, high = known or (0.0, 0.0)
+        yield "schedules", 0 < len(table) <= TABLE_MAX, f"{name}: 1 to {TABLE_MAX} values"
+        yield "schedules", all(low <= value <= high for value in table), f"{name}: from {low} to {high}"
+        yield "schedules", name != "tau" or all(v == int(v) for v in table), "tau: whole numbers"
+
+
+def _falling(values: Sequence[float], low: float, high: float) -> bool:
+    return all(low <= v <= high for v in values) and all(a > b for a, b in pairwise(values))
+
+
+_TABLES = frozenset({"inputs", "schedules", "options"})
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Charter)
 
@@ -266,6 +354,8 @@ def to_mapping(charter: Charter) -> dict[str, Any]:
     ]
     values["hysteresis"] = list(charter.hysteresis)
     values["schedules"] = {name: list(table) for name, table in charter.schedules}
+    values["options"] = dict(charter.options)
+    values["cuts"], values["private"] = list(charter.cuts), list(charter.private)
     values["inputs"] = {name: b64encode(constant).decode() for name, constant in charter.inputs}
     values["genesis"] = charter.genesis.hex()
     values["ext"] = [[number, content.hex()] for number, content in charter.ext]
@@ -292,6 +382,10 @@ def _read_schedules(value: Any) -> list[tuple[str, Any]]:
     return list(_typed("charter.schedules", value, dict[str, Any]).items())
 
 
+def _read_options(value: Any) -> list[tuple[str, Any]]:
+    return list(_typed("charter.options", value, dict[str, Any]).items())
+
+
 def _read_hex(path: str, value: Any) -> bytes:
     try:
         return bytes.fromhex(_typed(path, value, str))
@@ -308,6 +402,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "schema": _read_schema,
     "inputs": _read_inputs,
     "schedules": _read_schedules,
+    "options": _read_options,
     "genesis": lambda value: _read_hex("charter.genesis", value),
     "ext": _read_ext,
 }
