@@ -176,7 +176,7 @@ class Persist:
 
 
 class Slot(StrEnum):
-    """The models of one peer that survive a restart."""
+    """The models of one peer that survive a restart; the core orders and knows the first four only."""
 
     UPLOAD = "upload"
     """What the standing digest names."""
@@ -186,6 +186,14 @@ class Slot(StrEnum):
     """The parent group's model of the last update: what eq. 8 pulls towards."""
     REFERENCE = "reference"
     """What digests are taken against (the genesis model)."""
+    SHARE = "share"
+    """The trained model that went into `OWN`, for strategies that deploy it; otherwise empty."""
+    TRAINED = "trained"
+    """What never leaves the peer of the training that gave `UPLOAD`: private arrays, the strategy's memory."""
+    KEPT = "kept"
+    """The same of the training that went into `OWN`: in force."""
+    ABOVE = "above"
+    """N of the groups whose models are summed up in `ANCHOR` (`pull_to = all`); never leaves the peer."""
 
 
 @dataclass(frozen=True, slots=True)
