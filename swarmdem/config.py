@@ -22,7 +22,7 @@ import msgspec
 from swarmdem.errors import ConfigError
 from swarmdem.learning.building import TrainingSettings
 from swarmdem.transport.settings import TlsFiles
-from swarmdem.wire import charter as charters
+from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter
 
 PREFIX = "SWARMDEM_"
@@ -133,7 +133,7 @@ def read_charter(path: Path) -> Charter:
     """
     content = read_toml(path)
     try:
-        return charters.from_mapping(content.get("charter", content))
+        return charter_toml.from_mapping(content.get("charter", content))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -143,7 +143,7 @@ def _charter(path: Path | None, inline: Mapping[str, Any] | None) -> Charter | N
         raise ConfigError("peer.charter names a file, but there is a [charter] table too")
     if path is not None:
         return read_charter(path)
-    return charters.from_mapping(inline) if inline is not None else None
+    return charter_toml.from_mapping(inline) if inline is not None else None
 
 
 def _read_table(name: str, kind: type[_T], table: Mapping[str, Any]) -> _T:

@@ -11,7 +11,7 @@ from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load, standardization
 from swarmdem.learning.parameters import schema_of
 from swarmdem.learning.strategies import settings_of
-from swarmdem.wire import charter as charters
+from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter, TensorSpec
 
 
@@ -37,8 +37,8 @@ def make_charter(
     Raises:
         ConfigError: Settings contradict the strategy.
     """
-    return charters.from_mapping(
-        charters.to_mapping(Charter(swarm=settings.swarm, schema=schema, inputs=inputs))
+    return charter_toml.from_mapping(
+        charter_toml.to_mapping(Charter(swarm=settings.swarm, schema=schema, inputs=inputs))
         | {
             "start": settings.start,
             "digest": settings.digest_size,
@@ -81,7 +81,7 @@ def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Char
         settings, schema_of(learner.parameters()), constants.to_inputs(), founders=founders
     )
     try:
-        path.write_text(toml.table("charter", charters.to_mapping(charter)), encoding="utf-8")
+        path.write_text(toml.table("charter", charter_toml.to_mapping(charter)), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     return charter

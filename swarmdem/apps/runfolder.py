@@ -29,7 +29,7 @@ from swarmdem.apps.settings import SwarmSettings, from_mapping
 from swarmdem.errors import ConfigError, MalformedFrameError, SwarmError
 from swarmdem.identifiers import text
 from swarmdem.transport.settings import BrokerAddress
-from swarmdem.wire import charter as charters
+from swarmdem.wire import charter as charters, charter_toml
 from swarmdem.wire.charter import Charter
 
 TOTALS = (
@@ -110,7 +110,7 @@ class RunFolder:
             values = dict(tables["settings"])
             for resumed in tables.get("resumed", []):
                 values |= {key: value for key, value in resumed.items() if key not in {"command", "started"}}
-            charter = charters.from_mapping(tables["charter"])
+            charter = charter_toml.from_mapping(tables["charter"])
             settings = from_mapping(values, "settings")
         except OSError as error:
             raise ConfigError(f"{where}: {error.strerror}") from error
@@ -199,7 +199,7 @@ def describe(settings: SwarmSettings, charter: Charter, command: str, started: s
             toml.table("run", run),
             toml.table("versions", _versions()),
             toml.table("settings", shown),
-            toml.table("charter", charters.to_mapping(charter)),
+            toml.table("charter", charter_toml.to_mapping(charter)),
         ]
     )
 

@@ -6,8 +6,7 @@ everything else lives under the charter's hash. Tables are integers where they d
 """
 
 import math
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
@@ -25,6 +24,9 @@ ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, 
 
 TABLE_MAX = 1024
 """Entries of a schedule."""
+
+COSINE_DIGEST_MAX = 2046
+"""Buckets of a sketch that one entry of a plan's `ext` takes: 4 bytes of scale and 2 a bucket."""
 
 SCHEDULES: Mapping[str, tuple[float, float]] = {
     "own": (0.0, 100.0),
@@ -54,7 +56,7 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
         """
         for name, kind in _field_types(TensorSpec):
             msgspec.structs.force_setattr(
-                self, name, _typed(f"charter.schema.{self.name}.{name}", getattr(self, name), kind)
+                self, name, typed(f"charter.schema.{self.name}.{name}", getattr(self, name), kind)
             )
 
 
@@ -150,7 +152,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
             ConfigError: A value has the wrong type or is out of range.
         """
         for name, kind in _field_types(Charter):
-            value = _typed(f"charter.{name}", getattr(self, name), kind)
+            value = typed(f"charter.{name}", getattr(self, name), kind)
             if name in _TABLES:
                 value = tuple(sorted(value))  # a table has no order; the hash must not depend on one
             msgspec.structs.force_setattr(self, name, value)
@@ -218,6 +220,7 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("hysteresis", all(0 <= h <= 77 for h in c.hysteresis), "0 to 77: at most .3 of a distance"),
         ("hysteresis", len(c.hysteresis) <= TABLE_MAX, f"at most {TABLE_MAX} values"),
         ("tau", 1 <= c.tau <= 255, "1 to 255"),
+        ("tau", c.tau == 1 or "tau" not in dict(c.schedules), "1 where the schedules have a table of it"),
         ("digest", 16 <= c.digest <= 8192, "16 to 8192"),
         ("patience", math.isfinite(c.patience) and 0.01 <= c.patience <= 86_400, "0.01 to 86400 seconds"),
         ("min_rate", 1 <= c.min_rate <= 2**40, "at least 1 byte per second"),
@@ -234,23 +237,31 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("version", c.version == WIRE_VERSION, f"this program speaks version {WIRE_VERSION}"),
         ("inputs", len({name for name, _ in c.inputs}) == len(c.inputs), "names must differ"),
         *_schedule_rules(c),
-        ("cuts", c.cut == "binary" or len(c.cuts) == c.levels, "one for each level of this cut"),
+        ("cuts", c.cut == "binary" or len(c.cuts) == c.levels, f"the cut {c.cut} takes one for each level"),
         ("cuts", c.cut != "binary" or not c.cuts, "none under the binary cut"),
         ("cuts", c.cut != "maxclust" or _falling(c.cuts, 1, LISTED_MAX), "falling numbers of groups, from 1"),
         ("cuts", c.cut != "maxclust" or all(n == int(n) for n in c.cuts), "whole numbers of groups"),
-        ("cuts", c.cut != "threshold" or _falling(c.cuts[::-1], 0, 1), "rising heights from 0 to 1"),
+        ("cuts", c.cut != "threshold" or _falling(c.cuts[::-1], 0, 1), "rising shares from 0 to 1"),
         ("grouping", c.grouping == "similar" or c.cut == "maxclust", "complementary needs the cut maxclust"),
         ("min_size", 1 <= c.min_size <= LISTED_MAX, f"1 to {LISTED_MAX}"),
+        ("min_size", c.cut != "binary" or c.min_size == 1, "1 under the binary cut, which absorbs no groups"),
+        ("metric", c.metric != "cosine" or c.basis == "parameters", "cosine needs the basis parameters"),
+        (
+            "digest",
+            c.metric != "cosine" or c.digest <= COSINE_DIGEST_MAX,
+            f"at most {COSINE_DIGEST_MAX} with the metric cosine, whose plans carry a sketch",
+        ),
         ("outliers", 0 <= c.outliers <= 3, "0 to 3"),
         ("drift", 0 <= c.drift <= 15, "0 to 15"),
         ("neighbours", 0 <= c.neighbours <= 64 and c.neighbours % 2 == 0, "an even number, 0 to 64"),
-        ("update", c.update == "tree" or c.levels == 0, "gossip has no levels"),
+        ("update", c.update == "tree" or c.levels == 0, "gossip needs levels = 0"),
         (
             "private",
-            len(c.private) <= 64 and all(0 < len(p) <= 256 for p in c.private),
-            "at most 64 patterns",
+            len(c.private) <= 64 and all(p.isprintable() and 0 < len(p.encode()) <= 256 for p in c.private),
+            "at most 64 patterns of 1 to 256 bytes of printable text",
         ),
         ("options", len({name for name, _ in c.options}) == len(c.options), "names must differ"),
+        ("options", len(c.options) <= 64 and all(0 < len(name) <= 64 for name, _ in c.options), "at most 64"),
         ("options", all(math.isfinite(value) for _, value in c.options), "finite numbers"),
         ("features", c.features == 0, "unknown feature bits"),
         ("ext", not c.ext, "none are defined in this version"),
@@ -282,8 +293,12 @@ def _field_types(struct: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, field.type) for field in msgspec.structs.fields(struct))
 
 
-def _typed(path: str, value: Any, kind: Any) -> Any:
-    """Return *value* as *kind*, or raise a `ConfigError` that shows its path."""
+def typed(path: str, value: Any, kind: Any) -> Any:
+    """Return *value* as *kind*.
+
+    Raises:
+        ConfigError: It is of another type or out of range; the message shows *path*.
+    """
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -326,83 +341,3 @@ def swarm_hash(swarm: str) -> bytes:
 def differences(ours: Charter, theirs: Charter) -> tuple[str, ...]:
     """Return the names of the settings in which two charters differ, in field order."""
     return tuple(name for name in Charter.__struct_fields__ if getattr(ours, name) != getattr(theirs, name))
-
-
-def from_mapping(settings: Mapping[str, Any]) -> Charter:
-    """Return the charter of a TOML table, as `to_mapping` writes it.
-
-    Tables stand for tables (`inputs`, `schedules`, the entries of `schema`), base64 for the input
-    constants, hex digits for `genesis`.
-
-    Raises:
-        ConfigError: A key is unknown or a value does not fit; the message shows its path.
-    """
-    unknown = sorted(set(settings) - set(Charter.__struct_fields__))
-    if unknown:
-        raise ConfigError(f"charter.{unknown[0]}: unknown setting")
-    if "swarm" not in settings:
-        raise ConfigError("charter.swarm: missing")
-    values = {name: _READERS[name](value) if name in _READERS else value for name, value in settings.items()}
-    return Charter(**values)
-
-
-def to_mapping(charter: Charter) -> dict[str, Any]:
-    """Return every setting in the types of TOML: `from_mapping` gives the same charter."""
-    values: dict[str, Any] = msgspec.structs.asdict(charter)
-    values["schema"] = [
-        {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype} for spec in charter.schema
-    ]
-    values["hysteresis"] = list(charter.hysteresis)
-    values["schedules"] = {name: list(table) for name, table in charter.schedules}
-    values["options"] = dict(charter.options)
-    values["cuts"], values["private"] = list(charter.cuts), list(charter.private)
-    values["inputs"] = {name: b64encode(constant).decode() for name, constant in charter.inputs}
-    values["genesis"] = charter.genesis.hex()
-    values["ext"] = [[number, content.hex()] for number, content in charter.ext]
-    return values
-
-
-def _read_schema(value: Any) -> list[TensorSpec]:
-    specs: list[TensorSpec] = []
-    for index, entry in enumerate(_typed("charter.schema", value, list[Any])):
-        path = f"charter.schema[{index}]"
-        fields = _typed(path, entry, dict[str, Any])
-        if fields.keys() != set(TensorSpec.__struct_fields__):
-            raise ConfigError(f"{path}: has {', '.join(sorted(fields)) or 'nothing'}, not name, shape, dtype")
-        specs.append(TensorSpec(**fields))
-    return specs
-
-
-def _read_inputs(value: Any) -> list[tuple[str, bytes]]:
-    table = _typed("charter.inputs", value, dict[str, Any])
-    return [(name, _typed(f"charter.inputs.{name}", constant, bytes)) for name, constant in table.items()]
-
-
-def _read_schedules(value: Any) -> list[tuple[str, Any]]:
-    return list(_typed("charter.schedules", value, dict[str, Any]).items())
-
-
-def _read_options(value: Any) -> list[tuple[str, Any]]:
-    return list(_typed("charter.options", value, dict[str, Any]).items())
-
-
-def _read_hex(path: str, value: Any) -> bytes:
-    try:
-        return bytes.fromhex(_typed(path, value, str))
-    except ValueError as error:
-        raise ConfigError(f"{path}: not hex digits") from error
-
-
-def _read_ext(value: Any) -> list[tuple[Any, bytes]]:
-    pairs = _typed("charter.ext", value, list[tuple[int, str]])
-    return [(number, _read_hex("charter.ext", content)) for number, content in pairs]
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "schema": _read_schema,
-    "inputs": _read_inputs,
-    "schedules": _read_schedules,
-    "options": _read_options,
-    "genesis": lambda value: _read_hex("charter.genesis", value),
-    "ext": _read_ext,
-}

@@ -6,12 +6,13 @@ protocol's business.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
 from typing import Any
 
 from swarmdem.errors import MalformedFrameError
 from swarmdem.wire import messages as m
+from swarmdem.wire.extensions import UNDERSTOOD
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.signing import peer_id
 
@@ -27,7 +28,7 @@ def check(body: Any) -> None:
     Raises:
         MalformedFrameError: It does not; the message says which field.
     """
-    _ext(body.ext)
+    _ext(body.ext, UNDERSTOOD.get(type(body), frozenset()))
     rules = _RULES.get(type(body))
     if rules is not None:
         rules(body)
@@ -38,11 +39,12 @@ def _must(condition: bool, complaint: str) -> None:
         raise MalformedFrameError(complaint)
 
 
-def _ext(ext: Extensions) -> None:
+def _ext(ext: Extensions, understood: Collection[int]) -> None:
     if ext:
         ids = [number for number, _ in ext]
         _must(_ascends(ids), "ext: ids must ascend")
-        _must(not any(number & 1 for number in ids), "ext: an id that must be understood is not")
+        odd = [number for number in ids if number & 1]
+        _must(all(number in understood for number in odd), "ext: an id that must be understood is not")
 
 
 def _ascends(values: Iterable[Any]) -> bool:
@@ -81,16 +83,19 @@ def _refusal(b: m.Refusal) -> None:
 
 
 def _digest(b: m.Digest) -> None:
-    _must(b.kind in {m.PRESENCE, m.PARAMETERS}, f"kind: unknown, {b.kind}")
+    _must(b.kind in {m.PRESENCE, m.PARAMETERS, m.UPDATES}, f"kind: unknown, {b.kind}")
     _optional(b.reference, 32, "reference")
     _model(b.model, b.model_bytes)
     _must(is_scale(b.scale), "scale: not a finite, non-negative, normal float32")
     _must(b"\x80" not in b.sketch, "sketch: holds -128")
     if b.kind == m.PRESENCE:
-        _must(not b.model and not b.sketch and b.scale == 0.0, "presence: has a model or a sketch")
+        _must(not b.model and not b.sketch and b.scale == 0.0, "kind: presence with a model or a sketch")
     else:
-        _must(len(b.sketch) > 0 and len(b.reference) == 32, "parameters: no sketch or no reference")
-        _must(b.weight == 0 or len(b.model) == 32, "parameters: weight without a model")
+        _must(
+            len(b.sketch) > 0 and len(b.reference) == 32,
+            "kind: a model's digest without a sketch or a reference",
+        )
+        _must(b.weight == 0 or len(b.model) == 32, "weight: without a model")
 
 
 def _summary(b: m.Summary) -> None:

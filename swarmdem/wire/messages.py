@@ -31,10 +31,9 @@ PROVISIONAL = 1
 FOUNDING = 2
 """Mode of a swarm's first plan: its base is the charter, nobody is an elector yet."""
 
-PRESENCE = 0
-"""Kind of a digest that says only that its sender is there (founding: no sketch, no model)."""
-PARAMETERS = 1
-"""Kind of a digest whose sketch is of the trained parameters minus the reference."""
+PRESENCE, PARAMETERS, UPDATES = range(3)
+"""Kind of a digest: it says only that its sender is there (founding: no sketch, no model), or its sketch
+is of the trained parameters minus the reference, or minus the parameters that training began with."""
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -109,10 +108,10 @@ class Digest(_Body, frozen=True):
     round: f.RoundNumber
     """1 + the highest round the sender ever adopted."""
     kind: f.U8
-    """`PRESENCE` or `PARAMETERS`."""
+    """`PRESENCE`, `PARAMETERS` or `UPDATES`; the last two as the charter's `basis` says."""
     seed: f.U64
     reference: f.HashOrNone
-    """Model whose parameters were subtracted before sketching."""
+    """Model whose parameters were subtracted before sketching (`PARAMETERS`); the base's in both kinds."""
     weight: f.U32
     """What the sender counts for in eq. 9: 1, or its training samples; 0 takes no part."""
     model: f.HashOrNone
@@ -219,9 +218,9 @@ class Plan(_Body, frozen=True):
     reference: f.HashOrNone
     """Model that digests are taken against; the founding plan's is the genesis model."""
     hysteresis: f.U16
-    """Co-member bonus in 1/256; 0 in version 1."""
+    """Co-member bonus in 1/256 with which this tree was made."""
     tau: f.U8
-    """Steps this plan holds for; 1 in version 1."""
+    """Plans that keep this tree, this one included; 1: the next plan makes a new one."""
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=2 * LISTED_MAX)]
     """Sorted by peer."""
     groups: Annotated[tuple[GroupEntry, ...], msgspec.Meta(max_length=LISTED_MAX)]

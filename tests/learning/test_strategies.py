@@ -2,7 +2,7 @@ import pytest
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.strategies import settings_of
-from swarmdem.wire.charter import from_mapping
+from swarmdem.wire.charter_toml import from_mapping
 
 
 def test_demlearn_leaves_every_setting_to_choose():

@@ -13,6 +13,10 @@ CHARTER = Charter(
     swarm="plant-7",
     schema=(TensorSpec("bias", (10,), "float32"), TensorSpec("weight", (10, 64), "float32")),
     inputs=(("standardize", b"none"),),
+    schedules=(("gamma", (1.0, 0.5)), ("tau", (1.0, 3.0))),
+    hysteresis=(0, 16),
+    drift=3,
+    options=(("moment", 0.9),),
 )
 DATA = bytes(range(256)) * 513
 """A blob of three leaves, the last one shorter."""
@@ -32,14 +36,15 @@ PLAN = m.Plan(
     epoch=1,
     seed=2**64 - 1,
     reference=fill(0xE0),
-    hysteresis=0,
-    tau=1,
+    hysteresis=16,
+    tau=3,
     entries=(
         m.Entry(fill(0x01, 16), fill(0xD1), fill(0xA1, 16), True, True),
         m.Entry(fill(0x02, 16), b"", b"", True, False),
         m.Entry(fill(0x03, 16), fill(0xD3), fill(0xA0, 16), False, True),
     ),
     groups=(m.GroupEntry(fill(0xA0, 16), 2, b""), m.GroupEntry(fill(0xA1, 16), 1, fill(0xA0, 16))),
+    ext=((1, bytes.fromhex("000000060200000480")), (3, b"\xf0\x14")),
 )
 PLAN_BODY = codec.encode_plan(PLAN)
 PLAN_ID = codec.plan_id(PLAN_BODY)
@@ -73,7 +78,7 @@ MESSAGES: tuple[m.Message, ...] = (
         training_ms=2500,
         scale=0.125,
         sketch=bytes([0, 1, 127, 129, 255]),
-        ext=((2, b"ignored"),),
+        ext=((2, (1250).to_bytes(4, "big")), (4, b"ignored")),
     ),
     m.Summary(fill(0xB0), (fill(0x01, 16), fill(0x02, 16)), reply=True),
     m.Want(m.DIGESTS, (fill(0xD1), fill(0xD2, 16))),

@@ -32,7 +32,19 @@ def digests(draw: st.DrawFn) -> m.Digest:
     scale, sketch, ext = draw(st.tuples(scales, sketches, extensions))
     reference = draw(bytes32)
     return m.Digest(
-        base, round_, m.PARAMETERS, seed, reference, weight, model, model_bytes, age, took, scale, sketch, ext
+        base,
+        round_,
+        draw(st.sampled_from([m.PARAMETERS, m.UPDATES])),
+        seed,
+        reference,
+        weight,
+        model,
+        model_bytes,
+        age,
+        took,
+        scale,
+        sketch,
+        ext,
     )
 
 
@@ -130,6 +142,7 @@ def plans(draw: st.DrawFn) -> m.Plan:
         tau,
         tuple(entries),
         tuple(groups),
+        draw(st.just(()) | st.just(((1, bytes(9)), (3, b"\xf0"), (5, bytes(8))))),
     )
 
 

@@ -24,7 +24,7 @@ BAD_DIGESTS = {
     "short model": {"model": bytes(16)},
     "weight without model": {"model": b"", "model_bytes": 0},
     "model without size": {"model_bytes": 0},
-    "unknown kind": {"kind": 2},
+    "unknown kind": {"kind": 3},
     "presence with sketch": {"kind": m.PRESENCE},
     "negative round": {"round": -1},
     "huge weight": {"weight": 2**32},
@@ -57,6 +57,8 @@ BAD_PLANS = {
     "unknown mode": {"mode": 3},
     "founding with electors": {"mode": m.FOUNDING, "round": 0, "groups": ()},
     "short reference": {"reference": bytes(5)},
+    "an odd ext id of a later version": {"ext": ((7, b""),)},
+    "ext ids that do not ascend": {"ext": ((3, b"\xf0\xf0"), (1, bytes(9)))},
     "more listed than a cell holds": {
         "entries": tuple(
             m.Entry(number.to_bytes(16, "big"), samples.fill(1), samples.fill(2, 16), False, True)

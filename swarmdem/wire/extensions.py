@@ -1,0 +1,22 @@
+"""The entries of `ext` that this version knows, by the kind of body that carries them.
+
+An even id may be ignored by whoever does not know it; an odd one must be understood, so a body that
+has it is refused by versions that do not. What an entry's bytes mean is said where it is read.
+"""
+
+from swarmdem.wire.fields import Extensions
+from swarmdem.wire.messages import Plan
+
+LOSS = 2
+"""`Digest`: the mean training loss (`protocol/state.py`)."""
+
+CLOCK, PLACEMENT, REFERENCE_SKETCH = 1, 3, 5
+"""`Plan`: schedules' clock, standing of the listed, sketch of the reference (`protocol/state.py`)."""
+
+UNDERSTOOD: dict[type, frozenset[int]] = {Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH})}
+"""The odd ids of each kind that are understood; of kinds not named here none are."""
+
+
+def entry(ext: Extensions, number: int) -> bytes | None:
+    """Return the content of entry *number*; None when there is none."""
+    return next((content for found, content in ext if found == number), None)
