@@ -1,7 +1,6 @@
 """`swarmdem charter`: what all peers of a swarm must agree on, written to a file for all of them."""
 
 from pathlib import Path
-from typing import Any
 
 from swarmdem.apps import toml
 from swarmdem.apps.peer import DIGITS_PARTS
@@ -40,21 +39,23 @@ def make_charter(
     return charter_toml.from_mapping(
         charter_toml.to_mapping(Charter(swarm=settings.swarm, schema=schema, inputs=inputs))
         | {
-            "start": settings.start,
             "digest": settings.digest_size,
             "patience": settings.patience_s,
             "founders": founders,
             "gather": gather,
             "chunk": chunk,
         }
-        | settings_of(settings.strategy, chosen_settings(settings))
+        | settings_of(settings.strategy, settings.charter_choices(settings.rounds))
     )
 
 
-def chosen_settings(settings: SwarmSettings) -> dict[str, Any]:
-    """Return the settings of the update that were not left to the strategy."""
-    asked = {name: getattr(settings, name) for name in ("levels", "mixing", "pull")}
-    return {name: value for name, value in asked.items() if value is not None}
+def check_update(settings: SwarmSettings) -> None:
+    """Refuse settings of the update that contradict each other, before data or model are there.
+
+    Raises:
+        ConfigError: One contradicts the strategy or another; the message names it.
+    """
+    make_charter(settings, (), (), founders=settings.peers)
 
 
 def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Charter:

@@ -25,7 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help answers in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_DEFAULT = SwarmSettings()
 _MAY_CHANGE = {"rounds", "broker", "workers", "device"}
 """Settings a resumed run may be given anew; all others stay as they were."""
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -78,10 +77,10 @@ def _top(
 
 
 @app.command()
+@flags.takes("peers", "rounds", rounds=30)
 def demo(
-    rounds: flags.Rounds = 30,
-    peers: flags.Peers = 12,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder to write (default: none).")] = None,
+    **values: Any,
 ) -> None:
     """Watch a dozen peers learn together.
 
@@ -89,37 +88,16 @@ def demo(
     """
     from swarmdem.apps.demo import run_demo
 
-    run_demo(peers=peers, rounds=rounds, out=out)
+    run_demo(**values, out=out)
 
 
 @app.command()
+@flags.takes(*flags.SETTINGS)
 def swarm(
     context: typer.Context,
-    peers: flags.Peers = _DEFAULT.peers,
-    data: flags.Data = _DEFAULT.data,
-    model: flags.Model = _DEFAULT.model,
-    strategy: flags.Strategy = _DEFAULT.strategy,
-    levels: flags.Levels = None,
-    mixing: flags.Mixing = None,
-    pull: flags.Pull = None,
-    start: flags.Start = _DEFAULT.start,
-    optimizer: flags.Optimizer = _DEFAULT.optimizer,
-    lr: flags.StepSize = None,
-    epochs: flags.Epochs = _DEFAULT.epochs,
-    batch_size: flags.BatchSize = _DEFAULT.batch_size,
-    rounds: flags.Rounds = _DEFAULT.rounds,
-    seed: flags.Seed = _DEFAULT.seed,
-    broker: flags.Broker = _DEFAULT.broker,
-    device: flags.Device = _DEFAULT.device,
-    workers: flags.Workers = None,
-    evaluate_every: flags.EvaluateEvery = _DEFAULT.evaluate_every,
-    evaluate: flags.Evaluate = _DEFAULT.evaluate,
-    standardize: flags.Standardize = _DEFAULT.standardize,
-    digest_size: flags.DigestSize = _DEFAULT.digest_size,
-    patience: flags.Patience = None,
-    record: flags.Record = False,
     resume: flags.Resume = None,
     out: flags.Out = None,
+    **values: Any,
 ) -> None:
     """Run N peers on this machine.
 
@@ -127,14 +105,14 @@ def swarm(
     """
     from swarmdem.apps.swarm_command import resume_run, start_run
 
-    values = {name: value for name, value in context.params.items() if name not in {"resume", "out"}}
+    settings = flags.settings_of(values)
     if resume is None:
-        start_run(SwarmSettings(**values), out)
+        start_run(SwarmSettings(**settings), out)
         return
     given = {name for name in context.params if _was_given(context, name)} - {"resume"}
     if fixed := sorted(given - _MAY_CHANGE):
         raise ConfigError(f"--{fixed[0].replace('_', '-')}: cannot be changed with --resume")
-    resume_run(resume, {name: values[name] for name in sorted(given)})
+    resume_run(resume, {name: settings[name] for name in sorted(given)})
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
@@ -232,22 +210,12 @@ def keygen(
 
 
 @app.command()
+@flags.takes(*flags.INPUT, *flags.UPDATE, "patience", patience=8.0)
 def charter(
     path: Annotated[Path, typer.Argument(help="File to write, charter.toml for example.")],
     swarm: Annotated[str, typer.Option("--swarm", help="Name of the swarm: where peers find each other.")],
-    data: flags.Data = _DEFAULT.data,
-    model: flags.Model = _DEFAULT.model,
-    strategy: flags.Strategy = _DEFAULT.strategy,
-    levels: flags.Levels = None,
-    mixing: flags.Mixing = None,
-    pull: flags.Pull = None,
-    start: flags.Start = _DEFAULT.start,
-    standardize: flags.Standardize = _DEFAULT.standardize,
-    digest_size: flags.DigestSize = _DEFAULT.digest_size,
-    patience: Annotated[
-        float, typer.Option("--patience", help="Seconds of silence before others act.")
-    ] = 8.0,
     founders: Annotated[int, typer.Option("--founders", help="Peers whose presence starts the swarm.")] = 2,
+    **values: Any,
 ) -> None:
     """Write the charter of a new swarm.
 
@@ -259,10 +227,7 @@ def charter(
 
     if founders < 1:
         raise ConfigError(f"--founders {founders}: must be at least 1")
-    settings = SwarmSettings(
-        swarm=swarm, peers=founders, data=data, model=model, strategy=strategy, levels=levels, mixing=mixing,
-        pull=pull, start=start, standardize=standardize, digest_size=digest_size, patience=patience,
-    )  # fmt: skip
+    settings = SwarmSettings(swarm=swarm, peers=founders, **flags.settings_of(values))
     written = write_charter(settings, path, founders=founders)
     typer.echo(f"{path}  swarm {swarm}, charter {text(charter_hash(written))}")
 

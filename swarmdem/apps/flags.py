@@ -1,67 +1,160 @@
-"""The flags of the command line, each declared once; help names the paper's symbol."""
+"""The flags of the command line, each declared once; help names the paper's symbol.
 
+`SETTINGS` holds the flags that are settings of a run, by the setting's name; `takes` gives some of
+them to a command, which receives their values as keywords.
+"""
+
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from typer import Option
 
-Peers = Annotated[
-    int, Option("--peers", help="N: peers on this machine; peer i trains on device i of the data.")
-]
-Data = Annotated[str, Option("--data", help="digits (packaged), or an .npz with x, y, device, train.")]
-Model = Annotated[
-    str, Option("--model", help="w: mlp, cnn (the paper's), softmax (no torch) or module:function.")
-]
-Strategy = Annotated[str, Option("--strategy", help="demlearn or fedavg: settings of one update.")]
-Levels = Annotated[
-    int | None,
-    Option(
-        "--levels",
-        help="Levels of groups below the root: the paper's K - 1 (default: 3; fedavg: 0).",
+from swarmdem.apps import choices
+from swarmdem.apps.settings import SwarmSettings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _text(flag: str, help: str) -> Any:
+    return Annotated[str, Option(flag, help=help)]
+
+
+def _maybe_text(flag: str, help: str) -> Any:
+    return Annotated[str | None, Option(flag, help=help)]
+
+
+def _whole(flag: str, help: str) -> Any:
+    return Annotated[int, Option(flag, help=help)]
+
+
+def _maybe_whole(flag: str, help: str) -> Any:
+    return Annotated[int | None, Option(flag, help=help)]
+
+
+def _number(flag: str, help: str) -> Any:
+    return Annotated[float | None, Option(flag, help=help)]
+
+
+def _parsed(flag: str, parser: Callable[[str], Any], shown: str, help: str) -> Any:
+    return Annotated[Any, Option(flag, parser=parser, metavar=shown, help=help)]
+
+
+def _repeated(flag: str, parser: Callable[[str], Any], shown: str, help: str) -> Any:
+    return Annotated[list[Any] | None, Option(flag, parser=parser, metavar=shown, help=help)]
+
+
+UPDATE = {
+    "strategy": _text("--strategy", "demlearn, fedavg, ... (README, Strategies) or module:Class."),
+    "levels": _maybe_whole("--levels", "Levels of groups below the root: the paper's K - 1."),
+    "mixing": _number("--mixing", "alpha of eq. 10: share of the parent group's model."),
+    "pull": _number("--pull", "mu of eq. 8: weight of the pull towards the parent's model."),
+    "pull_to": _maybe_text("--pull-to", "parent, or all: every group above, by 1/N (Dem-AI eq. 2)."),
+    "start": _maybe_text("--start", "w(0) of local training: own (authors' code) or group (Algorithm 1)."),
+    "weights": _maybe_text("--weights", "N_i of eq. 9: agents (1 each) or samples."),
+    "cut": _maybe_text("--cut", "From dendrogram to levels: binary (authors' code), threshold or maxclust."),
+    "cuts": _parsed(
+        "--cuts", choices.numbers, "8,4,2", "By level from 1: groups (maxclust) or heights (threshold)."
     ),
-]
-Mixing = Annotated[
-    float | None,
-    Option("--mixing", help="alpha of eq. 10: share of the parent group's model (default: .6; fedavg: 1)."),
-]
-Pull = Annotated[
-    float | None,
-    Option(
-        "--pull",
-        help="mu of eq. 8: weight of the pull towards the parent's model (default: .002; fedavg: 0).",
+    "linkage": _maybe_text("--linkage", "Distance of groups: average (the paper's) or ward."),
+    "metric": _maybe_text("--metric", "Distance of peers: euclidean, cosine (of w) or cosine_delta."),
+    "grouping": _maybe_text("--grouping", "similar, or complementary: models that make up the whole."),
+    "basis": _maybe_text("--basis", "What peers are compared by: parameters or updates."),
+    "min_size": _maybe_whole("--min-size", "Groups of fewer peers are absorbed by the nearest."),
+    "newcomers": _maybe_text("--newcomers", "direct, or top: a new peer descends one level a round."),
+    "outliers": _maybe_whole("--outliers", "Rounds after which a far peer is set apart; 0: never."),
+    "drift": _maybe_whole("--drift", "Rounds of a risen loss that make the swarm plastic again; 0: never."),
+    "neighbours": _maybe_whole("--neighbours", "gossip: peers each one averages with; even."),
+    "tau": _maybe_whole("--tau", "Rounds a tree is kept for."),
+    "hysteresis": _parsed(
+        "--hysteresis", choices.whole_numbers, "26", "Bonus of members who stay, in 1/256; one or by round."
     ),
-]
-Start = Annotated[
-    str, Option("--start", help="w(0) of local training: own (authors' code) or group (Algorithm 1).")
-]
-Optimizer = Annotated[str, Option("--optimizer", help="sgd (the paper's) or adam.")]
+    "schedules": _repeated(
+        "--schedule", choices.schedule, "NAME=V1,V2,...",
+        "own, pull, mixing, gamma, gain or tau by round; the last value stays; repeat for more.",
+    ),
+    "plasticity": _maybe_text("--plasticity", "dem-ai: schedules from plasticity to stability."),
+    "private": _repeated("--private", str, "PATTERN", "Arrays that stay with each peer; repeat for more."),
+    "options": _repeated("--option", choices.option, "NAME=VALUE", "A setting of the strategy; repeat."),
+}  # fmt: skip
+"""What all peers must agree on about the update."""
+
+INPUT = {
+    "data": _text("--data", "digits (packaged), or an .npz with x, y, device, train."),
+    "model": _text("--model", "w: mlp, cnn (the paper's), softmax (no torch) or module:function."),
+    "standardize": _text("--standardize", "Inputs x: global, pixel (the authors' way) or none."),
+    "digest_size": _whole("--digest-size", "Buckets of the sketch that peers are grouped by."),
+}
+"""What is learned, on what."""
+
+RUN = {
+    "peers": _whole("--peers", "N: peers on this machine; peer i trains on device i of the data."),
+    "optimizer": _text("--optimizer", "sgd (the paper's) or adam."),
+    "lr": _number("--lr", "eta: step size of local training (default: sgd .05, adam .001)."),
+    "epochs": _whole("--epochs", "E: local epochs a round."),
+    "batch_size": _whole("--batch-size", "B: samples a step."),
+    "rounds": _whole("--rounds", "T: rounds to run."),
+    "seed": _whole("--seed", "Seeds the first model, batches and the data split."),
+    "broker": _text(
+        "--broker",
+        "auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (30 s to connect).",
+    ),
+    "device": _text("--device", "Where models train: auto, cpu or cuda."),
+    "workers": _maybe_whole("--workers", "Processes that host the peers (default: cores)."),
+    "evaluate_every": _whole("--evaluate-every", "Rounds between evaluations of C-SPE, C-GEN, Global."),
+    "evaluate_last": _whole("--evaluate-last", "Evaluate each of the last rounds as well."),
+    "evaluate": _text("--evaluate", "update: after the update; both: also after training."),
+    "patience": _number("--patience", "Seconds of silence before others act (default: 10 + peers / 2)."),
+    "record": Annotated[
+        bool, Option("--record", help="Keep every model of every round, to recompute the run.")
+    ],
+}
+"""How a run on one machine goes."""
+
+SETTINGS: dict[str, Any] = {**RUN, **INPUT, **UPDATE}
+
 StepSize = Annotated[
     float | None, Option("--lr", help="eta: step size of local training (default: sgd .05, adam .001).")
 ]
-Epochs = Annotated[int, Option("--epochs", help="E: local epochs a round.")]
-BatchSize = Annotated[int, Option("--batch-size", help="B: samples a step.")]
-Rounds = Annotated[int, Option("--rounds", help="T: rounds to run.")]
-Seed = Annotated[int, Option("--seed", help="Seeds the first model, batches and the data split.")]
-Broker = Annotated[
-    str,
-    Option(
-        "--broker",
-        help="auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (30 s to connect).",
-    ),
-]
-Device = Annotated[str, Option("--device", help="Where models train: auto, cpu or cuda.")]
-Workers = Annotated[int | None, Option("--workers", help="Processes that host the peers (default: cores).")]
-EvaluateEvery = Annotated[
-    int, Option("--evaluate-every", help="Rounds between evaluations of C-SPE, C-GEN, Global.")
-]
-Evaluate = Annotated[str, Option("--evaluate", help="update: after the update; both: also after training.")]
-Standardize = Annotated[
-    str, Option("--standardize", help="Inputs x: global, pixel (the authors' way) or none.")
-]
-DigestSize = Annotated[int, Option("--digest-size", help="Buckets of the sketch that peers are grouped by.")]
-Patience = Annotated[
-    float | None, Option("--patience", help="Seconds of silence before others act (default: 10 + peers / 2).")
-]
-Record = Annotated[bool, Option("--record", help="Keep every model of every round, to recompute the run.")]
 Resume = Annotated[Path | None, Option("--resume", help="Go on with the run in this folder.")]
 Out = Annotated[Path | None, Option("--out", help="Run folder to write (default: runs/SWARM-DATE).")]
+
+
+def takes(*names: str, **defaults: Any) -> Callable[[_Command], _Command]:
+    """Give a command the flags of these settings, after its own; it takes their values as `**values`.
+
+    Args:
+        names: Keys of `SETTINGS`.
+        defaults: Where they differ from those of `SwarmSettings`.
+    """
+    usual = SwarmSettings().as_mapping() | defaults
+
+    def change(command: _Command) -> _Command:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        added = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=usual[name], annotation=SETTINGS[name]
+            )
+            for name in names
+        ]
+        command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        return command
+
+    return change
+
+
+def settings_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a command's values as settings: flags that may be repeated as tables.
+
+    Raises:
+        ConfigError: A flag names the same thing twice.
+    """
+    tables = {
+        name: choices.once(flag, values.get(name))
+        for name, flag in (("schedules", "--schedule"), ("options", "--option"))
+        if name in values
+    }
+    private = {"private": tuple(values["private"])} if values.get("private") else {"private": None}
+    return values | tables | (private if "private" in values else {})

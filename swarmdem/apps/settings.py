@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from swarmdem.apps import choices
+from swarmdem.apps.choices import UpdateChoices
 from swarmdem.errors import ConfigError
 
 BROKERS = ("auto", "embedded", "memory", "mosquitto", "nats")
@@ -21,7 +23,7 @@ DEFAULT_LR = {"sgd": 0.05, "adam": 0.001}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SwarmSettings:
+class SwarmSettings(UpdateChoices):
     """What one swarm run does."""
 
     swarm: str = "swarm"
@@ -32,20 +34,14 @@ class SwarmSettings:
     """`digits` (packaged), or an .npz with `x`, `y`, `device`, `train`."""
     model: str = "mlp"
     """`mlp`, `cnn`, `softmax` (numpy, no torch) or `module:function`."""
-    strategy: str = "demlearn"
-    levels: int | None = None
-    """Levels of groups below the root (the paper's K counts the root); None: the strategy's."""
-    mixing: float | None = None
-    """alpha of eq. 10; None: the strategy's."""
-    pull: float | None = None
-    """mu of eq. 8; None: the strategy's."""
-    start: str = "own"
     optimizer: str = "sgd"
     lr: float | None = None
     epochs: int = 2
     batch_size: int = 10
     rounds: int = 20
     evaluate_every: int = 5
+    evaluate_last: int = 1
+    """The last rounds are evaluated each."""
     evaluate: str = "update"
     """`update`, or `both`: also after training."""
     standardize: str = "global"
@@ -78,8 +74,8 @@ class SwarmSettings:
         return 10.0 + 0.5 * self.peers if self.patience is None else self.patience
 
     def evaluated(self, round: int) -> bool:
-        """Tell whether *round* is evaluated: every `evaluate_every` rounds and at the end."""
-        return round == self.rounds or round % self.evaluate_every == 0
+        """Tell whether *round* is evaluated: every `evaluate_every` rounds and each of the last."""
+        return round > self.rounds - self.evaluate_last or round % self.evaluate_every == 0
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the settings by name, those left to their default as None."""
@@ -101,18 +97,16 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         at_least("batch_size", 1),
         at_least("rounds", 1),
         at_least("evaluate_every", 1),
+        at_least("evaluate_last", 1),
         at_least("workers", 1),
         at_least("seed", 0),
-        ("levels", s.levels is None or 0 <= s.levels <= 16, "0 to 16"),
-        ("mixing", s.mixing is None or 0.0 <= s.mixing <= 1.0, "a share between 0 and 1"),
-        ("pull", s.pull is None or (math.isfinite(s.pull) and s.pull >= 0.0), "finite and not negative"),
+        *choices.rules(s),
         ("lr", s.lr is None or (math.isfinite(s.lr) and s.lr > 0.0), "finite and above 0"),
         ("patience", s.patience is None or 0.05 <= s.patience <= 86_400, "0.05 to 86400 seconds"),
         ("digest_size", 16 <= s.digest_size <= 8192, "16 to 8192"),
         one_of("optimizer", ("sgd", "adam")),
         one_of("evaluate", ("update", "both")),
         one_of("standardize", ("global", "pixel", "none")),
-        one_of("start", ("own", "group")),
         one_of("device", ("auto", "cpu", "cuda")),
         ("broker", s.broker in BROKERS or "://" in s.broker, f"a URL or one of {', '.join(BROKERS)}"),
     )

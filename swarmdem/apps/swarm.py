@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmdem.apps.accounting import Costs
-from swarmdem.apps.charter import chosen_settings, make_charter
+from swarmdem.apps.charter import check_update, make_charter
 from swarmdem.apps.crew import Crew
 from swarmdem.apps.gather import RoundBook, rate
 from swarmdem.apps.pipes import (
@@ -45,7 +45,6 @@ from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.table import View
 from swarmdem.errors import ConfigError, TransportError
 from swarmdem.identifiers import text
-from swarmdem.learning.strategies import settings_of
 from swarmdem.node.keys import read_key, write_key
 from swarmdem.node.store import KEY_FILE
 from swarmdem.transport.brokers import Broker, available, start_broker
@@ -104,9 +103,7 @@ async def run_swarm(
         ConfigError: A setting, file or model is wrong, or *out* cannot be used.
         TransportError: The broker cannot be reached, or every worker is lost.
     """
-    settings_of(
-        settings.strategy, chosen_settings(settings)
-    )  # a contradiction is told before anything starts
+    check_update(settings)  # a contradiction is told before anything starts
     begun = _own_and_ended_cpu_s()
     settings = replace(settings, workers=1 if settings.broker == "memory" else _workers(settings))
     folder = RunFolder(out)

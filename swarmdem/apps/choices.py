@@ -1,0 +1,160 @@
+"""What a person may choose of the charter: the settings of the update, the strategy's unless given.
+
+Names are the charter's. None means: whatever the strategy, or else the charter, says. What cannot
+work together is told by the charter itself, when it is made.
+"""
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from swarmdem.errors import ConfigError
+
+PLASTICITIES = ("dem-ai",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateChoices:
+    """How peers are grouped and how their models are averaged, mixed and pulled."""
+
+    strategy: str = "demlearn"
+    """A name, or `module:Class`."""
+    levels: int | None = None
+    """Levels of groups below the root (the paper's K counts the root)."""
+    mixing: float | None = None
+    """alpha of eq. 10."""
+    pull: float | None = None
+    """mu of eq. 8."""
+    pull_to: str | None = None
+    """`parent`, or `all` groups above (Dem-AI eq. 2)."""
+    start: str | None = None
+    """Where local training starts: `own` or `group`."""
+    weights: str | None = None
+    """What a peer counts for in eq. 9: `agents` or `samples`."""
+    cut: str | None = None
+    """`binary`, `threshold` or `maxclust`."""
+    cuts: tuple[float, ...] | None = None
+    """By level from 1: groups (`maxclust`) or heights (`threshold`); says `levels` as well."""
+    linkage: str | None = None
+    """`average` or `ward`."""
+    metric: str | None = None
+    """`euclidean`, `cosine` or `cosine_delta`."""
+    grouping: str | None = None
+    """`similar` or `complementary`."""
+    basis: str | None = None
+    """What digests sketch: `parameters` or `updates`."""
+    min_size: int | None = None
+    """Groups of fewer peers are absorbed."""
+    newcomers: str | None = None
+    """`direct`, or `top`: new peers descend one level a certificate."""
+    outliers: int | None = None
+    """Certificates in a row after which a far peer is set apart; 0: never."""
+    drift: int | None = None
+    """Rounds of a risen loss after which the schedules' clock goes back to half; 0: never."""
+    neighbours: int | None = None
+    """Degree of the gossip graph."""
+    tau: int | None = None
+    """Rounds a tree is kept for."""
+    hysteresis: tuple[int, ...] | None = None
+    """Co-member bonus in 1/256 by the schedules' clock; the last value stays."""
+    schedules: dict[str, tuple[float, ...]] | None = None
+    """Tables by name, a value per tick of the schedules' clock; the last value stays."""
+    plasticity: str | None = None
+    """`dem-ai`: schedules and hysteresis from plasticity to stability; `schedules` and `hysteresis` win."""
+    private: tuple[str, ...] | None = None
+    """Patterns of arrays that stay with each peer."""
+    options: dict[str, float] | None = None
+    """The strategy's own settings by name."""
+
+    def charter_choices(self, rounds: int) -> dict[str, Any]:
+        """Return the charter settings that were chosen, by the charter's names.
+
+        Args:
+            rounds: Length of the run: what the tables of a plasticity are made for.
+        """
+        own = {field.name for field in fields(UpdateChoices)} - {"strategy", "plasticity"}
+        chosen = {name: getattr(self, name) for name in sorted(own) if getattr(self, name) is not None}
+        if self.cuts is not None and self.levels is None:
+            chosen["levels"] = len(self.cuts)
+        if self.plasticity is not None:
+            schedules, hysteresis = _plasticity_tables(rounds)
+            chosen["schedules"] = {**schedules, **(self.schedules or {})}
+            chosen.setdefault("hysteresis", hysteresis)
+        return chosen
+
+
+def rules(choices: UpdateChoices) -> tuple[tuple[str, bool, str], ...]:
+    """Return (setting, whether it can work, what is wanted) for what can be told without a charter."""
+    mixing, pull, levels = choices.mixing, choices.pull, choices.levels
+    return (
+        ("levels", levels is None or 0 <= levels <= 16, "0 to 16"),
+        ("mixing", mixing is None or 0.0 <= mixing <= 1.0, "a share between 0 and 1"),
+        ("pull", pull is None or (math.isfinite(pull) and pull >= 0.0), "finite and not negative"),
+        (
+            "plasticity",
+            choices.plasticity is None or choices.plasticity in PLASTICITIES,
+            f"must be one of {', '.join(PLASTICITIES)}",
+        ),
+    )
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Return `8,4,2` as numbers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return tuple(float(part) for part in text.split(","))
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Return `0,13,26` as whole numbers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return tuple(int(part) for part in text.split(","))
+
+
+def schedule(text: str) -> tuple[str, tuple[float, ...]]:
+    """Return `mixing=.9,.8` as a name and numbers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    name, _, values = text.partition("=")
+    return name, numbers(values)
+
+
+def option(text: str) -> tuple[str, float]:
+    """Return `lambda=15` as a name and a number.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    name, _, value = text.partition("=")
+    return name, float(value)
+
+
+def once(flag: str, pairs: list[tuple[str, Any]] | None) -> dict[str, Any] | None:
+    """Return the pairs of a flag that may be repeated as a table, None when it was not given.
+
+    Raises:
+        ConfigError: A name was given twice.
+    """
+    if not pairs:
+        return None
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"{flag} {twice}: given twice")
+    return table
+
+
+def _plasticity_tables(rounds: int) -> tuple[Mapping[str, tuple[float, ...]], tuple[int, ...]]:
+    plasticity = importlib.import_module("swarmdem.learning.plasticity")
+    schedules, hysteresis = plasticity.dem_ai_schedules(rounds)
+    return dict(schedules), tuple(hysteresis)
