@@ -8,7 +8,7 @@ import asyncio
 
 import numpy as np
 
-from swarmdem import Charter, Dataset, Evaluation, Peer
+from swarmdem import Charter, Dataset, Evaluation, Objective, Peer
 from swarmdem.transport.memory import MemoryBus
 
 ROUNDS = 10
@@ -36,9 +36,11 @@ class LinearRegression:
         """Replace the model's arrays."""
         self._line = np.array(parameters["line"])
 
-    def train(self, *, round: int, anchor: dict[str, np.ndarray] | None, pull: float) -> float:
+    def train(self, *, round: int, objective: Objective) -> float:
         """Minimise the mean squared error / 2 + pull / 2 |w - anchor|^2; return the loss."""
-        toward = np.zeros(2) if anchor is None else anchor["line"]
+        objective.require_plain("LinearRegression")  # an anchor and its pull are all it knows
+        pull = objective.pull
+        toward = np.zeros(2) if objective.anchor is None else objective.anchor["line"]
         count = self.samples
         normal = self._x.T @ self._x / count + pull * np.eye(2)
         self._line = np.linalg.solve(normal, self._x.T @ self._y / count + pull * toward)
@@ -67,7 +69,7 @@ async def main() -> None:
 
     async def one_peer(number: int) -> str:
         learner = LinearRegression(narrow_view(number))
-        learner.train(round=0, anchor=None, pull=0.0)
+        learner.train(round=0, objective=Objective())
         alone = learner.parameters()["line"]
         async with Peer(charter, learner, link=bus.link()) as peer:
             await peer.run(rounds=ROUNDS)

@@ -1,11 +1,16 @@
 """How models become one: a running weighted mean (eq. 9) and the mix with the parent (eq. 10).
 
+`mix` is Dem-AI's moving average of a group's model too (arXiv 2003.09301, eq. 3): with gamma the share
+of the new mean, `mix(mean, previous, 1 - gamma)`. What the pull to *all* groups above needs (its eq. 2)
+is in `sums.py`.
+
 DemLearn is arXiv 2007.03278. Sums and products are taken in float64 and rounded once to the
 dtype of the schema, so that k identical models give that model bit by bit (in float64 arrays:
 within one unit in the last place). Integer buffers are averaged like the rest and rounded; beyond
 2^53 they are approximate.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,11 +19,14 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import MisuseError
 from swarmdem.learning.learner import MutableParameters, Parameters
-from swarmdem.learning.parameters import check_schema, schema_of
+from swarmdem.learning.parameters import check_schema, is_statistic, schema_of
 from swarmdem.wire.charter import TensorSpec
 
 BLOCK = 65_536
 """Elements worked on at a time: temporaries stay within the cache, whatever the model's size."""
+
+GAIN_NORM_MAX = 4.0
+"""Largest norm of an amplified model, in norms of the reference model (a guess: 1.15^5 is 2)."""
 
 
 class RunningMean:
@@ -92,6 +100,41 @@ def mix(mean: Parameters, parent: Parameters, alpha: float) -> MutableParameters
             target[...] = value if out.dtype.kind == "f" else _nearest(value, out.dtype)
         mixed[name] = out
     return mixed
+
+
+def amplified(mean: Parameters, gain: float, reference: Parameters) -> tuple[MutableParameters, float]:
+    """Return gain x mean and the gain used: 1 where the amplified model would leave all proportion.
+
+    The warm-up of the DemLearn authors' code multiplies every group's mean by 1.15 in the first five
+    rounds, so that the levels compound. The guard is ours: above `GAIN_NORM_MAX` times the norm of
+    *reference* the mean stays as it is. Running statistics of normalisation layers and integer arrays
+    are never amplified: they measure inputs.
+
+    Args:
+        mean: A group's model.
+        gain: Factor, from the charter's schedule.
+        reference: The model that digests are taken against (the genesis).
+
+    Raises:
+        SchemaError: *reference* is of another model.
+    """
+    check_schema(reference, schema_of(mean))
+    names = [name for name, array in mean.items() if array.dtype.kind == "f" and not is_statistic(name)]
+    norm, most = _norm(mean, names), GAIN_NORM_MAX * _norm(reference, names)
+    used = gain if gain * norm <= most else 1.0
+    return {
+        name: np.multiply(array, used).astype(array.dtype) if name in names and used != 1.0 else array.copy()
+        for name, array in mean.items()
+    }, used
+
+
+def _norm(parameters: Parameters, names: Sequence[str]) -> float:
+    squares = 0.0
+    for name in names:
+        for (part,) in _blocks(parameters[name]):
+            wide = part.astype(np.float64)
+            squares += float(np.dot(wide, wide))
+    return math.sqrt(squares)
 
 
 def _blocks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from swarmdem.errors import ConfigError
@@ -13,6 +14,9 @@ Parameters = Mapping[str, NDArray[Any]]
 
 MutableParameters = dict[str, NDArray[Any]]
 
+Kind = Literal["classification", "regression"]
+"""Classes by the largest score, or one number by the model's only output."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -21,7 +25,7 @@ class Dataset:
     x: NDArray[Any]
     """Inputs, shape (n, ...); already standardised, float32."""
     y: NDArray[Any]
-    """Targets, shape (n,): integer classes."""
+    """Targets, shape (n,): integer classes, or float32 values to be predicted (regression)."""
 
     def __len__(self) -> int:
         """Return n."""
@@ -33,7 +37,7 @@ class Evaluation:
     """How a model did on n samples; add them up with `+` before dividing."""
 
     correct: float
-    """Right answers (for regression: the sum of absolute errors)."""
+    """Right answers; for regression the sum of absolute errors, in the unit of the targets."""
     count: int
     """n."""
     loss: float
@@ -45,8 +49,12 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """Correct over samples; NaN when there are none."""
+        """Accuracy (for regression the mean absolute error); NaN without samples."""
         return self.correct / self.count if self.count else float("nan")
+
+
+ABSENT_SHARE = 1e-6
+"""Share of a class without samples under calibration: its score no longer pushes back in training."""
 
 
 @dataclass(slots=True)
@@ -58,7 +66,7 @@ class MovingAnchor:
     steps: int
     """K: steps of the optimiser on each batch."""
     parameters: Parameters | None = None
-    """Set by the learner: where the anchor ended."""
+    """Set by the learner: where the anchor ended; arrays that are not pulled are the model's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +84,9 @@ class Objective:
     moving: MovingAnchor | None = None
     """Makes the anchor move (pFedMe)."""
     calibration: float = 0.0
-    """tau of the logit adjustment for label skew (arXiv 2007.07314): scores + tau log(label share)."""
+    """tau of the logit adjustment for label skew (Menon et al., arXiv 2007.07314, eq. 10, as FedLC,
+    arXiv 2209.00189, applies it per peer): scores + tau log(share of the class) in the training loss.
+    A class the peer does not hold counts with the share `ABSENT_SHARE`."""
 
     def require_plain(self, learner: str) -> None:
         """Raise `ConfigError` unless only anchor and pull are asked for: what every learner can do."""
@@ -94,8 +104,23 @@ class Objective:
             raise ConfigError(f"{learner} knows no {asked[0]}: this strategy needs another learner")
 
 
+@dataclass(frozen=True, slots=True)
+class PlainSgd:
+    """What a round of plain gradient steps looks like from outside."""
+
+    rate: float
+    """Learning rate of every step."""
+    steps: int
+    """Steps a round."""
+
+
 class Learner(Protocol):
-    """What a peer needs from a training loop. Called from one worker thread, never concurrently."""
+    """What a peer needs from a training loop. Called from one worker thread, never concurrently.
+
+    A learner may have more, and some strategies and measurements ask for it: `scores` (see `Scoring`),
+    `labels` (training samples by class), `task` (classification unless it says otherwise) and `sgd`
+    (a `PlainSgd`, None when it trains in any other way).
+    """
 
     @property
     def samples(self) -> int:
@@ -118,3 +143,32 @@ class Learner(Protocol):
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
         """Evaluate the current model on *data*, by default on the learner's own test data."""
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """A learner whose model answers questions."""
+
+    def scores(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the current model's scores (n, classes) of inputs (n, ...); for regression (n, 1).
+
+        Scores are log-probabilities but for a constant of each input.
+        """
+
+
+def task_of(learner: Learner) -> Kind:
+    """Return what *learner* predicts."""
+    task: Kind = getattr(learner, "task", "classification")
+    return task
+
+
+def labels_of(learner: Learner) -> Mapping[int, int]:
+    """Return training samples by class; empty when *learner* does not say, or predicts no classes."""
+    labels: Mapping[int, int] = getattr(learner, "labels", {})
+    return labels
+
+
+def sgd_of(learner: Learner) -> PlainSgd | None:
+    """Return the plain gradient steps of *learner*, None when it trains in another way or does not say."""
+    sgd: PlainSgd | None = getattr(learner, "sgd", None)
+    return sgd

@@ -4,13 +4,11 @@ A network maps inputs (batch, *shape) to scores (batch, classes); shapes are of 
 its channel where there is one only: (28, 28) for a grey image.
 """
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from math import prod
 
 from swarmdem.errors import ConfigError, SwarmError
+from swarmdem.learning.loading import imported
 from swarmdem.learning.torch_extra import torch
 
 Network = Callable[[tuple[int, ...], int], torch.nn.Module]
@@ -93,18 +91,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, *, seed: int = 0) -> 
 
 
 def _imported(name: str) -> Network:
-    where, colon, what = name.partition(":")
-    if not (colon and where and what):
-        known = ", ".join([*NETWORKS, "softmax"])
-        raise ConfigError(f"model = {name!r}: known are {known}, or module:function")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # installed commands, unlike python -m, do not look here
-    try:
-        network = getattr(importlib.import_module(where), what)
-    except ImportError as error:
-        raise ConfigError(f"model = {name!r}: {error}") from error
-    except AttributeError as error:
-        raise ConfigError(f"model = {name!r}: module {where!r} has no {what!r}") from error
+    network = imported("model", name, [*NETWORKS, "softmax"])
     if not callable(network):
-        raise ConfigError(f"model = {name!r}: {what!r} is not a function")
+        raise ConfigError(f"model = {name!r}: {name.partition(':')[2]!r} is not a function")
     return network  # type: ignore[no-any-return]

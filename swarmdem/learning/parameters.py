@@ -25,6 +25,9 @@ from swarmdem.wire.charter import TensorSpec
 MAGNITUDE_MAX = 1e30
 """Largest absolute value of a parameter; beyond it sums of float32 values may overflow (a guess)."""
 
+STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+"""Last parts of the names under which torch keeps what a normalisation layer has seen."""
+
 _DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<") for name in get_args(get_type_hints(TensorSpec)["dtype"])
 }
@@ -53,6 +56,11 @@ def schema_of(parameters: Parameters) -> tuple[TensorSpec, ...]:
         raise SchemaError(f"model: {error}") from error
 
 
+def is_statistic(name: str) -> bool:
+    """Say whether an array counts or measures inputs (batch norm) instead of being learned."""
+    return name.rpartition(".")[2] in STATISTICS
+
+
 def model_bytes(schema: Sequence[TensorSpec]) -> int:
     """Return the length of a model of *schema* as `to_bytes` writes it."""
     return sum(prod(spec.shape) * dtype_of(spec).itemsize for spec in schema)
@@ -75,6 +83,17 @@ def check_schema(parameters: Parameters, schema: Sequence[TensorSpec]) -> None:
             raise SchemaError(
                 f"{spec.name!r} is {array.dtype.name}{list(array.shape)}, not {spec.dtype}{list(spec.shape)}"
             )
+
+
+def check_part(parameters: Parameters, schema: Sequence[TensorSpec]) -> None:
+    """Refuse *parameters* that are not some of the arrays of *schema*.
+
+    Raises:
+        SchemaError: Names the first array that differs.
+    """
+    if parameters:
+        part = [spec for spec in schema if spec.name in parameters]
+        check_schema(parameters, part)
 
 
 def check_finite(parameters: Parameters) -> None:

@@ -1,17 +1,28 @@
 """Softmax regression in numpy: a learner for peers without torch, and proof that the seam is one.
 
-Linear scores, cross entropy, plain mini-batch SGD, and the pull of DemLearn eq. 8.
+Linear scores, cross entropy, plain mini-batch SGD, and all of an `Objective` but a moving anchor.
+Classes only: a regression needs another learner.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swarmdem.errors import ConfigError, DataError, NotFiniteError
 from swarmdem.learning.datasets import Examples, as_dataset
-from swarmdem.learning.learner import Dataset, Evaluation, MutableParameters, Parameters
-from swarmdem.learning.parameters import check_schema, schema_of
+from swarmdem.learning.learner import (
+    ABSENT_SHARE,
+    Dataset,
+    Evaluation,
+    MutableParameters,
+    Objective,
+    Parameters,
+    PlainSgd,
+)
+from swarmdem.learning.parameters import check_part, check_schema, schema_of
 from swarmdem.learning.seeds import round_seed
 
 Floats = NDArray[np.float32]
@@ -51,11 +62,14 @@ class SoftmaxRegression:
             if value < 1:
                 raise ConfigError(f"{setting} = {value}: at least 1")
         data = as_dataset(train, "training data")
+        if data.y.dtype.kind == "f":
+            raise DataError("training data: targets are not classes; softmax regression knows no others")
         if data.y.max() >= classes:
             raise DataError(f"training data: class {data.y.max()}, but there are {classes} classes")
         self._inputs, self._targets = _flat(data), data.y
         self._test = as_dataset(test, "test data", may_be_empty=True) if test is not None else None
         self._lr, self._epochs, self._batch_size, self._seed = lr, epochs, batch_size, seed
+        self._shares = np.bincount(data.y, minlength=classes) / len(data)
         self._weight: Floats = np.zeros((self._inputs.shape[1], classes), np.float32)
         self._bias: Floats = np.zeros(classes, np.float32)
 
@@ -63,6 +77,17 @@ class SoftmaxRegression:
     def samples(self) -> int:
         """Training samples held."""
         return len(self._inputs)
+
+    @property
+    def labels(self) -> Mapping[int, int]:
+        """Training samples by class."""
+        classes, counts = np.unique(self._targets, return_counts=True)
+        return dict(zip(classes.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def sgd(self) -> PlainSgd:
+        """Rate and number of a round's gradient steps."""
+        return PlainSgd(self._lr, self._epochs * -(-self.samples // self._batch_size))
 
     def parameters(self) -> MutableParameters:
         """Return a copy of the current model's arrays."""
@@ -78,21 +103,26 @@ class SoftmaxRegression:
         self._bias = np.array(parameters["bias"])
         self._weight = np.array(parameters["weight"])
 
-    def train(self, *, round: int, anchor: Parameters | None, pull: float) -> float:
-        """Train for one round (DemLearn eq. 8) and return the mean loss over all samples seen.
+    def train(self, *, round: int, objective: Objective) -> float:
+        """Train for one round (DemLearn eq. 8) and return the mean own loss over all samples seen.
 
         Raises:
-            SchemaError: The anchor is of another model.
+            SchemaError: Anchor or correction are of another model.
+            ConfigError: A moving anchor is asked for.
             NotFiniteError: The loss became NaN or infinite.
         """
-        if anchor is not None:
-            check_schema(anchor, schema_of(self.parameters()))
+        if objective.moving is not None:
+            raise ConfigError("softmax knows no moving anchor: this strategy needs another learner")
+        for part in (objective.anchor, objective.correction):
+            check_part(part or {}, schema_of(self.parameters()))
+        offset = objective.calibration * np.log(np.maximum(self._shares, ABSENT_SHARE))
         order = np.random.Generator(np.random.PCG64(round_seed(self._seed, round)))
         total = 0.0
         for _ in range(self._epochs):
             shuffled = order.permutation(self.samples)
             for start in range(0, self.samples, self._batch_size):
-                total += self._step(shuffled[start : start + self._batch_size], anchor, pull)
+                batch = shuffled[start : start + self._batch_size]
+                total += self._step(batch, objective, offset.astype(np.float32))
         loss = total / (self._epochs * self.samples)
         if not math.isfinite(loss):
             raise NotFiniteError(f"training loss of round {round} is {loss}")
@@ -103,33 +133,48 @@ class SoftmaxRegression:
         data = self._test if data is None else data
         if data is None or not len(data):
             return Evaluation(0.0, 0, 0.0)
-        likelihood = self._log_likelihood(_flat(data))
+        likelihood = _log_softmax(self._linear(_flat(data)))
         right = likelihood[np.arange(len(data)), data.y]
         correct = (likelihood.argmax(1) == data.y).sum()
         return Evaluation(float(correct), len(data), float(-right.sum(dtype=np.float64)))
 
-    def _step(self, batch: NDArray[np.int64], anchor: Parameters | None, pull: float) -> float:
+    def scores(self, x: NDArray[Any]) -> Floats:
+        """Return the current model's scores (n, classes) of inputs (n, ...)."""
+        return self._linear(np.asarray(x, np.float32).reshape(len(x), -1))
+
+    def _step(self, batch: NDArray[np.int64], objective: Objective, offset: Floats) -> float:
         """Make one step of SGD on the samples of *batch*; return the sum of their losses."""
         inputs, targets, rows = self._inputs[batch], self._targets[batch], np.arange(len(batch))
-        likelihood = self._log_likelihood(inputs)
+        likelihood = _log_softmax(self._linear(inputs) + offset)
         loss = -float(likelihood[rows, targets].sum())
         error = np.exp(likelihood)
         error[rows, targets] -= 1.0
-        error /= len(batch)
+        error *= np.float32(objective.own / len(batch))
         weight, bias = inputs.T @ error, error.sum(0)
-        if anchor is not None and pull > 0:
-            weight += pull * (self._weight - anchor["weight"])
-            bias += pull * (self._bias - anchor["bias"])
-        self._weight -= self._lr * weight
-        self._bias -= self._lr * bias
+        self._weight -= self._lr * _whole(objective, "weight", self._weight, weight)
+        self._bias -= self._lr * _whole(objective, "bias", self._bias, bias)
         return loss
 
-    def _log_likelihood(self, inputs: Floats) -> Floats:
-        """Return log softmax of the scores, (batch, classes)."""
+    def _linear(self, inputs: Floats) -> Floats:
+        """Return the scores, (batch, classes)."""
         scores: Floats = inputs @ self._weight + self._bias
-        scores -= scores.max(1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(1, keepdims=True))
         return scores
+
+
+def _whole(objective: Objective, name: str, model: Floats, gradient: Floats) -> Floats:
+    """Return the gradient of the whole objective, given that of the scaled own loss (changed)."""
+    if objective.anchor is not None and objective.pull > 0 and name in objective.anchor:
+        gradient += objective.pull * (model - objective.anchor[name])
+    if objective.correction is not None and name in objective.correction:
+        gradient += objective.correction[name]
+    return gradient
+
+
+def _log_softmax(scores: Floats) -> Floats:
+    """Turn scores (batch, classes) into log-probabilities, in place."""
+    scores -= scores.max(1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
+    return scores
 
 
 def _flat(data: Dataset) -> Floats:

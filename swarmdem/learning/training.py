@@ -5,92 +5,53 @@ plain arrays while another trains, so that fifty peers of one process hold one n
 set of gradients. A round is reproducible whatever ran before it: the order of batches and the
 dropout masks follow from (seed, round) alone.
 
-Limits: classification with cross entropy; the training data is kept on the device as one tensor;
-layers that cannot take a batch of one sample (batch norm) need a `batch_size` that leaves none.
-On CUDA results are reproducible only as far as torch's kernels are.
+Targets of integers are classes, learned by cross entropy; targets of floats are values to predict
+with the model's only output, learned by the mean squared error and evaluated by the absolute one, in
+the unit of the targets: what is standardised there is the application's choice.
+
+Limits: the training data is kept on the device as one tensor; layers that cannot take a batch of one
+sample (batch norm) need a `batch_size` that leaves none. On CUDA results are reproducible only as far
+as torch's kernels are.
 """
 
 import threading
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swarmdem.errors import ConfigError, NotFiniteError, SchemaError
+from swarmdem.errors import ConfigError, NotFiniteError
 from swarmdem.learning.datasets import Examples, as_dataset
-from swarmdem.learning.learner import Dataset, Evaluation, MutableParameters, Parameters
-from swarmdem.learning.objectives import Tensors, local_loss, pulled
-from swarmdem.learning.optimizers import OptimizerFactory, check, fresh_rule
-from swarmdem.learning.parameters import check_schema, schema_of
+from swarmdem.learning.learner import (
+    Dataset,
+    Evaluation,
+    Kind,
+    MutableParameters,
+    Objective,
+    Parameters,
+    PlainSgd,
+)
+from swarmdem.learning.modules import EVALUATION_BATCH, SharedModule, device_of, seeded
+from swarmdem.learning.objectives import Loss, Tensors, Terms, calibrated_loss, local_loss, squared_error
+from swarmdem.learning.optimizers import LEARNING_RATES, OptimizerFactory, check, fresh_rule
+from swarmdem.learning.parameters import check_part, check_schema
 from swarmdem.learning.seeds import round_seed
 from swarmdem.learning.torch_extra import torch
 from swarmdem.wire.charter import TensorSpec
 
-EVALUATION_BATCH = {"cpu": 64, "cuda": 1024}
-"""Samples per forward pass. cpu: the paper's network is fastest up to 64 (measured, x86-64)."""
-
 _dropout_turn = threading.Lock()
 """torch draws dropout masks from one generator per process: learners in several threads queue."""
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device *name* stands for; `auto` is CUDA when present, else the CPU.
-
-    Raises:
-        ConfigError: There is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in EVALUATION_BATCH:
-        raise ConfigError(f"device = {name!r}: known are auto, {', '.join(EVALUATION_BATCH)}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = 'cuda': torch finds no CUDA device here")
-    return torch.device(name)
-
-
-class _SharedModule:
-    """A module on its device, and whose parameters are in it at the moment."""
-
-    def __init__(self, module: torch.nn.Module, device: torch.device) -> None:
-        self.module = module.to(device)
-        self.device = device
-        self.lock = threading.RLock()
-        self._state: dict[str, torch.Tensor] = {}
-        for name, value in module.state_dict().items():
-            if not isinstance(value, torch.Tensor) or value.dtype == torch.bfloat16:
-                raise SchemaError(f"{name!r} of the model is not an array that can travel")
-            self._state[name] = value
-        self.initial: Parameters = self.read()
-        self.schema = schema_of(self.initial)
-        self._holder: weakref.ref[TorchLearner] | None = None
-
-    def holder(self) -> "TorchLearner | None":
-        return self._holder() if self._holder else None
-
-    def hand_to(self, learner: "TorchLearner") -> None:
-        self._holder = weakref.ref(learner)
-
-    def read(self) -> MutableParameters:
-        return {name: np.array(tensor.cpu().numpy(), order="C") for name, tensor in self._state.items()}
-
-    def write(self, parameters: Parameters) -> None:
-        for name, tensor in self._state.items():
-            if self.device.type == "cpu":
-                np.copyto(tensor.numpy(), parameters[name])
-            else:
-                tensor.copy_(torch.tensor(parameters[name]))
 
 
 class TorchLearner:
     """A `Learner` that trains a torch module by plain mini-batches.
 
     Args:
-        model: Maps inputs (batch, ...) to scores (batch, classes). The learner takes it over: its
-            arrays change while training.
-        train: Training examples, a `Dataset` or (inputs, integer classes).
+        model: Maps inputs (batch, ...) to scores (batch, classes), for regression to (batch, 1). The
+            learner takes it over: its arrays change while training.
+        train: Training examples, a `Dataset` or (inputs, targets); float targets mean regression.
         test: The peer's own test examples; without them `evaluate()` counts nothing.
         optimizer: `sgd`, `adam` or a factory of one of torch's. Its state is fresh each round.
         lr: Learning rate; by default that of the optimiser (.05 and .001).
@@ -125,7 +86,7 @@ class TorchLearner:
                 raise ConfigError(f"{setting} = {value}: at least 1")
         self._optimizer, self._lr, self._threads = optimizer, lr, threads
         self._epochs, self._batch_size = epochs, batch_size
-        self._adopt(_SharedModule(model, device_of(device)), train, test, seed)
+        self._adopt(SharedModule(model, device_of(device)), train, test, seed)
 
     def sibling(self, train: Examples, test: Examples | None = None, *, seed: int = 0) -> Self:
         """Return the learner of another peer of this process: same module and settings, other data.
@@ -139,7 +100,7 @@ class TorchLearner:
         other._adopt(self._shared, train, test, seed)
         return other
 
-    def _adopt(self, shared: _SharedModule, train: Examples, test: Examples | None, seed: int) -> None:
+    def _adopt(self, shared: SharedModule, train: Examples, test: Examples | None, seed: int) -> None:
         self._shared = shared
         self._seed = seed
         self._stored = shared.initial  # read-only by convention: replaced, never written to
@@ -156,6 +117,27 @@ class TorchLearner:
     def schema(self) -> tuple[TensorSpec, ...]:
         """Names, shapes and dtypes of the model."""
         return self._shared.schema
+
+    @property
+    def task(self) -> Kind:
+        """What is predicted: classes, or values when the training targets are floats."""
+        return "regression" if self._targets.is_floating_point() else "classification"
+
+    @property
+    def labels(self) -> Mapping[int, int]:
+        """Training samples by class; empty for a regression."""
+        if self.task == "regression":
+            return {}
+        classes, counts = np.unique(self._targets.cpu().numpy(), return_counts=True)
+        return dict(zip(classes.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def sgd(self) -> PlainSgd | None:
+        """Rate and number of a round's plain gradient steps; None with another optimiser."""
+        if self._optimizer != "sgd":
+            return None
+        steps = self._epochs * -(-self.samples // self._batch_size)
+        return PlainSgd(LEARNING_RATES["sgd"] if self._lr is None else self._lr, steps)
 
     def parameters(self) -> MutableParameters:
         """Return a copy of the current model's arrays (buffers included)."""
@@ -177,22 +159,26 @@ class TorchLearner:
             else:
                 self._stored = {name: np.array(array) for name, array in parameters.items()}
 
-    def train(self, *, round: int, anchor: Parameters | None, pull: float) -> float:
-        """Train for one round (DemLearn eq. 8) and return the mean loss over all samples seen.
+    def train(self, *, round: int, objective: Objective) -> float:
+        """Train for one round (DemLearn eq. 8) and return the mean own loss over all samples seen.
 
         Raises:
-            SchemaError: The anchor is of another model.
+            SchemaError: Anchor or correction are of another model.
+            ConfigError: Calibration of a regression.
             NotFiniteError: The loss became NaN or infinite.
         """
-        if anchor is not None:
-            check_schema(anchor, self._shared.schema)
+        check_part(objective.anchor or {}, self._shared.schema)
+        check_part(objective.correction or {}, self._shared.schema)
+        loss_of = self._loss(objective)
         with self._module() as module:
             module.train()
             named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-            anchors = self._like(named, anchor) if anchor is not None and pull > 0 else None
+            terms = Terms(objective, named)
             loss = self._epochs_of(
-                module, tuple(named.values()), anchors, pull, round_seed(self._seed, round)
+                module, tuple(named.values()), loss_of, terms, round_seed(self._seed, round)
             )
+            if objective.moving is not None:
+                terms.finish(self._shared.read())
         if not np.isfinite(loss):
             raise NotFiniteError(f"training loss of round {round} is {loss}")
         return loss
@@ -205,41 +191,56 @@ class TorchLearner:
         inputs, targets = self._to_device(data)
         size = EVALUATION_BATCH[self._shared.device.type]
         correct = loss = torch.zeros((), device=self._shared.device)
+        mean_loss, right = (local_loss, _right) if self.task == "classification" else (squared_error, _errors)
         with self._module() as module, torch.inference_mode():
             module.eval()
             for x, y in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
                 scores = module(x)
-                loss = loss + local_loss(scores, y) * len(y)
-                correct = correct + (scores.argmax(1) == y).sum()
+                loss = loss + mean_loss(scores, y) * len(y)
+                correct = correct + right(scores, y)
         return Evaluation(float(correct), len(data), float(loss))
 
+    def scores(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the current model's scores (n, classes) of inputs (n, ...); for regression (n, 1)."""
+        inputs = _tensor(np.asarray(x, np.float32)).to(self._shared.device)
+        size = EVALUATION_BATCH[self._shared.device.type]
+        with self._module() as module, torch.inference_mode():
+            module.eval()
+            parts = [module(part).float().cpu() for part in torch.split(inputs, size)]
+        scores: NDArray[np.float32] = torch.cat(parts).numpy()
+        return scores
+
+    def _loss(self, objective: Objective) -> Loss:
+        if self.task == "regression":
+            if objective.calibration:
+                raise ConfigError("calibration is for classes, not for the values of a regression")
+            return squared_error
+        return calibrated_loss(self._targets, objective.calibration) if objective.calibration else local_loss
+
     def _epochs_of(
-        self,
-        module: torch.nn.Module,
-        parameters: Tensors,
-        anchors: Tensors | None,
-        pull: float,
-        seed: int,
+        self, module: torch.nn.Module, parameters: Tensors, loss_of: Loss, terms: Terms, seed: int
     ) -> float:
         """Run the round's epochs on what is in the module; return the mean loss."""
         device, samples = self._shared.device, self.samples
         rule = fresh_rule(self._optimizer, parameters, self._lr)
         order = torch.Generator().manual_seed(seed)
         total = torch.zeros((), device=device)
-        with _dropout_turn, _seeded(seed, device):
+        with _dropout_turn, seeded(seed, device):
             for _ in range(self._epochs):
                 shuffled = torch.randperm(samples, generator=order).to(device)
                 for batch in torch.split(shuffled, self._batch_size):
-                    loss = local_loss(module(self._inputs[batch]), self._targets[batch])
-                    gradients: Tensors = torch.autograd.grad(
-                        loss, parameters, allow_unused=True, materialize_grads=True
-                    )
+                    inputs, targets = self._inputs[batch], self._targets[batch]
+                    for _ in range(terms.inner):
+                        loss = loss_of(module(inputs), targets)
+                        gradients: Tensors = torch.autograd.grad(
+                            terms.scaled(loss), parameters, allow_unused=True, materialize_grads=True
+                        )
+                        with torch.no_grad():
+                            rule.step(terms.added_to(gradients, parameters))
+                            total += loss * len(batch)
                     with torch.no_grad():
-                        if anchors is not None:
-                            gradients = pulled(gradients, parameters, anchors, pull)
-                        rule.step(gradients)
-                        total += loss * len(batch)
-        return float(total) / (self._epochs * samples)
+                        terms.batch_done(parameters)
+        return float(total) / (self._epochs * samples * terms.inner)
 
     @contextmanager
     def _module(self) -> Iterator[torch.nn.Module]:
@@ -257,11 +258,6 @@ class TorchLearner:
                 self._stored = shared.initial
             yield shared.module
 
-    def _like(self, named: dict[str, torch.nn.Parameter], anchor: Parameters) -> Tensors:
-        """Return the anchor's arrays in the memory layout of the parameters they pull."""
-        with torch.no_grad():
-            return tuple(torch.empty_like(p).copy_(torch.tensor(anchor[name])) for name, p in named.items())
-
     def _to_device(self, data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
         return _tensor(data.x).to(self._shared.device), _tensor(data.y).to(self._shared.device)
 
@@ -272,11 +268,9 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(whole) if whole.flags.writeable else torch.tensor(whole)
 
 
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators for a while; the application finds them as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        yield
+def _right(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (scores.argmax(1) == targets).sum()
+
+
+def _errors(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (outputs[:, 0] - targets).abs().sum()

@@ -6,6 +6,7 @@ from swarmdem.learning.aggregation import RunningMean, mix
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, digits, standardization
 from swarmdem.learning.evaluation import Scores, score_peer
+from swarmdem.learning.learner import Objective
 from swarmdem.learning.parameters import schema_of
 
 SAMPLES = digits(12)
@@ -30,7 +31,7 @@ def test_all_learners_begin_alike_and_train_apart(model):
     start = one.parameters()
     assert all(np.array_equal(start[name], array) for name, array in two.parameters().items())
 
-    one.train(round=1, anchor=None, pull=0.0)
+    one.train(round=1, objective=Objective())
 
     assert not all(np.array_equal(start[name], array) for name, array in one.parameters().items())
     assert all(np.array_equal(start[name], array) for name, array in two.parameters().items())
@@ -40,7 +41,7 @@ def test_all_learners_begin_alike_and_train_apart(model):
 def test_a_peer_trains_alike_whichever_process_it_is_built_in(model):
     together, alone = build(model)[7], build(model, count=1, first=7)[0]
 
-    losses = [one.train(round=2, anchor=None, pull=0.0) for one in (together, alone)]
+    losses = [one.train(round=2, objective=Objective()) for one in (together, alone)]
 
     assert losses[0] == losses[1]
 
@@ -60,7 +61,7 @@ def test_demlearn_generalises_to_labels_a_device_never_saw():
     for r in range(1, 13):
         mean = RunningMean(schema_of(learners[0].parameters()))
         for one in learners:
-            one.train(round=r, anchor=anchor, pull=0.002)
+            one.train(round=r, objective=Objective(anchor=anchor, pull=0.002))
             mean.add(one.parameters(), 1)
         anchor = mean.result()
         for one in learners:

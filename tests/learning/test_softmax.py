@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from swarmdem.errors import ConfigError, DataError, SchemaError
-from swarmdem.learning.learner import Dataset
+from swarmdem.learning.learner import Dataset, Objective
 from swarmdem.learning.softmax import SoftmaxRegression
 from swarmdem.learning.training import TorchLearner
 
@@ -18,8 +18,12 @@ def test_one_step_of_eq_8_is_that_of_torch():
     start = theirs.parameters()
     ours.load({"weight": start["1.weight"].T.copy(), "bias": start["1.bias"]})
 
-    loss = ours.train(round=1, anchor={k: v + 1 for k, v in ours.parameters().items()}, pull=0.4)
-    expected = theirs.train(round=1, anchor={k: v + 1 for k, v in start.items()}, pull=0.4)
+    loss = ours.train(
+        round=1, objective=Objective(anchor={k: v + 1 for k, v in ours.parameters().items()}, pull=0.4)
+    )
+    expected = theirs.train(
+        round=1, objective=Objective(anchor={k: v + 1 for k, v in start.items()}, pull=0.4)
+    )
 
     assert loss == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(ours.parameters()["weight"].T, theirs.parameters()["1.weight"], atol=1e-6)
@@ -31,7 +35,7 @@ def test_it_learns_and_the_same_seed_and_round_give_the_same_model():
     one, again, other = (SoftmaxRegression(3, (X, Y), (X, Y), lr=0.2, epochs=20, seed=s) for s in (1, 1, 2))
 
     for each in (one, again, other):
-        each.train(round=3, anchor=None, pull=0.0)
+        each.train(round=3, objective=Objective())
 
     assert one.evaluate().score > 0.85
     assert np.array_equal(one.parameters()["weight"], again.parameters()["weight"])
@@ -45,7 +49,7 @@ def test_it_takes_part_in_a_swarm_by_its_schema_alone():
     with pytest.raises(SchemaError, match="'bias'"):
         one.load({"bias": np.zeros(4, np.float32), "weight": np.zeros((6, 3), np.float32)})
     with pytest.raises(SchemaError):
-        one.train(round=1, anchor={}, pull=0.1)
+        one.train(round=1, objective=Objective(anchor={"bias": np.zeros(4, np.float32)}, pull=0.1))
 
 
 def test_parameters_are_copies_and_load_copies():

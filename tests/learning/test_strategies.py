@@ -33,5 +33,5 @@ def test_a_setting_that_contradicts_the_strategy_is_refused_naming_both(setting,
 
 
 def test_an_unknown_strategy_is_refused():
-    with pytest.raises(ConfigError, match="strategy = 'fedsgd': known are demlearn, fedavg"):
+    with pytest.raises(ConfigError, match="strategy = 'fedsgd': known are demlearn, fedavg, fedprox"):
         settings_of("fedsgd", {})

@@ -4,7 +4,7 @@ import torch
 
 from swarmdem.errors import ConfigError, DataError, NotFiniteError, SchemaError
 from swarmdem.learning import models
-from swarmdem.learning.learner import Dataset
+from swarmdem.learning.learner import Dataset, Objective
 from swarmdem.learning.training import TorchLearner
 
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def test_eq_8_in_one_batch_is_one_gradient_step():
     scores = data.x @ before["weight"].T + before["bias"]
     error = np.exp(scores) / np.exp(scores).sum(1, keepdims=True) - np.eye(3)[data.y]
 
-    one.train(round=1, anchor=anchor, pull=0.2)
+    one.train(round=1, objective=Objective(anchor=anchor, pull=0.2))
 
     np.testing.assert_allclose(
         one.parameters()["weight"],
@@ -63,7 +63,7 @@ def test_a_stronger_pull_ends_nearer_to_the_anchor():
     for pull in (0.0, 0.5, 5.0):
         one = learner(lr=0.05, epochs=5)
         anchor = {name: np.zeros_like(array) for name, array in one.parameters().items()}
-        one.train(round=1, anchor=anchor, pull=pull)
+        one.train(round=1, objective=Objective(anchor=anchor, pull=pull))
         distances.append(sum(float(np.square(a).sum()) for a in one.parameters().values()))
 
     assert distances[0] > distances[1] > distances[2]
@@ -72,8 +72,8 @@ def test_a_stronger_pull_ends_nearer_to_the_anchor():
 def test_without_a_pull_the_anchor_does_not_matter():
     with_anchor, without = learner(), learner()
 
-    with_anchor.train(round=1, anchor=learner().parameters(), pull=0.0)
-    without.train(round=1, anchor=None, pull=0.3)
+    with_anchor.train(round=1, objective=Objective(anchor=learner().parameters(), pull=0.0))
+    without.train(round=1, objective=Objective())
 
     assert equal(with_anchor.parameters(), without.parameters())
 
@@ -82,7 +82,7 @@ def test_the_golden_losses_of_five_rounds():
     """Recorded with torch 2.13 on x86-64; other kernels move the last digits only."""
     one = learner(models.build("mlp", (8,), 3, seed=1), lr=0.1, seed=3)  # dropout masks differ by CPU
 
-    losses = [one.train(round=r, anchor=None, pull=0.0) for r in range(1, 6)]
+    losses = [one.train(round=r, objective=Objective()) for r in range(1, 6)]
 
     assert losses == pytest.approx([1.00716, 0.77931, 0.49553, 0.27510, 0.15899], rel=2e-3)
 
@@ -92,8 +92,8 @@ def test_training_learns_and_counts_its_right_answers(optimizer):
     one = learner(optimizer=optimizer, lr=0.05, epochs=20)
     untrained = one.evaluate()
 
-    first = one.train(round=1, anchor=None, pull=0.0)
-    last = one.train(round=2, anchor=None, pull=0.0)
+    first = one.train(round=1, objective=Objective())
+    last = one.train(round=2, objective=Objective())
     trained = one.evaluate()
 
     assert last < first
@@ -106,16 +106,16 @@ def test_the_same_seed_and_round_give_the_same_model_whatever_ran_before():
     """Dropout included: the process-wide generator is used up in between and left as it was."""
     one = learner(seed=5)
     begin = one.parameters()
-    one.train(round=4, anchor=None, pull=0.0)
+    one.train(round=4, objective=Objective())
     expected = one.parameters()
     again = learner(seed=5)
     torch.manual_seed(99)
     draws = torch.rand(3)
     torch.manual_seed(99)
 
-    again.train(round=9, anchor=None, pull=0.0)
+    again.train(round=9, objective=Objective())
     again.load(begin)
-    again.train(round=4, anchor=None, pull=0.0)
+    again.train(round=4, objective=Objective())
 
     assert equal(again.parameters(), expected)
     assert torch.equal(torch.rand(3), draws)
@@ -125,8 +125,8 @@ def test_the_same_seed_and_round_give_the_same_model_whatever_ran_before():
 def test_another_seed_or_round_gives_another_model(seed, round):
     one, other = learner(seed=5), learner(seed=seed)
 
-    one.train(round=4, anchor=None, pull=0.0)
-    other.train(round=round, anchor=None, pull=0.0)
+    one.train(round=4, objective=Objective())
+    other.train(round=round, objective=Objective())
 
     assert not equal(one.parameters(), other.parameters())
 
@@ -135,7 +135,7 @@ def test_siblings_on_one_module_train_as_if_each_had_its_own():
     def alone(data, seed):
         own = TorchLearner(dropping(), data, device="cpu", seed=seed)
         for r in (1, 2):
-            own.train(round=r, anchor=None, pull=0.0)
+            own.train(round=r, objective=Objective())
         return own.parameters()
 
     head = TorchLearner(dropping(), blobs(20, 1), device="cpu", seed=1)
@@ -144,7 +144,7 @@ def test_siblings_on_one_module_train_as_if_each_had_its_own():
 
     for r in (1, 2):
         for one in (third, head, second):
-            one.train(round=r, anchor=None, pull=0.0)
+            one.train(round=r, objective=Objective())
 
     assert equal(head.parameters(), alone(blobs(20, 1), 1))
     assert equal(second.parameters(), alone(blobs(31, 2), 2))
@@ -155,11 +155,11 @@ def test_loading_one_sibling_leaves_the_others_alone():
     head = TorchLearner(linear(), blobs(20, 1), device="cpu")
     other = head.sibling(blobs(20, 2))
     first = head.parameters()
-    head.train(round=1, anchor=None, pull=0.0)
+    head.train(round=1, objective=Objective())
     trained = head.parameters()
 
     other.load({name: array + 5 for name, array in first.items()})
-    other.train(round=1, anchor=None, pull=0.0)
+    other.train(round=1, objective=Objective())
 
     assert equal(head.parameters(), trained)
     assert other.parameters()["bias"].min() > 3
@@ -173,7 +173,7 @@ def test_parameters_are_copies_and_load_copies():
     one.load(taken)
     for array in taken.values():
         array[...] = 1
-    one.train(round=1, anchor=None, pull=0.0)
+    one.train(round=1, objective=Objective())
     again = one.parameters()
     one.load(kept)
 
@@ -189,7 +189,7 @@ def test_read_only_arrays_can_be_loaded_and_pull():
     one.evaluate()
 
     one.load(model)
-    one.train(round=1, anchor=model, pull=0.1)
+    one.train(round=1, objective=Objective(anchor=model, pull=0.1))
 
     assert not equal(one.parameters(), model)
 
@@ -200,7 +200,7 @@ def test_buffers_travel_and_frozen_parameters_stay():
     one = TorchLearner(module, blobs(20, 1), device="cpu")
     before = one.parameters()
 
-    one.train(round=1, anchor=before, pull=0.1)
+    one.train(round=1, objective=Objective(anchor=before, pull=0.1))
     after = one.parameters()
 
     assert after["1.num_batches_tracked"].tolist() == 4
@@ -213,7 +213,7 @@ def test_the_papers_network_trains_with_finite_parameters():
     images = np.random.default_rng(1).normal(size=(12, 8, 8)).astype(np.float32)
     one = TorchLearner(models.build("cnn", (8, 8), 10), (images, np.arange(12) % 10), device="cpu")
 
-    loss = one.train(round=1, anchor=one.parameters(), pull=0.002)
+    loss = one.train(round=1, objective=Objective(anchor=one.parameters(), pull=0.002))
 
     assert 1.5 < loss < 3.5
     assert all(np.isfinite(array).all() and array.flags.c_contiguous for array in one.parameters().values())
@@ -223,14 +223,14 @@ def test_a_loss_that_is_not_finite_is_refused():
     one = learner(lr=1e30, epochs=5)
 
     with pytest.raises(NotFiniteError, match="round 7"):
-        one.train(round=7, anchor=None, pull=0.0)
+        one.train(round=7, objective=Objective())
 
 
 def test_models_of_another_schema_are_refused():
     with pytest.raises(SchemaError):
         learner().load(TorchLearner(linear(), blobs(3, 1), device="cpu").parameters())
     with pytest.raises(SchemaError):
-        learner().train(round=1, anchor={}, pull=0.1)
+        learner().train(round=1, objective=Objective(anchor={"other": np.zeros(1, np.float32)}, pull=0.1))
     with pytest.raises(SchemaError, match="'weight'"):
         TorchLearner(linear().to(torch.bfloat16), blobs(3, 1), device="cpu")
 
@@ -289,7 +289,7 @@ def test_a_cuda_learner_trains_evaluates_and_hands_out_plain_arrays():
 
     for r in range(1, 4):
         for each in (one, other):
-            each.train(round=r, anchor=each.parameters(), pull=0.002)
+            each.train(round=r, objective=Objective(anchor=each.parameters(), pull=0.002))
 
     assert one.evaluate().score > 0.9
     assert other.evaluate().score > 0.9
