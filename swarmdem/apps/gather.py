@@ -21,7 +21,7 @@ SETTLE_S = 2.0
 
 
 def rate(score: Score | None) -> float | None:
-    """Return correct over samples, None where nothing was measured."""
+    """Return correct (or the sum of absolute errors) over samples, None where nothing was measured."""
     return score.correct / score.count if score is not None and score.count else None
 
 
@@ -67,18 +67,30 @@ class _Round:
 class RoundBook:
     """Collects reports until a round's row is whole."""
 
-    def __init__(self, *, evaluated: Callable[[int], bool], straggle_s: float, last_round: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        evaluated: Callable[[int], bool],
+        straggle_s: float,
+        last_round: int = 0,
+        metric: str = "accuracy",
+        grouped: bool = True,
+    ) -> None:
         """Begin after *last_round*.
 
         Args:
             evaluated: Whether a round is one that is evaluated.
             straggle_s: How long after the first report of a round its row leaves in any case.
             last_round: The last round a resumed run has a row of.
+            metric: What scores are, `accuracy` or `mae`; written to evaluated rows.
+            grouped: Groups have results; false where peers average with neighbours.
         """
         self.last_round = last_round
         self.mean_wall_s = 0.0
         """Mean length of the last few rounds."""
         self._evaluated = evaluated
+        self._metric = metric
+        self._grouped = grouped
         self._straggle_s = straggle_s
         self._rounds: dict[int, _Round] = {}
         self._live: set[str] = set()
@@ -148,7 +160,7 @@ class RoundBook:
         entry.complete_s = now_s if entry.complete_s is None else entry.complete_s
         unscored = self._evaluated(number) and set(entry.finals) - set(entry.scores)
         wanted = {(tree.certificate, group["id"]) for tree in entry.in_force() for group in tree.groups}
-        missing = wanted - set(entry.finals) and now_s - entry.complete_s < SETTLE_S
+        missing = self._grouped and wanted - set(entry.finals) and now_s - entry.complete_s < SETTLE_S
         return not unscored and not missing
 
     def _row(self, number: int, entry: _Round, now_s: float, cpu_s: float) -> Row:
@@ -162,7 +174,7 @@ class RoundBook:
             "certified": bool(reports) and all(report.certified for report in reports),
             "peers": len(self._live),
             "applied": sum(report.applied for report in reports),
-            "skipped_groups": sum(key not in entry.finals for key in groups),
+            "skipped_groups": sum(key not in entry.finals for key in groups) if self._grouped else 0,
             "failovers": sum(tree.term for tree in trees) + sum(_attempts(entry, key) for key in groups),
             "loss": sum(losses) / len(losses) if losses else None,
             "wall_s": round(now_s - self._wall_before_s, 3),
@@ -175,7 +187,7 @@ class RoundBook:
         self.mean_wall_s = sum(self._walls) / len(self._walls)
         self._before, self._wall_before_s, self._cpu_before_s = totals, now_s, cpu_s
         if self._evaluated(number):
-            row |= _scores(entry)
+            row |= {"metric": self._metric, **_scores(entry)}
         return row
 
 
@@ -219,7 +231,14 @@ def _scores(entry: _Round) -> Row:
         "global": {"after_training": None, "after_update": everybody.get(str(top))},
         "g_spe": {"after_training": None, "after_update": members or None},
         "g_gen": {"after_training": None, "after_update": everybody or None},
+        "per_peer": {peer: _own_scores(report) for peer, report in sorted(entry.peers.items())},
     }
+
+
+def _own_scores(report: PeerRound) -> Row:
+    """Return C-SPE and C-GEN of one peer after the update, to six decimals."""
+    found = {name: rate(report.scores.get(name)) for name in ("c_spe", "c_gen")}
+    return {name: None if value is None else round(value, 6) for name, value in found.items()}
 
 
 def _tree_rows(entry: _Round) -> list[Row]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swarmdem.apps.measure import AFTER_TRAINING, TestSets, measure_group, measure_peer
+from swarmdem.apps.measure import AFTER_TRAINING, Meter, TestSets
 from swarmdem.apps.pipes import (
     Counts,
     FromWorker,
@@ -32,6 +32,7 @@ from swarmdem.identifiers import PlanId, Round, text
 from swarmdem.learning.datasets import DeviceData
 from swarmdem.learning.learner import Learner, Parameters
 from swarmdem.learning.parameters import to_safetensors
+from swarmdem.learning.strategy import Deployment
 from swarmdem.node.driver import NodeEvent
 from swarmdem.node.files import write_atomic
 from swarmdem.node.peer import Peer
@@ -92,7 +93,7 @@ class Host:
         self._broker = go.broker
         self._run = Path(job.run)
         self._peers = go.peers
-        self._tests = TestSets(data, go.peers)
+        self._meter = Meter(TestSets(data, go.peers))
         self._say = say
         self._hosted: list[Hosted] = []
         self._seen: set[str] = set()
@@ -153,26 +154,27 @@ class Host:
             link=link,
             reader=reader,
             trainer=self._trainer,
-            hooks=self._hooks(learner, scores),
+            hooks=self._hooks(number, learner, scores),
             journal=self._run / "peers" / f"{self._peers[number]}.jsonl",
             durable=False,
             record=self._run / "record" if self._settings.record else None,
         )
         return Hosted(number, learner, peer, peer.events(), {}, scores)
 
-    def _hooks(self, learner: Learner, scores: dict[Round, dict[str, Score]]) -> Hooks:
+    def _hooks(self, number: int, learner: Learner, scores: dict[Round, dict[str, Score]]) -> Hooks:
         """Return the measurements of one peer; they run in the training thread."""
+        name = self._peers[number]
 
-        def measure(ending: str, round: Round, model: Parameters) -> None:
+        def measure(ending: str, round: Round, deployed: Deployment) -> None:
             if self._settings.evaluated(round):
-                measured = measure_peer(learner, model, self._tests.everybody, ending)
+                measured = self._meter.measure_peer(learner, name, deployed, ending)
                 scores.setdefault(round, {}).update(measured)
 
+        def measure_trained(round: Round, model: Parameters) -> None:
+            measure(AFTER_TRAINING, round, Deployment(models=(model,)))
+
         both = self._settings.evaluate == "both"
-        return Hooks(
-            after_training=partial(measure, AFTER_TRAINING) if both else None,
-            after_update=partial(measure, ""),
-        )
+        return Hooks(after_training=measure_trained if both else None, after_update=partial(measure, ""))
 
     async def _follow(self, hosted: Hosted) -> None:
         """Turn one peer's events into reports."""
@@ -227,21 +229,18 @@ class Host:
         if held is None or event.plan not in self._trees:
             return
         model = held.parameters
-        if event.level == self._charter.levels + 1 and event.round == self._settings.rounds:
+        group = self._trees[event.plan].group(event.group)
+        if group.parent is None and event.round == self._settings.rounds:
             self._root = model
         if self._settings.evaluated(event.round):
             self._soon(self._measure_group(hosted, event, model))
 
     async def _measure_group(self, hosted: Hosted, event: GroupFinished, model: Parameters) -> None:
-        group = self._trees[event.plan].group(event.group)
-        members = self._tests.of([text(peer) for peer in group.members])
+        members = [text(peer) for peer in self._trees[event.plan].group(event.group).members]
 
         def measure() -> tuple[Score, Score]:
             begun_s = time.thread_time()
-            scores = measure_group(
-                hosted.learner, model, level=event.level, root=group.parent is None,
-                members=members, everybody=self._tests.everybody,
-            )  # fmt: skip
+            scores = self._meter.measure_group(hosted.learner, model, members)
             self._group_cpu_s += time.thread_time() - begun_s
             return scores
 

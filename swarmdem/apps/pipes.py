@@ -43,7 +43,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True):
-    """Correct answers of a number of samples."""
+    """Correct answers of a number of samples; for regression the sum of absolute errors."""
 
     correct: float
     count: int
@@ -78,6 +78,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     inputs: tuple[tuple[str, bytes], ...]
     untrained: Score
     """The first model on everybody's test data."""
+    metric: str = "accuracy"
+    """What scores are: `accuracy` or `mae`."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

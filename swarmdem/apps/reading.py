@@ -281,3 +281,69 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, line
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
+
+
+class VariantRow(msgspec.Struct, frozen=True):
+    """One variant in `experiment.json`."""
+
+    name: str
+    runs: dict[str, str]
+    """Run folder by seed, relative to the experiment's folder."""
+    shown: When = "after_update"
+    """Which scores of peers its table and figures show."""
+    published: str | None = None
+    """Algorithm of the published curve to compare with."""
+    point: dict[str, Any] = {}
+    """Its place in the grid it comes from."""
+
+
+class ExperimentRow(msgspec.Struct, frozen=True):
+    """`experiment.json`: what an experiment's folder holds, or will hold."""
+
+    name: str
+    variants: tuple[VariantRow, ...]
+    about: str = ""
+    curves: str | None = None
+    """Data set of the published curves to compare with."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One variant with its runs as they are now, in the order of their seeds."""
+
+    variant: VariantRow
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """One folder of an experiment as it is now."""
+
+    path: Path
+    about: ExperimentRow
+    results: tuple[Result, ...]
+
+
+def is_experiment(path: Path) -> bool:
+    """Tell whether *path* is an experiment's folder."""
+    return (path / "experiment.json").is_file()
+
+
+def read_experiment(path: Path) -> ExperimentFolder:
+    """Return the experiment in a folder; runs that have not begun are left out.
+
+    Raises:
+        DataError: It is no experiment's folder, or a file is damaged.
+    """
+    where = path / "experiment.json"
+    try:
+        about = msgspec.json.decode(where.read_bytes(), type=ExperimentRow)
+    except OSError as error:
+        raise DataError(f"{where}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{where}: {error}") from error
+    results = []
+    for variant in about.variants:
+        folders = [path / variant.runs[seed] for seed in sorted(variant.runs, key=int)]
+        results.append(Result(variant, tuple(read_run(folder) for folder in folders if is_run(folder))))
+    return ExperimentFolder(path, about, tuple(results))

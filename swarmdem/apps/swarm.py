@@ -79,6 +79,7 @@ class _Session:
     charter: Charter | None = None
     peers: tuple[str, ...] = ()
     untrained: float | None = None
+    metric: str = "accuracy"
     shares: tuple[tuple[int, ...], ...] = ()
 
 
@@ -182,7 +183,7 @@ async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], bro
     for pid in crew.pids:
         session.costs.watch(pid)
     prepared = await _all_prepared(session)
-    session.untrained = rate(prepared.untrained)
+    session.untrained, session.metric = rate(prepared.untrained), prepared.metric
     started = datetime.now().astimezone().isoformat(timespec="seconds")
     if session.charter is None:
         session.charter = _charter(settings, prepared, broker)
@@ -274,6 +275,8 @@ async def _follow(session: _Session, last_round: int) -> None:
         evaluated=settings.evaluated,
         straggle_s=60.0 + 4 * settings.patience_s,
         last_round=last_round,
+        metric=session.metric,
+        grouped=session.charter is None or session.charter.update == "tree",
     )
     for peer in session.peers:
         book.joined(peer)

@@ -32,8 +32,10 @@ from swarmdem.apps.pipes import (
 from swarmdem.apps.settings import from_mapping
 from swarmdem.errors import SwarmError
 from swarmdem.learning.building import TrainingSettings, build_learners
-from swarmdem.learning.datasets import DeviceData, load, standardization
+from swarmdem.learning.datasets import DeviceData, load_for
+from swarmdem.learning.learner import task_of
 from swarmdem.learning.parameters import schema_of
+from swarmdem.learning.scaling import standardization
 
 _PR_SET_PDEATHSIG = 1
 
@@ -65,7 +67,7 @@ async def _work(reports: BinaryIO) -> None:
     if not isinstance(job, Job):
         return
     settings = from_mapping(job.settings, "settings")
-    samples = load(settings.data, devices=settings.peers)
+    samples = load_for(settings, devices=settings.peers)
     constants = standardization(samples, settings.standardize)
     data = DeviceData(samples, constants)
     training = TrainingSettings(
@@ -74,7 +76,7 @@ async def _work(reports: BinaryIO) -> None:
     )  # fmt: skip
     learners = build_learners(
         settings.model, [data.device(number) for number in job.devices], shape=data.shape,
-        classes=data.classes, settings=training, seed=settings.seed, first=job.devices[0],
+        classes=data.outputs, settings=training, seed=settings.seed, first=job.devices[0],
     )  # fmt: skip
     untrained = learners[0].evaluate(data.pooled_test(settings.peers))
     say(
@@ -82,6 +84,7 @@ async def _work(reports: BinaryIO) -> None:
             schema=schema_of(learners[0].parameters()),
             inputs=constants.to_inputs(),
             untrained=Score(untrained.correct, untrained.count),
+            metric="mae" if task_of(learners[0]) == "regression" else "accuracy",
         )
     )
     go = await _next_order(orders)
