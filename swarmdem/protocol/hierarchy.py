@@ -10,7 +10,7 @@ dendrogram's two children, each split again down to level 1, where all leaves be
 group; a leaf met early hangs directly on the higher group. Peers whose digest cannot be compared
 (another seed or reference, a scale far from the others) hang under the root.
 
-To add a cut: a function like `_binary_cut`, its name in `CUTS` and in the charter.
+To add a cut: a function like `binary_cut`, its name in `CUTS` and in the charter.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,10 +151,10 @@ def build_hierarchy(
 def _build(
     sketches: tuple[Sketch, ...], unplaced: tuple[PeerId, ...], base: bytes, levels: int, metric: str
 ) -> Hierarchy:
-    return _binary_cut(dendrogram(sketches, metric=metric), unplaced, base, levels)
+    return binary_cut(dendrogram(sketches, metric=metric), unplaced, base, levels)
 
 
-def _binary_cut(tree: Dendrogram, unplaced: Sequence[PeerId], base: bytes, levels: int) -> Hierarchy:
+def binary_cut(tree: Dendrogram, unplaced: Sequence[PeerId], base: bytes, levels: int) -> Hierarchy:
     loose = [*unplaced, *tree.outliers]
     root = group_id(base, levels + 1, sorted([*tree.leaves, *loose]))
     groups: dict[GroupId, tuple[Level, GroupId | None]] = {root: (levels + 1, None)}
