@@ -121,6 +121,7 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 
 @app.command()
+@flags.takes(*flags.SPLIT, holdout_seed=None)
 def peer(
     config: Annotated[
         Path | None, typer.Argument(help="TOML file; flags and SWARMDEM_* win over it.")
@@ -129,7 +130,9 @@ def peer(
     broker: Annotated[
         str | None, typer.Option("--broker", help="mqtt://[user:password@]host[:port].")
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="An .npz, or digits to try it out.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="An .npz, a folder of IDX files, or digits.")
+    ] = None,
     part: Annotated[int | None, typer.Option("--part", help="Which device of the data this peer is.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="mlp, cnn, softmax or module:function.")
@@ -144,6 +147,7 @@ def peer(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="Stop after this round.")] = None,
     journal: Annotated[Path | None, typer.Option("--journal", help="File for events as JSON lines.")] = None,
+    **values: Any,
 ) -> None:
     """Run one peer of a real swarm.
 
@@ -162,7 +166,7 @@ def peer(
         },
         "learner": {
             "data": data, "part": part, "model": model, "optimizer": optimizer, "lr": lr, "epochs": epochs,
-            "batch_size": batch_size, "device": device,
+            "batch_size": batch_size, "device": device, **values,
         },
     }  # fmt: skip
     asyncio.run(run_peer(load_settings(config, environment=os.environ, chosen=chosen), _say))
@@ -230,6 +234,47 @@ def charter(
     settings = SwarmSettings(swarm=swarm, peers=founders, **flags.settings_of(values))
     written = write_charter(settings, path, founders=founders)
     typer.echo(f"{path}  swarm {swarm}, charter {text(charter_hash(written))}")
+
+
+@app.command()
+def experiment(
+    what: Annotated[
+        str | None, typer.Argument(metavar="FILE.toml|PRESET", help="What to run; presets: --list.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write and go on with (default: experiments/NAME).")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where data files are.")] = None,
+    curves: Annotated[
+        Path | None, typer.Option("--curves", help="Published curves to draw along: a CSV file.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="This variant alone; repeat for more.")
+    ] = None,
+    seeds: Annotated[
+        Any,
+        typer.Option("--seeds", parser=flags.whole_numbers, metavar="0,1,2", help="Instead of the file's."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="Instead of the file's.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
+) -> None:
+    """Compare strategies and settings on one data set.
+
+    One swarm run per variant and seed, then a table and figures; the same command goes on after a stop.
+    """
+    if list_:
+        from swarmdem.apps.experiment_file import presets
+
+        for name, about in presets().items():
+            typer.echo(f"{name:<16} {about}")
+        return
+    if what is None:
+        raise ConfigError("experiment: a .toml file or a preset is needed; --list shows the presets")
+    from swarmdem.apps.experiment import run_experiment
+
+    run_experiment(
+        what, out=out, data_dir=data_dir, curves=curves, only=only or (), seeds=seeds, rounds=rounds
+    )
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from typer import Option
 
 from swarmdem.apps import choices
+from swarmdem.apps.choices import whole_numbers
 from swarmdem.apps.settings import SwarmSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -68,7 +69,7 @@ UPDATE = {
     "neighbours": _maybe_whole("--neighbours", "gossip: peers each one averages with; even."),
     "tau": _maybe_whole("--tau", "Rounds a tree is kept for."),
     "hysteresis": _parsed(
-        "--hysteresis", choices.whole_numbers, "26", "Bonus of members who stay, in 1/256; one or by round."
+        "--hysteresis", whole_numbers, "26", "Bonus of members who stay, in 1/256; one or by round."
     ),
     "schedules": _repeated(
         "--schedule", choices.schedule, "NAME=V1,V2,...",
@@ -80,8 +81,20 @@ UPDATE = {
 }  # fmt: skip
 """What all peers must agree on about the update."""
 
+SPLIT = {
+    "devices": _maybe_whole(
+        "--devices", "Split digits or IDX files over so many devices (default: peers; 10 without them)."
+    ),
+    "labels_per_device": _maybe_whole("--labels-per-device", "Labels a device holds of IDX files (2)."),
+    "split_seed": _maybe_whole("--split-seed", "Seed of the split of IDX files (0)."),
+    "holdout": _number("--holdout", "Tune: test on this share of the training parts, test parts unread."),
+    "holdout_seed": _whole("--holdout-seed", "Seed of --holdout."),
+}
+"""Which device holds what, and what is tested on."""
+
 INPUT = {
-    "data": _text("--data", "digits (packaged), or an .npz with x, y, device, train."),
+    "data": _text("--data", "digits (packaged), an .npz with x, y, device, train, or a folder of IDX files."),
+    **SPLIT,
     "model": _text("--model", "w: mlp, cnn (the paper's), softmax (no torch) or module:function."),
     "standardize": _text("--standardize", "Inputs x: global, pixel (the authors' way) or none."),
     "digest_size": _whole("--digest-size", "Buckets of the sketch that peers are grouped by."),

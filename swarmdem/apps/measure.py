@@ -9,11 +9,8 @@ their content, which costs a hundredth of a pass. A learner without `scores` is 
 instead, once for each kind of data.
 """
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +18,15 @@ from numpy.typing import NDArray
 from swarmdem.apps.pipes import Score
 from swarmdem.errors import ConfigError
 from swarmdem.learning.datasets import DeviceData
-from swarmdem.learning.learner import Dataset, Evaluation, Learner, Parameters, task_of
+from swarmdem.learning.deployment import ScoreCache, answer, evaluation_of
+from swarmdem.learning.learner import Dataset, Evaluation, Learner, Parameters, Scoring, task_of
 from swarmdem.learning.strategy import Deployment
 
 AFTER_TRAINING = ".after_training"
 """Ending of a score's name when it was measured before the update."""
-REMEMBERED_BYTES = 2**26
-"""Scores kept: of 2,000 models on the test parts of 50 MNIST devices; fewer where classes are more."""
 NOTHING = Score(0.0, 0)
-
-Scores = NDArray[np.float32]
+_REMEMBERED = 64
+"""Models whose scores are kept: the root's, and what the peers of this process trained."""
 
 
 class TestSets:
@@ -56,7 +52,7 @@ class Meter:
 
     def __init__(self, tests: TestSets) -> None:
         self._tests = tests
-        self._known: OrderedDict[bytes, Scores] = OrderedDict()
+        self._cache = ScoreCache(_REMEMBERED)
 
     def measure_peer(
         self, learner: Learner, peer: str, deployed: Deployment, ending: str = ""
@@ -92,51 +88,17 @@ class Meter:
     ) -> tuple[Score, Score]:
         """Return the scores on the *places* of everybody's test data, and on all of it."""
         everybody = self._tests.everybody
-        if hasattr(learner, "scores"):
-            scores = self._answers(learner, deployed)
-            points = _points(scores, everybody.y, task_of(learner) == "regression")
-            return Score(float(points[places].sum()), len(places)), Score(float(points.sum()), len(points))
+        if isinstance(learner, Scoring):
+            kind = task_of(learner)
+            scores = [self._cache.scores(learner, model, everybody.x) for model in deployed.models]
+            answers = answer(scores, deployed, kind)
+            some = evaluation_of(answers[places], everybody.y[places], kind)
+            return _score(some), _score(evaluation_of(answers, everybody.y, kind))
         if len(deployed.models) != 1 or deployed.boost:
             raise ConfigError("a learner without `scores` cannot be measured with this strategy")
         learner.load(deployed.models[0])
         own = Dataset(everybody.x[places], everybody.y[places])
         return _score(learner.evaluate(own)), _score(learner.evaluate(everybody))
-
-    def _answers(self, learner: Learner, deployed: Deployment) -> Scores:
-        """Return the scores of a deployment on everybody's test data, shape (n, classes)."""
-        scores = [self._scores(learner, model) for model in deployed.models]
-        if len(scores) == 1 and not deployed.boost:
-            return scores[0]
-        from swarmdem.learning.deployment import combined
-
-        return combined(scores, deployed)
-
-    def _scores(self, learner: Any, model: Parameters) -> Scores:
-        name = _name_of(model)
-        if name in self._known:
-            self._known.move_to_end(name)
-            return self._known[name]
-        learner.load(model)
-        scores: Scores = learner.scores(self._tests.everybody.x)
-        self._known[name] = scores
-        while sum(kept.nbytes for kept in self._known.values()) > REMEMBERED_BYTES and len(self._known) > 1:
-            self._known.popitem(last=False)
-        return scores
-
-
-def _name_of(model: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the hash of a model's content; its schema is the run's."""
-    content = sha256()
-    for name in sorted(model):
-        content.update(np.ascontiguousarray(model[name]).data)
-    return content.digest()
-
-
-def _points(scores: Scores, y: NDArray[Any], regression: bool) -> NDArray[np.float64]:
-    """Return for each sample 1 if it is answered right, else 0; for regression its absolute error."""
-    if regression:
-        return np.abs(scores[:, 0].astype(np.float64) - y)
-    return (scores.argmax(1) == y).astype(np.float64)
 
 
 def _score(evaluation: Evaluation) -> Score:

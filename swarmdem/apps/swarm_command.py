@@ -9,9 +9,7 @@ from typing import Any
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import default_out, run_swarm
-from swarmdem.apps.table import duration, megabytes, open_view
-
-MEASURES = (("c_spe", "C-SPE"), ("c_gen", "C-GEN"), ("global", "Global"))
+from swarmdem.apps.table import MEASURES, duration, megabytes, open_view
 
 
 def start_run(settings: SwarmSettings, out: Path | None, *, closing: bool = True) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from rich.live import Live
 from rich.table import Table
 
 COLUMNS = ("round", "certified", "C-SPE", "C-GEN", "Global", "groups", "sent", "left")
+MEASURES = (("c_spe", "C-SPE"), ("c_gen", "C-GEN"), ("global", "Global"))
+"""Keys of a row's metrics and their names in the paper."""
 _ROWS_MAX = 30  # a longer table would scroll the terminal
 
 
