@@ -17,6 +17,7 @@ from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.plans import Base, base_of, beats_founding, behind, names_electors, open_certificate
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import codec
+from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import (
     CERTIFICATES,
@@ -58,6 +59,7 @@ class Catchup:
     sealer: Sealer
     membership: Membership
     patience: Micros
+    charter: Charter
     _paths: OrderedDict[bytes, tuple[bytes, ...]] = field(default_factory=OrderedDict)
     _older: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     _parked: OrderedDict[bytes, Frame] = field(default_factory=OrderedDict)
@@ -141,9 +143,11 @@ class Catchup:
         """Return the base to adopt if a certificate of others is valid and preferred (see `prefers`)."""
         if self.knows_older(codec.plan_id(certificate.plan)):
             return [], None
-        plan = open_certificate(certificate, self.sealer)
+        plan = open_certificate(certificate, self.sealer, self.charter)
         if plan is None:
-            return [Reject(sender, "certificate without the votes it needs")], None
+            return [
+                Reject(sender, "certificate without the votes it needs")
+            ], None
         if not _of_its_electors(plan, ours):
             return [Reject(sender, "certificate of another electorate")], None
         theirs = base_of(certificate, plan)

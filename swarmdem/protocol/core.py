@@ -66,7 +66,7 @@ class Core:
         self._patience = charter.patience_us
         self._clock = ConnectedClock(self._patience)
         self._membership = Membership(self._patience, 2 * charter.peers_max)
-        self._catchup = Catchup(self._me, sealer, self._membership, self._patience)
+        self._catchup = Catchup(self._me, sealer, self._membership, self._patience, charter)
         self._memory = restart.recall(stored or {}, sealer)
         self._pace = Pace()
         self._offered: events.ModelOffered | None = None

@@ -2,17 +2,33 @@
 
 A plan is a pure function of (base, mode, the digests listed): the proposer computes it, every voter
 computes it again and votes only for an equal one. That equality is what makes the tree the same at
-every holder of the certificate.
+every holder of the certificate. Only while founding is something left to the proposer: the genesis
+model and its sketch.
+
+There is a plan every round. By the table `tau` a tree may be kept for longer: the plan that makes it
+says for how many plans (`tau`), each that keeps it says one less, and the plan after the one that
+says 1 makes a new one. A plan that keeps a tree repeats the `hysteresis` it was made with; joins, deaths
+and catch-up remain matters of one round. When drift sets the clock of the schedules back (`state`), the
+tree is made anew at once. All tables are read at the plan's own tick (`plan_time`).
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import takewhile
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import PeerId, Round
 from swarmdem.protocol.hierarchy import Hierarchy, Sketch, build_hierarchy, hierarchy_of, plan_groups
+from swarmdem.protocol.placement import Standing
+from swarmdem.protocol.state import (
+    ScheduleClock,
+    State,
+    loss_of,
+    read_state,
+    state_ext,
+    state_refusal,
+)
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.frame import Frame, Sealer
@@ -21,6 +37,7 @@ from swarmdem.wire.messages import (
     NORMAL,
     PARAMETERS,
     PROVISIONAL,
+    UPDATES,
     Certificate,
     Digest,
     Entry,
@@ -53,6 +70,8 @@ class Base:
     reference: bytes
     hierarchy: Hierarchy | None
     """The tree of its plan; None before the first round's."""
+    state: State = field(default_factory=State)
+    """What its plan hands on beside the tree."""
 
     @property
     def founding(self) -> bool:
@@ -68,7 +87,11 @@ def founding_base(charter: Charter) -> Base:
 
 
 def base_of(certificate: Certificate, plan: Plan) -> Base:
-    """Return what a peer stands on after adopting *certificate*, whose body is *plan*."""
+    """Return what a peer stands on after adopting *certificate*, whose body is *plan*.
+
+    Raises:
+        MalformedFrameError: The plan's state cannot be read; never after `state.state_refusal` found nothing.
+    """
     listed = tuple(entry.peer for entry in plan.entries if entry.listed)
     hierarchy = None if plan.mode == FOUNDING else hierarchy_of(plan)
     return Base(
@@ -82,7 +105,35 @@ def base_of(certificate: Certificate, plan: Plan) -> Base:
         plan.seed,
         plan.reference,
         hierarchy,
+        read_state(plan),
     )
+
+
+def plan_time(charter: Charter, base: Base) -> int:
+    """Return the tick of the schedules' clock at which the plan of *base* stands: that of its update."""
+    if charter.drift == 0:
+        return max(0, base.round - 1)
+    return base.state.clock.tick if base.state.clock is not None else 0
+
+
+def time_of(charter: Charter, base: Base) -> int:
+    """Return the tick for the round that follows *base*: that of its training.
+
+    The plan of that round has this tick too, unless rounds were left out or its digests show drift.
+    """
+    if charter.drift == 0:
+        return base.round
+    return base.state.clock.tick + 1 if base.state.clock is not None else 0
+
+
+def set_back(before: Base, after: Base) -> bool:
+    """Return whether the plan of *after*, a child of *before*, has set the schedules' clock back."""
+    child = after.plan is not None and after.plan.base == before.id
+    return child and _falls(before.state.clock, after.state.clock)
+
+
+def _falls(earlier: ScheduleClock | None, later: ScheduleClock | None) -> bool:
+    return earlier is not None and later is not None and later.tick <= earlier.tick
 
 
 def digest_of(frame: Frame) -> Digest:
@@ -91,8 +142,66 @@ def digest_of(frame: Frame) -> Digest:
     return frame.message
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What of a plan its base and its digests decide."""
+
+    round: Round
+    hysteresis: int
+    tau: int
+    tree: Hierarchy | None
+    """None while founding."""
+    state: State
+
+
+def decide(charter: Charter, base: Base, digests: Mapping[PeerId, Digest]) -> Decision:
+    """Return round, tree and state of the plan that follows from *base* (not the founding one)."""
+    before = base.plan
+    assert before is not None, "a founding plan decides nothing"
+    number = max(1 + base.round, *(digest.round for digest in digests.values()))
+    clock = _next_clock(charter, base, number, digests.values())
+    tick = number - 1 if clock is None else clock.tick
+    carry = base.hierarchy is not None and before.tau > 1 and not _falls(base.state.clock, clock)
+    hysteresis = before.hysteresis if carry else charter.hysteresis_at(tick)
+    tree, standing = _tree(charter, base, digests, hysteresis, carry=carry)
+    tau = before.tau - 1 if carry else int(charter.scheduled("tau", tick))
+    return Decision(number, hysteresis, tau, tree, State(clock, standing, base.state.sketch))
+
+
+def _next_clock(
+    charter: Charter, base: Base, number: Round, digests: Collection[Digest]
+) -> ScheduleClock | None:
+    if charter.drift == 0:
+        return None
+    losses = [loss for digest in digests if (loss := loss_of(digest)) is not None]
+    if base.state.clock is None:
+        return ScheduleClock.first(losses)
+    return base.state.clock.after(losses, number=number, drift=charter.drift)
+
+
+def _tree(
+    charter: Charter, base: Base, digests: Mapping[PeerId, Digest], hysteresis: int, *, carry: bool
+) -> tuple[Hierarchy, Mapping[PeerId, Standing]]:
+    sketches, unplaced = [], []
+    for peer, digest in sorted(digests.items()):
+        if digest.seed == base.seed and digest.reference == base.reference:
+            sketches.append(Sketch(peer, digest.scale, digest.sketch))
+        else:
+            unplaced.append(peer)
+    tree = build_hierarchy(
+        sketches, unplaced, base=base.id, levels=charter.levels, cut=charter.cut, metric=charter.metric
+    )
+    return tree, {}
+
+
 def make_plan(
-    charter: Charter, base: Base, mode: int, listed: Mapping[PeerId, Frame], reference: bytes
+    charter: Charter,
+    base: Base,
+    mode: int,
+    listed: Mapping[PeerId, Frame],
+    *,
+    reference: bytes,
+    sketch: bytes = b"",
 ) -> Plan:
     """Return the one plan that follows from *base* and the digests *listed*.
 
@@ -102,45 +211,36 @@ def make_plan(
         mode: `NORMAL`, `PROVISIONAL` or `FOUNDING`.
         listed: The digest frame of every peer the plan is about.
         reference: The model digests are taken against; the proposer's choice while founding.
+        sketch: Of the reference, while founding under the metric `cosine`; later the base's counts.
     """
-    tree = None if mode == FOUNDING else _tree(charter, base, listed)
     electors = frozenset(base.electorate)
+    if mode == FOUNDING:
+        made = Decision(0, 0, 1, None, State(sketch=sketch))
+    else:
+        made = decide(charter, base, {peer: digest_of(frame) for peer, frame in listed.items()})
     entries = tuple(
         Entry(
             peer=peer,
             digest=listed[peer].id if peer in listed else b"",
-            parent=(tree.parent_of(peer) or b"") if tree is not None and peer in listed else b"",
+            parent=(made.tree.parent_of(peer) or b"") if made.tree is not None and peer in listed else b"",
             elector=peer in electors,
             listed=peer in listed,
         )
         for peer in sorted(electors | set(listed))
     )
-    rounds = [digest_of(frame).round for frame in listed.values()]
     return Plan(
         base=base.id,
-        round=0 if mode == FOUNDING else max(1 + base.round, *rounds),
+        round=made.round,
         mode=mode,
         lineage=(*base.lineage, _fork(base, listed))[-FORKS_MAX:] if mode == PROVISIONAL else base.lineage,
         epoch=base.epoch,
         seed=base.seed,
         reference=reference,
-        hysteresis=0,
-        tau=1,
+        hysteresis=made.hysteresis,
+        tau=made.tau,
         entries=entries,
-        groups=() if tree is None else plan_groups(tree),
-    )
-
-
-def _tree(charter: Charter, base: Base, listed: Mapping[PeerId, Frame]) -> Hierarchy:
-    sketches, unplaced = [], []
-    for peer in sorted(listed):
-        digest = digest_of(listed[peer])
-        if digest.seed == base.seed and digest.reference == base.reference:
-            sketches.append(Sketch(peer, digest.scale, digest.sketch))
-        else:
-            unplaced.append(peer)
-    return build_hierarchy(
-        sketches, unplaced, base=base.id, levels=charter.levels, cut=charter.cut, metric=charter.metric
+        groups=plan_groups(made.tree),
+        ext=state_ext(charter, made.state, sorted(listed), mode),
     )
 
 
@@ -149,13 +249,18 @@ def _fork(base: Base, listed: Mapping[PeerId, Frame]) -> Fork:
     return Fork(blake2b(content, digest_size=16, person=b"sd/fork").digest(), base.id, base.round)
 
 
+def digest_kind(charter: Charter) -> int:
+    """Return the kind of the digests that trees of this swarm are made from."""
+    return UPDATES if charter.basis == "updates" else PARAMETERS
+
+
 def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
     """Return why *digest* cannot be listed on *base*; empty when it can."""
     if base.founding:
         return "" if digest.model == b"" else "a founder's digest names a model"
     if digest.round > base.round + ROUND_LEAP_MAX:
         return "a round out of reach"
-    if digest.kind != PARAMETERS:
+    if digest.kind != digest_kind(charter):
         return "digest kind not spoken here"
     if len(digest.model) != 32 or not 0 < digest.model_bytes <= charter.blob_max:
         return "digest names no model, or one too large"
@@ -171,7 +276,7 @@ def electors_needed(electors: int) -> int:
     return electors // 2 + 1
 
 
-def open_certificate(certificate: Certificate, sealer: Sealer) -> Plan | None:
+def open_certificate(certificate: Certificate, sealer: Sealer, charter: Charter) -> Plan | None:
     """Return the plan of *certificate*, or None when it is malformed or its votes do not suffice.
 
     Checked against the plan's own flags: more than half of the electors (normal), or of the listed
@@ -186,7 +291,7 @@ def open_certificate(certificate: Certificate, sealer: Sealer) -> Plan | None:
     listed = sum(e.listed for e in plan.entries)
     if not voters or not listed or len(plan.reference) != 32 or plan.round > ROUND_MAX:
         return None
-    if plan.mode != FOUNDING and hierarchy_of(plan) is None:
+    if (plan.mode != FOUNDING and hierarchy_of(plan) is None) or state_refusal(charter, plan):
         return None
     content = Vote(plan.base, plan.mode, certificate.term, codec.plan_id(certificate.plan))
     proven = {sealer.proves(vote, content) for vote in certificate.votes}

@@ -1,12 +1,14 @@
 """Proposals of one base: which may be voted on, and the plans that others name but we have not seen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId, PlanId, Term
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
-from swarmdem.protocol.plans import electors_needed, names_electors
+from swarmdem.protocol.plans import electors_needed, make_plan, names_electors
 from swarmdem.protocol.situation import Situation
+from swarmdem.protocol.state import read_state, state_refusal
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import FOUNDING, NORMAL, PLANS, Plan, Proposal, Skip, Want
@@ -86,6 +88,8 @@ class Proposals:
             return "proposal for another base or mode", None
         if (plan.mode == FOUNDING) != self.s.base.founding:
             return "founding and base contradict each other", None
+        if refusal := state_refusal(self.s.charter, plan):
+            return f"plan: {refusal}", None
         if not names_electors(plan, self.s.electors):
             return "proposal for another electorate", None
         if plan.mode != NORMAL:
@@ -155,3 +159,26 @@ class Proposals:
     def deadlines(self) -> list[Micros]:
         """Return when something missing is asked for."""
         return [o.ask_at for o in self._offered.values()] + [at for _, at in self._unknown.values()]
+
+
+def plan_refusal(situation: Situation, plan: Plan, listed: Mapping[PeerId, Frame]) -> str:
+    """Return why *plan* does not follow from its base and the digests it lists; empty when it does.
+
+    Args:
+        situation: The base.
+        plan: Offered by a peer that may offer one (see `Proposals.add`).
+        listed: The frame of every digest that the plan lists, by the peer it is listed under.
+    """
+    charter, base = situation.charter, situation.base
+    if any(frame.sender != peer for peer, frame in listed.items()) or not listed:
+        return "digests listed under other peers"
+    if plan.mode == NORMAL and 2 * sum(p in situation.electors for p in listed) < len(situation.electors):
+        return "lists less than half of the electorate"
+    free = base.founding and not charter.genesis
+    reference = plan.reference if free else base.reference
+    sketch = read_state(plan).sketch if base.founding else b""
+    if len(reference) != 32 or plan != make_plan(
+        charter, base, plan.mode, listed, reference=reference, sketch=sketch
+    ):
+        return "the plan does not follow from its digests"
+    return ""

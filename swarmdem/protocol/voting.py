@@ -15,10 +15,20 @@ from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId, Term
 from swarmdem.protocol import ballots
 from swarmdem.protocol.ballots import Ballots
 from swarmdem.protocol.election import rank
-from swarmdem.protocol.events import Effect, Equivocated, Persist, Publish, Reject, Report, Send
+from swarmdem.protocol.events import (
+    Effect,
+    Equivocated,
+    ModelOffered,
+    Persist,
+    Publish,
+    Reject,
+    Report,
+    Send,
+)
 from swarmdem.protocol.plans import electors_needed, make_plan
-from swarmdem.protocol.proposals import Offered, Proposals
+from swarmdem.protocol.proposals import Offered, Proposals, plan_refusal
 from swarmdem.protocol.situation import Situation
+from swarmdem.protocol.state import pack_sketch
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
@@ -67,6 +77,16 @@ class Voting:
         """Highest term that more than half of E have skipped."""
         self.genesis: bytes = b""
         """The model this peer names if its founding plan is chosen."""
+        self._genesis_sketch: bytes = b""
+        """That model's own sketch, under the metric `cosine`."""
+
+    def offer(self, offered: ModelOffered) -> None:
+        """Note the learner's first model: a founding plan of this peer would name it."""
+        charter = self.s.charter
+        self.genesis = charter.genesis or offered.model
+        if charter.metric == "cosine" and offered.model == self.genesis:
+            assert len(offered.sketch) == 2 * charter.digest, "the metric cosine needs the model's own sketch"
+            self._genesis_sketch = pack_sketch(offered.scale, offered.sketch)
 
     # What others say
 
@@ -162,7 +182,9 @@ class Voting:
             return []
         if term == 0 and held < len(s.electors) and now < self.reconciled_at():
             return []
-        return self._propose(make_plan(s.charter, s.base, NORMAL, listed, s.base.reference), term, skips, now)
+        return self._propose(
+            make_plan(s.charter, s.base, NORMAL, listed, reference=s.base.reference), term, skips, now
+        )
 
     def reconciled_at(self) -> Micros:
         """Return until when the first proposer waits for the summaries' answers."""
@@ -209,19 +231,10 @@ class Voting:
             offered.ask_at = now + s.patience // 8
             return [Send(offered.frame.sender, s.sealer.seal(Want(DIGESTS, missing)))]
         listed = {peer: s.digests.by_id[i] for peer, i in ids.items()}
-        if any(frame.sender != peer for peer, frame in listed.items()) or not listed:
-            return self._refuse(offered, "digests listed under other peers")
-        if plan.mode == NORMAL and 2 * sum(p in s.electors for p in listed) < len(s.electors):
-            return self._refuse(offered, "lists less than half of the electorate")
-        free = s.base.founding and not s.charter.genesis
-        reference = plan.reference if free else s.base.reference
-        if len(reference) != 32 or make_plan(s.charter, s.base, plan.mode, listed, reference) != plan:
-            return self._refuse(offered, "the plan does not follow from its digests")
+        if refusal := plan_refusal(s, plan, listed):
+            self.proposals.withdraw(offered)
+            return [Reject(offered.frame.sender, refusal)]
         return self._cast_vote(offered)
-
-    def _refuse(self, offered: Offered, reason: str) -> list[Effect]:
-        self.proposals.withdraw(offered)
-        return [Reject(offered.frame.sender, reason)]
 
     def _cast_vote(self, offered: Offered) -> list[Effect]:
         s = self.s
@@ -279,7 +292,8 @@ class Voting:
     def _stand(self, mode: int, present: list[PeerId], turn: int, now: Micros) -> list[Effect]:
         s = self.s
         reference = s.base.reference or self.genesis
-        if len(reference) != 32:
+        sketch = self._genesis_sketch if mode == FOUNDING else b""
+        if len(reference) != 32 or (mode == FOUNDING and s.charter.metric == "cosine" and not sketch):
             return []
         offered = (o.term for o in self.proposals.of_mode(mode) if o.frame.sender in present)
         seen = max(self.ballots.highest_term(mode, present), *offered, -1)
@@ -287,7 +301,7 @@ class Voting:
         if term > ballots.TERM_MAX:
             return []
         listed = {peer: s.digests.current[peer] for peer in present}
-        plan = make_plan(s.charter, s.base, mode, listed, reference)
+        plan = make_plan(s.charter, s.base, mode, listed, reference=reference, sketch=sketch)
         return self._propose(plan, term, (), now)
 
     def _majority_lost(self, now: Micros) -> bool:

@@ -37,7 +37,7 @@ def base(name: str, parent: str, round_number: int, *, mode=NORMAL, lineage=(), 
 
 def judge(theirs: Base, ours: Base, *, may_leave=False, applied=False, heard=()) -> bool:
     members = Membership(PATIENCE, 10)
-    catchup = Catchup(ME, SEALER, members, PATIENCE)
+    catchup = Catchup(ME, SEALER, members, PATIENCE, CHARTER)
     catchup._remember(ours)
     for peer, stands_on in heard:
         members.hear(peer, stands_on.id, 1, 0)
@@ -103,7 +103,7 @@ def test_of_two_foundings_the_one_with_more_peers_wins_then_the_lower_id():
 
 def test_an_unknown_base_is_asked_for_and_an_old_one_answered_when_named_again():
     members = Membership(PATIENCE, 10)
-    catchup = Catchup(ME, SEALER, members, PATIENCE)
+    catchup = Catchup(ME, SEALER, members, PATIENCE, CHARTER)
     old, new = base("1", "0", 1), base("2", "1", 2)
     catchup.adopted(new, old)
     peer = PeerId(b"x" * 16)

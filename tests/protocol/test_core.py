@@ -251,11 +251,11 @@ def test_a_certificate_without_enough_votes_is_refused():
     record = swarm.cores[0].round_record()
     sealer = swarm.cores[0]._sealer
 
-    assert open_certificate(record.certificate, sealer) is not None
+    assert open_certificate(record.certificate, sealer, swarm.charter) is not None
     short = Certificate(record.certificate.plan, record.certificate.term, record.certificate.votes[:1])
-    assert open_certificate(short, sealer) is None
+    assert open_certificate(short, sealer, swarm.charter) is None
     other_term = Certificate(record.certificate.plan, record.certificate.term + 1, record.certificate.votes)
-    assert open_certificate(other_term, sealer) is None
+    assert open_certificate(other_term, sealer, swarm.charter) is None
 
 
 def test_the_record_of_a_round_holds_every_listed_digest():
