@@ -19,7 +19,9 @@ from itertools import takewhile
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import PeerId, Round
-from swarmdem.protocol.hierarchy import Hierarchy, Sketch, build_hierarchy, hierarchy_of, plan_groups
+from swarmdem.protocol.clustering import Sketch
+from swarmdem.protocol.forming import Previous, Shape, form
+from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of, plan_groups
 from swarmdem.protocol.placement import Standing
 from swarmdem.protocol.state import (
     ScheduleClock,
@@ -188,10 +190,15 @@ def _tree(
             sketches.append(Sketch(peer, digest.scale, digest.sketch))
         else:
             unplaced.append(peer)
-    tree = build_hierarchy(
-        sketches, unplaced, base=base.id, levels=charter.levels, cut=charter.cut, metric=charter.metric
+    return form(
+        sketches,
+        unplaced,
+        base=base.id,
+        shape=Shape.of(charter, base.state.sketch or None),
+        hysteresis=hysteresis,
+        previous=Previous(base.hierarchy, base.state.standing),
+        carry=carry,
     )
-    return tree, {}
 
 
 def make_plan(
