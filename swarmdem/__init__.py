@@ -21,11 +21,23 @@ if TYPE_CHECKING:
         TransportError as TransportError,
         WireError as WireError,
     )
-    from swarmdem.learning.learner import Dataset as Dataset, Evaluation as Evaluation, Learner as Learner
+    from swarmdem.learning.learner import (
+        Dataset as Dataset,
+        Evaluation as Evaluation,
+        Learner as Learner,
+        Objective as Objective,
+    )
     from swarmdem.learning.softmax import SoftmaxRegression as SoftmaxRegression
+    from swarmdem.learning.strategies import settings_of as settings_of
+    from swarmdem.learning.strategy import (
+        Deployment as Deployment,
+        Outcome as Outcome,
+        Strategy as Strategy,
+        Task as Task,
+    )
     from swarmdem.learning.training import TorchLearner as TorchLearner
     from swarmdem.node.blocking import BlockingPeer as BlockingPeer
-    from swarmdem.node.parts import PeerCounters as PeerCounters
+    from swarmdem.node.counters import PeerCounters as PeerCounters
     from swarmdem.node.peer import Peer as Peer
     from swarmdem.node.trainer import Hooks as Hooks, TrainingFinished as TrainingFinished
     from swarmdem.protocol.events import (
@@ -53,11 +65,13 @@ _HOMES = {
         "CharterMismatchError", "ConfigError", "DataError", "KeyInUseError", "LearningError", "MisuseError",
         "MissingExtraError", "StoreError", "SwarmError", "TransportError", "WireError",
     ),
-    "swarmdem.learning.learner": ("Dataset", "Evaluation", "Learner"),
+    "swarmdem.learning.learner": ("Dataset", "Evaluation", "Learner", "Objective"),
     "swarmdem.learning.softmax": ("SoftmaxRegression",),
+    "swarmdem.learning.strategies": ("settings_of",),
+    "swarmdem.learning.strategy": ("Deployment", "Outcome", "Strategy", "Task"),
     "swarmdem.learning.training": ("TorchLearner",),
     "swarmdem.node.blocking": ("BlockingPeer",),
-    "swarmdem.node.parts": ("PeerCounters",),
+    "swarmdem.node.counters": ("PeerCounters",),
     "swarmdem.node.peer": ("Peer",),
     "swarmdem.node.trainer": ("Hooks", "TrainingFinished"),
     "swarmdem.protocol.events": (

@@ -1,7 +1,9 @@
 """One peer's models in the making: trains, averages, mixes and applies on the worker threads.
 
-Every order of the core is answered on the event loop with one input. The learner is touched by the
-training thread alone, the running sums by the tensor thread alone, shelf and slots by the loop.
+Every order of the core is answered on the event loop with one input; `craft.py` does the arithmetic.
+The learner is touched by the training thread alone, the running sums by the tensor thread alone,
+shelf and slots by the loop. What training leaves with the peer (private arrays, the strategy's memory)
+is saved together with the upload and comes into force together with the result.
 """
 
 import asyncio
@@ -10,16 +12,24 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from swarmdem.errors import MisuseError
+import numpy as np
+from numpy.typing import NDArray
+
+from swarmdem.errors import ConfigError, MisuseError
 from swarmdem.identifiers import GroupId, Micros, PlanId, Round
-from swarmdem.learning import digest
-from swarmdem.learning.aggregation import RunningMean, mix
-from swarmdem.learning.learner import Learner, Parameters
-from swarmdem.node.models import Model, ModelShelf, model_of
+from swarmdem.learning.aggregation import RunningMean
+from swarmdem.learning.deployment import predict
+from swarmdem.learning.learner import Learner, Parameters, Scoring
+from swarmdem.learning.strategy import Deployment, Outcome, Task
+from swarmdem.node.counters import TrainingCounters
+from swarmdem.node.craft import Craft, Installed, Upload
+from swarmdem.node.layout import belongs
+from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.store import Store
-from swarmdem.node.trainer import Hooks, Trainer, TrainingCounters, TrainingFinished
+from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.protocol.events import (
     Accumulate,
     Applied,
@@ -35,7 +45,6 @@ from swarmdem.protocol.events import (
     Trained,
     TrainingFailed,
 )
-from swarmdem.wire.charter import Charter
 
 _log = logging.getLogger("swarmdem.node.bench")
 
@@ -50,11 +59,20 @@ class Deliver(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """An order to train that is being carried out."""
+
+    order: Train
+    ordered_us: Micros
+    reference: Model
+
+
 class Bench:
     """One peer's models in the making.
 
     Args:
-        charter: Schema, mixing, pull and start.
+        craft: The arithmetic, with charter and strategy.
         learner: The peer's training loop.
         shelf: Where models are found and put.
         store: Where slots are saved.
@@ -68,7 +86,7 @@ class Bench:
     def __init__(
         self,
         *,
-        charter: Charter,
+        craft: Craft,
         learner: Learner,
         shelf: ModelShelf,
         store: Store,
@@ -78,7 +96,8 @@ class Bench:
         report: Callable[[TrainingFinished], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._charter = charter
+        self._charter = craft.charter
+        self._craft = craft
         self._learner = learner
         self._shelf = shelf
         self._store = store
@@ -88,33 +107,35 @@ class Bench:
         self._report = report
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._jobs: set[Future[None]] = set()
+        self._jobs: set[Future[Any]] = set()
         self._training: Future[None] | None = None
+        self._aside: Model | None = None  # of the last training; saved with its upload
         self._sums: dict[tuple[PlanId, GroupId], RunningMean] = {}
         self._closed = False
         self.counters = TrainingCounters()
+        initial = craft.layout.initial
+        self.standing: tuple[Parameters, Deployment] = (initial, Deployment(models=(initial,)))
+        """The whole model after the last update, and what answers questions."""
+        if shelf.slots.keys() & {Slot.OWN, Slot.REFERENCE}:
+            self._stand(*craft.standing(shelf.slots))
 
     def train(self, order: Train) -> None:
         """Train and sketch; answers `Trained` or `TrainingFailed`."""
         ordered_us = _now_us()
         reference = self._shelf.get(order.reference)
-        genesis = self._shelf.slot(Slot.REFERENCE) or reference
-        anchor = self._shelf.slot(Slot.ANCHOR)
-        start = anchor if self._charter.start == "group" else self._shelf.slot(Slot.OWN)
-        start = start or genesis
-        if reference is None or start is None:
+        if reference is None:
             self._deliver(TrainingFailed(order.base, "the reference model is not here"), None)
             return
+        training, slots = _Training(order, ordered_us, reference), self._shelf.slots
 
         def work() -> None:
             try:
-                finished, parameters = self._train(order, start, anchor if order.pull else None)
+                task = self._craft.task(order, slots, reference)
+                finished, outcome = self._train(task)
             except Exception as error:
-                _log.warning("training_failed round=%d error=%r", order.round, error)
-                _log.debug("training_failed", exc_info=error)
-                self._answer(TrainingFailed(order.base, f"{type(error).__name__}: {error}"))
+                self._training_failed(order, error)
                 return
-            self._soon(self._publishable, order, ordered_us, finished, parameters, reference)
+            self._soon(self._publishable, training, finished, task, outcome)
 
         if self._training is not None:
             self._training.cancel()  # for an older base and still waiting: nobody wants it any more
@@ -136,13 +157,15 @@ class Bench:
         self._submit(self._trainer.tensors, work)
 
     def finish_mean(self, order: FinishMean) -> None:
-        """Eq. 9; answers `Averaged`."""
+        """Eq. 9, and Dem-AI eq. 3 where the group's last mean is here; answers `Averaged`."""
+        previous = self._shelf.get(order.previous) if order.previous is not None else None
+        reference = self._shelf.slot(Slot.REFERENCE)
 
         def work() -> None:
             total = self._sums.pop((order.plan, order.group), None)
             if total is None:
                 raise MisuseError("a mean of no models")
-            mean = model_of(total.result(), self._charter.schema)
+            mean = self._craft.mean(total.result(), order, previous=previous, reference=reference)
             answer = Averaged(order.plan, order.group, mean.name, mean.info.total_bytes)
             self._soon(self._deliver, answer, mean)
 
@@ -156,7 +179,7 @@ class Bench:
             return
 
         def work() -> None:
-            mixed = self._mixed(mean, parent)
+            mixed = self._craft.mixed(order, mean, parent)
             answer = Mixed(order.plan, order.group, mixed.name, mixed.info.total_bytes)
             self._soon(self._deliver, answer, mixed)
 
@@ -164,15 +187,15 @@ class Bench:
 
     def apply(self, order: Apply) -> None:
         """Eq. 10 at the peer, saved with its anchor; answers `Applied`."""
-        parent = self._shelf.get(order.parent)
-        upload = self._shelf.get(order.upload) if order.upload is not None else None
-        if parent is None or (upload is None and order.upload is not None):
+        parent = None if order.alone else self._shelf.get(order.parent)
+        upload = None if order.upload is None else self._shelf.get(order.upload)
+        if (parent is None and not order.alone) or (upload is None and order.upload is not None):
             self._failed(MisuseError("an update with models that are not here"))
             return
+        slots = self._shelf.slots
 
         def work() -> None:
-            own = parent if upload is None else self._mixed(upload, parent)
-            self._soon(self._install, order, own, parent)
+            self._soon(self._install, order, self._craft.applied(order, parent, upload, slots))
 
         self._submit(self._trainer.tensors, work)
 
@@ -186,7 +209,7 @@ class Bench:
         self._submit(self._trainer.tensors, work)
 
     async def save(self, order: SaveModel) -> None:
-        """Put a model held into a slot, on disk first.
+        """Put a model held into a slot, on disk first; with an upload what its training left here.
 
         Raises:
             StoreError: The disk refused.
@@ -194,7 +217,36 @@ class Bench:
         model = self._shelf.get(order.model)
         if model is None:
             raise MisuseError(f"slot {order.slot}: model {order.model.hex()} is not here")
-        await self._save({order.slot: model})
+        slots: dict[Slot, Model] = {order.slot: model}
+        aside = self._aside
+        if order.slot is Slot.UPLOAD and aside is not None and belongs(aside, model.name):
+            slots[Slot.TRAINED] = aside
+        if not self._store.in_memory:
+            await self._loop.run_in_executor(self._trainer.disk, self._store.save, slots)
+        self._shelf.fill(slots)
+        if order.slot is Slot.REFERENCE and self._shelf.slot(Slot.OWN) is None:
+            self._stand(*self._craft.standing(self._shelf.slots))
+
+    async def predict(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Answer with what is deployed; see `Peer.predict`.
+
+        Raises:
+            ConfigError: The learner has no method `scores`.
+            MisuseError: The peer left meanwhile.
+        """
+        learner = self._learner
+        if not isinstance(learner, Scoring):
+            raise ConfigError(f"predict: {type(learner).__name__} has no method scores(x)")
+        job = self._trainer.training.submit(predict, learner, self.standing[1], x)
+        self._jobs.add(job)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise MisuseError("the peer left before it could answer") from None
+            raise
+        finally:
+            self._jobs.discard(job)
 
     async def close(self) -> None:
         """Drop what waits and wait for what runs: afterwards nothing touches the learner."""
@@ -202,93 +254,92 @@ class Bench:
         running = [job for job in self._jobs if not job.cancel()]
         await asyncio.gather(*(asyncio.wrap_future(job) for job in running), return_exceptions=True)
 
-    def _train(self, order: Train, start: Model, anchor: Model | None) -> tuple[TrainingFinished, Parameters]:
-        """In the training thread: load, train, hand out the parameters."""
-        learner = self._learner
-        begun_us, pull = _now_us(), self._charter.pull if anchor is not None else 0.0
-        learner.load(start.parameters)
-        begun_s = time.thread_time()
-        loss = learner.train(
-            round=order.round, anchor=anchor.parameters if anchor is not None else None, pull=pull
-        )
+    def _train(self, task: Task) -> tuple[TrainingFinished, Outcome]:
+        """In the training thread: have the strategy train."""
+        begun_us, begun_s = _now_us(), time.thread_time()
+        outcome = self._craft.strategy.train(self._learner, task)
         cpu_s = time.thread_time() - begun_s
         self.counters.train_cpu_s += cpu_s
-        parameters = learner.parameters()
-        self._measure(self._hooks.after_training, order.round, parameters)
+        hook = self._hooks.after_training
+        if hook is not None:
+            self._measure(lambda: hook(task.round, outcome.model), task.round)
         duration_s = (_now_us() - begun_us) / 1e6
-        return TrainingFinished(order.round, loss, learner.samples, cpu_s, duration_s), parameters
+        return TrainingFinished(task.round, outcome.loss, self._learner.samples, cpu_s, duration_s), outcome
 
     def _publishable(
-        self,
-        order: Train,
-        ordered_us: Micros,
-        finished: TrainingFinished,
-        parameters: Parameters,
-        reference: Model,
+        self, training: _Training, finished: TrainingFinished, task: Task, outcome: Outcome
     ) -> None:
         """On the loop: have the trained parameters checked, named and sketched."""
         self._report(finished)
+        order = training.order
 
         def work() -> None:
             try:
-                model = model_of(parameters, self._charter.schema)
-                scale, sketch = digest.sketch(
-                    model.parameters, reference.parameters, seed=order.seed, size=self._charter.digest
-                )
+                upload = self._craft.upload(order, task, outcome, training.reference)
             except Exception as error:
-                _log.warning("training_failed round=%d error=%r", order.round, error)
-                self._answer(TrainingFailed(order.base, f"{type(error).__name__}: {error}"))
+                self._training_failed(order, error)
                 return
             weight = finished.samples if self._charter.weights == "samples" else 1
             # Waiting for the training thread counts: others size their patience by this number.
-            duration_us = _now_us() - ordered_us
-            name, size_bytes = model.name, model.info.total_bytes
-            self._soon(
-                self._deliver,
-                Trained(order.base, name, size_bytes, weight, scale, sketch, duration_us),
-                model,
-            )
+            self._soon(self._trained, order, upload, weight, _now_us() - training.ordered_us)
 
         self._submit(self._trainer.tensors, work)
 
-    def _mixed(self, mean: Model, parent: Model) -> Model:
-        mixed = mix(mean.parameters, parent.parameters, self._charter.mixing)
-        return model_of(mixed, self._charter.schema)
+    def _trained(self, order: Train, upload: Upload, weight: int, duration_us: Micros) -> None:
+        """On the loop: answer; the core orders the upload saved if it still wants it."""
+        self._aside = upload.aside
+        answer = Trained(
+            base=order.base,
+            model=upload.model.name,
+            model_bytes=upload.model.info.total_bytes,
+            weight=weight,
+            scale=upload.scale,
+            sketch=upload.sketch,
+            duration_us=duration_us,
+            loss_milli=upload.loss_milli,
+        )
+        self._deliver(answer, upload.model)
 
-    def _install(self, order: Apply, own: Model, parent: Model) -> None:
-        """On the loop: save both models, then let the hook and the core know."""
-        slots = {Slot.OWN: own, Slot.ANCHOR: parent}
+    def _training_failed(self, order: Train, error: Exception) -> None:
+        _log.warning("training_failed round=%d error=%r", order.round, error)
+        _log.debug("training_failed", exc_info=error)
+        self._soon(self._deliver, TrainingFailed(order.base, f"{type(error).__name__}: {error}"), None)
 
-        def installed() -> None:
+    def _install(self, order: Apply, installed: Installed) -> None:
+        """On the loop: save all or nothing, then let the hook and the core know."""
+        slots = self._shelf.pooled(installed.slots)
+
+        def done() -> None:
             self._shelf.fill(slots)
+            self._stand(installed.applied, installed.deployment, installed.complaint)
             hook = self._hooks.after_update
             if hook is not None:
-                self._submit(self._trainer.training, lambda: self._measure(hook, order.round, own.parameters))
-            self._deliver(Applied(order.plan, own.name), None)
+                measured = installed.deployment
+                self._submit(
+                    self._trainer.training,
+                    lambda: self._measure(lambda: hook(order.round, measured), order.round),
+                )
+            self._deliver(Applied(order.plan, installed.own.name), None)
 
         if self._store.in_memory:
-            installed()
+            done()
             return
 
         def work() -> None:
             self._store.save(slots)
-            self._soon(installed)
+            self._soon(done)
 
         self._submit(self._trainer.disk, work)
 
-    async def _save(self, slots: dict[Slot, Model]) -> None:
-        if not self._store.in_memory:
-            await self._loop.run_in_executor(self._trainer.disk, self._store.save, slots)
-        self._shelf.fill(slots)
+    def _stand(self, applied: Parameters, deployment: Deployment, complaint: Exception | None) -> None:
+        self.standing = (applied, deployment)
+        if complaint is not None:
+            self._failed(complaint)
 
-    def _measure(
-        self, hook: Callable[[Round, Parameters], None] | None, round: Round, parameters: Parameters
-    ) -> None:
-        if hook is None:
-            return
+    def _measure(self, hook: Callable[[], None], round: Round) -> None:
         begun_s = time.thread_time()
         try:
-            hook(round, parameters)
+            hook()
         except Exception:
             _log.exception("hook_failed round=%d", round)
         self.counters.evaluate_cpu_s += time.thread_time() - begun_s
@@ -305,9 +356,6 @@ class Bench:
         self._jobs.discard(job)
         if not job.cancelled() and (error := job.exception()) is not None:
             self._failed(error)
-
-    def _answer(self, answer: Input) -> None:
-        self._soon(self._deliver, answer, None)
 
     def _soon(self, call: Callable[..., None], *args: object) -> None:
         """From a thread: have *call* made on the event loop, unless the peer is gone by then."""

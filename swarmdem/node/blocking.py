@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import MisuseError
 from swarmdem.learning.learner import Learner
+from swarmdem.node.counters import PeerCounters
 from swarmdem.node.driver import NodeEvent
-from swarmdem.node.parts import PeerCounters
 from swarmdem.node.peer import Peer
 from swarmdem.protocol.status import Status
 from swarmdem.wire.charter import Charter
@@ -77,6 +77,10 @@ class BlockingPeer:
     def model(self) -> dict[str, NDArray[Any]]:
         """See `Peer.model`."""
         return self._peer.model
+
+    def predict(self, x: NDArray[Any]) -> NDArray[Any]:
+        """See `Peer.predict`."""
+        return self._call(self._peer.predict(x))
 
     @property
     def counters(self) -> PeerCounters:

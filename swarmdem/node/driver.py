@@ -11,15 +11,15 @@ handled; beyond that the port's own queue fills up and drops the oldest.
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from swarmdem.errors import StoreError, TransportError, WireError
+from swarmdem.errors import LearningError, StoreError, TransportError, WireError
 from swarmdem.identifiers import Micros, PeerId, Round, brief
 from swarmdem.learning.learner import Learner
-from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.bench import Bench
+from swarmdem.node.counters import NodeCounters
+from swarmdem.node.craft import Craft
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.serving import Uploads
 from swarmdem.node.store import Store
@@ -55,7 +55,7 @@ from swarmdem.protocol.events import (
 from swarmdem.transport.base import Arrival, LinkState, Port
 from swarmdem.wire import topics
 from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, decode_chunk
-from swarmdem.wire.charter import Charter, charter_hash
+from swarmdem.wire.charter import charter_hash
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import BlobOffer, BlobWant, Message
@@ -68,26 +68,8 @@ TURN = 32
 """Inputs handled before other peers of the process get their turn."""
 NOT_YET = "not connected yet"
 """What a link that was never up nor refused gives as its reason: no news for anybody."""
-REASONS_MAX = 64
-"""Different reasons for refusals that are counted apart; the rest is `other`."""
 
 NodeEvent = Event | TrainingFinished
-
-
-@dataclass(slots=True)
-class NodeCounters:
-    """What one peer refused and could not send."""
-
-    refused: Counter[str] = field(default_factory=Counter)
-    """Arrivals refused, by reason."""
-    unsent: int = 0
-    """Frames not sent because the link was down."""
-
-    def refuse(self, reason: str) -> None:
-        """Count one refusal."""
-        if reason not in self.refused and len(self.refused) >= REASONS_MAX:
-            reason = "other"
-        self.refused[reason] += 1
 
 
 class Driver:
@@ -95,12 +77,12 @@ class Driver:
 
     Args:
         core: The protocol.
-        charter: With its schema.
         sealer: Signs for this peer and opens what others signed.
         port: Subscribed and closed by the caller.
         store: Where records and slots are kept.
         shelf: The models in memory.
         learner: The training loop.
+        craft: The arithmetic of models around an update.
         trainer: Worker threads.
         hooks: An experiment's measurements.
         on_event: Called on the loop with everything that is reported.
@@ -110,16 +92,17 @@ class Driver:
         self,
         core: Core,
         *,
-        charter: Charter,
         sealer: FrameSealer,
         port: Port,
         store: Store,
         shelf: ModelShelf,
         learner: Learner,
+        craft: Craft,
         trainer: Trainer,
         hooks: Hooks,
         on_event: Callable[[NodeEvent], None],
     ) -> None:
+        charter = craft.charter
         self._core = core
         self._sealer = sealer
         self._port = port
@@ -144,12 +127,12 @@ class Driver:
         """Set whenever the core has handled something; whoever waits clears it."""
         self.counters = NodeCounters()
         self.bench = Bench(
-            charter=charter, learner=learner, shelf=shelf, store=store, trainer=trainer, hooks=hooks,
+            craft=craft, learner=learner, shelf=shelf, store=store, trainer=trainer, hooks=hooks,
             deliver=self.deliver, report=on_event, failed=self._order_failed,
         )  # fmt: skip
         self.uploads = Uploads(shelf, self, chunk_leaves=charter.chunk // LEAF_BYTES)
         self.downloads = Downloads(
-            charter=charter, model_bytes=model_bytes(charter.schema), me=sealer.peer, shelf=shelf,
+            charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf,
             trainer=trainer, send=self.uploads.send, deliver=self.deliver,
         )  # fmt: skip
 
@@ -384,7 +367,8 @@ class Driver:
         if isinstance(error, StoreError):
             self._break(error)
             return
-        _log.error("order_failed error=%r", error, exc_info=error)
+        if not isinstance(error, LearningError):  # a strategy's, and logged where it happened
+            _log.error("order_failed error=%r", error, exc_info=error)
         self._on_event(Degraded(f"{type(error).__name__}: {error}"))
 
     def _break(self, error: BaseException) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from swarmdem.errors import StoreError
-from swarmdem.identifiers import PlanId
+from swarmdem.identifiers import PeerId, PlanId
 from swarmdem.protocol.events import Certified, RoundFinished
 
 _TREES_MAX = 64  # certificates remembered until their round is over
@@ -57,6 +57,11 @@ class Journal:
     def _append(self, line: dict[str, Any]) -> None:
         assert self._file is not None
         self._file.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+def journal_file(path: Path | None, peer: PeerId) -> Path | None:
+    """Return the file that *path* stands for: in an existing directory, one named after the peer."""
+    return path / f"{peer.hex()}.jsonl" if path is not None and path.is_dir() else path
 
 
 def event_name(event: object) -> str:

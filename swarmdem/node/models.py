@@ -4,8 +4,10 @@ A model is its blob; the named arrays are read-only views on the blob's bytes, s
 model costs its bytes once. Peers of one process that hold the same model share one object.
 """
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 from swarmdem.identifiers import ModelHash
@@ -17,6 +19,14 @@ from swarmdem.wire.charter import TensorSpec
 
 Schema = tuple[TensorSpec, ...]
 
+_FILE_DTYPES = {
+    "float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "float16": "F16", "uint8": "U8",
+    "bool": "BOOL",
+}  # fmt: skip
+
+OWN_AFFAIRS = frozenset({Slot.TRAINED, Slot.KEPT, Slot.ABOVE})
+"""Slots that are never served."""
+
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Model:
@@ -27,6 +37,8 @@ class Model:
     parameters: Parameters
     """Read-only views on `data`."""
     schema: Schema
+    files: list[Path] = field(default_factory=list, repr=False)
+    """Checkpoints of this process that hold it: the next one is a link to the last of them."""
 
     @property
     def name(self) -> ModelHash:
@@ -59,6 +71,26 @@ def model_of(parameters: Parameters, schema: Schema) -> Model:
     return model_of_bytes(arrays.to_bytes(parameters, schema), schema)
 
 
+def to_file(model: Model) -> tuple[bytes, bytes | memoryview]:
+    """Return the content of *model* as a `.safetensors` file: its head, and the blob as it is.
+
+    A blob is laid out as the format wants it: arrays one after the other, little-endian, no gaps.
+    """
+    head: dict[str, object] = {"__metadata__": {"model": model.name.hex()}}
+    offset = 0
+    for spec in model.schema:
+        end = offset + arrays.model_bytes((spec,))
+        head[spec.name] = {
+            "dtype": _FILE_DTYPES[spec.dtype],
+            "shape": spec.shape,
+            "data_offsets": (offset, end),
+        }
+        offset = end
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, model.data
+
+
 class ModelPool:
     """One object per model for all peers of a process; used from one event loop."""
 
@@ -79,6 +111,11 @@ class ModelShelf:
         self._models: dict[ModelHash, Model] = {}
         self._slots: dict[Slot, Model] = {}
 
+    @property
+    def slots(self) -> dict[Slot, Model]:
+        """The models in saved slots, as they are now."""
+        return dict(self._slots)
+
     def put(self, model: Model) -> Model:
         """Hold *model* until a `keep` leaves it out; return the object to go on with."""
         model = self._pool.shared(model)
@@ -94,11 +131,19 @@ class ModelShelf:
         return self._slots.get(slot)
 
     def fill(self, slots: Mapping[Slot, Model]) -> None:
-        """Put models into saved slots; what was there is held until the next `keep`."""
+        """Put models into saved slots; what was there is held until the next `keep`.
+
+        What never leaves the peer is in its slot only: nobody can fetch it by name.
+        """
         for slot, model in slots.items():
-            self._slots[slot] = self.put(model)
+            self._slots[slot] = model if slot in OWN_AFFAIRS else self.put(model)
+
+    def pooled(self, slots: Mapping[Slot, Model]) -> dict[Slot, Model]:
+        """Return the same models as the objects that peers of this process share."""
+        return {slot: self._pool.shared(model) for slot, model in slots.items()}
 
     def keep(self, names: Iterable[ModelHash]) -> None:
         """Forget all models but *names* and those in saved slots."""
-        needed = set(names) | {model.name for model in self._slots.values()}
+        public = (model.name for slot, model in self._slots.items() if slot not in OWN_AFFAIRS)
+        needed = {*names, *public}
         self._models = {name: model for name, model in self._models.items() if name in needed}

@@ -4,30 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from swarmdem.errors import ConfigError
+from swarmdem.learning.learner import Parameters
+from swarmdem.learning.strategies import strategy_of
+from swarmdem.learning.strategy import Strategy
+from swarmdem.node.counters import PeerCounters
 from swarmdem.node.driver import Driver
-from swarmdem.node.models import Model, ModelShelf
+from swarmdem.node.models import ModelShelf
 from swarmdem.node.store import Store
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Slot
 from swarmdem.transport.base import Port
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCounters:
-    """What one peer did since it started, counted as if it had its own connection."""
-
-    messages_sent: int
-    messages_received: int
-    bytes_sent: int
-    bytes_received: int
-    dropped: int
-    """Arrivals thrown away because this peer did not keep up."""
-    unsent: int
-    """Frames not sent because the link was down."""
-    refused: Mapping[str, int]
-    """Arrivals refused, by reason."""
-    train_cpu_s: float
-    evaluate_cpu_s: float
+from swarmdem.wire.charter import Charter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +28,10 @@ class Running:
     port: Port
     driver: Driver
     task: asyncio.Task[None]
-    initial: Model
 
-    def model(self) -> Model:
-        """Return the model after the last update, before the first the one training started from."""
-        return self.shelf.slot(Slot.OWN) or self.shelf.slot(Slot.REFERENCE) or self.initial
+    def model(self) -> Parameters:
+        """Return the whole model after the last update, before the first the one training starts from."""
+        return self.driver.bench.standing[0]
 
     def counters(self) -> PeerCounters:
         """Return what the peer did so far."""
@@ -67,3 +54,16 @@ def trusted_records(records: Mapping[str, bytes], shelf: ModelShelf) -> dict[str
     if shelf.slot(Slot.UPLOAD) is None:
         trusted.pop("digest", None)
     return trusted
+
+
+def strategy_for(charter: Charter, given: type[Strategy] | None) -> Strategy:
+    """Return the strategy that the charter names, or the application's own.
+
+    Raises:
+        ConfigError: There is none of this name, the charter contradicts it, or names another.
+    """
+    if given is None:
+        return strategy_of(charter)
+    if charter.strategy not in {given.name, f"{given.__module__}:{given.__qualname__}"}:
+        raise ConfigError(f"strategy: {given.name!r} is given, the charter says {charter.strategy!r}")
+    return given(charter)

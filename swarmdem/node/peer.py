@@ -24,12 +24,15 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import CharterMismatchError, ConfigError, KeyInUseError, MisuseError, SwarmError
 from swarmdem.identifiers import ModelHash, Round
-from swarmdem.learning.learner import Learner, Parameters
-from swarmdem.learning.parameters import check_schema, schema_of
+from swarmdem.learning.learner import Learner, labels_of
+from swarmdem.learning.strategy import Deployment, Strategy
+from swarmdem.node.counters import PeerCounters
+from swarmdem.node.craft import Craft
 from swarmdem.node.driver import Driver, NodeEvent
-from swarmdem.node.journal import Journal
-from swarmdem.node.models import Model, ModelShelf, model_of
-from swarmdem.node.parts import PeerCounters, Running, trusted_records
+from swarmdem.node.journal import Journal, journal_file
+from swarmdem.node.layout import Layout
+from swarmdem.node.models import Model, ModelShelf
+from swarmdem.node.parts import Running, strategy_for, trusted_records
 from swarmdem.node.recording import Recorder
 from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.streams import EventStream
@@ -72,6 +75,7 @@ class Peer:
         link: A connection to use instead of `brokers`; it stays open.
         reader: Shared by the peers of a process, so that each frame is verified once.
         trainer: Worker threads to share; they stay.
+        strategy: The class of a strategy of your own; None: the one that the charter names.
         hooks: An experiment's measurements.
         journal: File for the JSON lines of this peer, or an existing directory to make `ID.jsonl` in.
         durable: Wait for the disk itself; False: what is kept survives the process, not a power cut.
@@ -91,6 +95,7 @@ class Peer:
         link: Link | None = None,
         reader: FrameReader | None = None,
         trainer: Trainer | None = None,
+        strategy: type[Strategy] | None = None,
         hooks: Hooks | None = None,
         journal: Path | None = None,
         durable: bool = True,
@@ -99,6 +104,7 @@ class Peer:
         if (link is None) != (len(brokers) == 1):
             raise ConfigError(f"brokers: exactly one broker (or a link) is needed, not {len(brokers)}")
         self._charter = charter
+        self._strategy = strategy_for(charter, strategy)
         self._learner = learner
         self._brokers = tuple(brokers)
         self._state = Path(state) if state is not None else None
@@ -205,7 +211,28 @@ class Peer:
     @property
     def model(self) -> dict[str, NDArray[Any]]:
         """A copy of the peer's model after its last update; whole at any moment, from any thread."""
-        return {name: np.array(array) for name, array in self._known().model().parameters.items()}
+        return {name: np.array(array) for name, array in self._known().model().items()}
+
+    @property
+    def deployment(self) -> Deployment:
+        """What the peer answers with since its last update: by most strategies its model alone."""
+        return self._known().driver.bench.standing[1]
+
+    async def predict(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Answer with what is deployed (`deployment`), in the learner's thread: after a training that runs.
+
+        Where answers are wanted at once, load `model` into a network of your own.
+
+        Args:
+            x: Inputs, shape (n, ...), standardised like the training data.
+
+        Returns:
+            Log-probabilities, shape (n, classes); of a regression predictions, shape (n, 1).
+
+        Raises:
+            ConfigError: The learner has no method `scores`.
+        """
+        return await self._require().driver.bench.predict(x)
 
     @property
     def plan(self) -> Plan | None:
@@ -246,26 +273,29 @@ class Peer:
             trainer = Trainer()
             stack.callback(trainer.close)
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(trainer.training, self._strategy.check, self._learner)
         initial = await loop.run_in_executor(trainer.training, self._learner.parameters)
-        self._settle_schema(initial)
+        layout = Layout(self._charter, self._strategy, initial)
+        self._charter = msgspec.structs.replace(self._charter, schema=layout.wire)
         store: Store = MemoryStore()
         if self._state is not None:
             store = DirectoryStore(self._state, durable=self._durable)
         stack.callback(store.close)
         shelf = ModelShelf(trainer.pool)
-        offered = await loop.run_in_executor(trainer.tensors, model_of, initial, self._charter.schema)
-        shelf.fill(await loop.run_in_executor(trainer.disk, store.load, self._charter.schema))
+        craft = Craft(self._charter, self._strategy, layout, labels_of(self._learner))
+        offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
+        shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
         sealer = FrameSealer(
             store.identity, self._charter, store.session, reader=self._reader or FrameReader()
         )
         core = Core(self._charter, sealer, stored=trusted_records(store.records, shelf))
         port = await self._open_port(stack, sealer)
         driver = Driver(
-            core, charter=self._charter, sealer=sealer, port=port, store=store, shelf=shelf,
-            learner=self._learner, trainer=trainer, hooks=self._hooks, on_event=self._on_event,
+            core, sealer=sealer, port=port, store=store, shelf=shelf,
+            learner=self._learner, craft=craft, trainer=trainer, hooks=self._hooks, on_event=self._on_event,
         )  # fmt: skip
         stack.push_async_callback(driver.close)
-        self._journal = Journal(_journal_file(self._journal_path, store))
+        self._journal = Journal(journal_file(self._journal_path, sealer.peer))
         stack.callback(self._journal.close)
         if self._record is not None:
             self._recorder = Recorder(
@@ -276,16 +306,11 @@ class Peer:
             _log.warning("state_damaged what=%s", what)
             self._on_event(Degraded(what))
         driver.deliver(Started(secrets.token_bytes(16)))
-        driver.deliver(ModelOffered(offered.name, offered.info.total_bytes), offered)
+        offer = ModelOffered(offered.name, offered.info.total_bytes, sketch, scale)
+        driver.deliver(offer, offered)
         task = asyncio.create_task(self._supervise(driver), name=f"swarmdem[{sealer.peer.hex()[:8]}]")
         stack.push_async_callback(_cancelled, task)
-        return Running(core, store, shelf, port, driver, task, offered)
-
-    def _settle_schema(self, initial: Parameters) -> None:
-        if self._charter.schema:
-            check_schema(initial, self._charter.schema)
-        else:
-            self._charter = msgspec.structs.replace(self._charter, schema=schema_of(initial))
+        return Running(core, store, shelf, port, driver, task)
 
     async def _open_port(self, stack: AsyncExitStack, sealer: FrameSealer) -> Port:
         link = self._link
@@ -363,12 +388,6 @@ class Peer:
         if self._running is None:
             raise MisuseError("this peer does not run: use it inside `async with`")
         return self._running
-
-
-def _journal_file(path: Path | None, store: Store) -> Path | None:
-    if path is not None and path.is_dir():
-        return path / f"{store.identity.peer.hex()}.jsonl"
-    return path
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -5,7 +5,8 @@ A state directory holds `key.pem` (mode 0600), `lock` (held while the peer runs)
 the one before it, as `SLOT-HASH.safetensors`, named by an index that is itself a record: it is
 written after the model files are there, so a crash leaves either the old set or the new one.
 
-A damaged checkpoint is replaced by the one before it, and `damage` says so.
+A damaged checkpoint is replaced by the one before it, and `damage` says so. A model that several
+slots hold, or several peers of one process, is written once and linked (where the disk can do that).
 All methods block; the driver calls them from its disk thread.
 """
 
@@ -13,15 +14,15 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
 from swarmdem.errors import KeyInUseError, LearningError, StoreError
-from swarmdem.learning.parameters import from_safetensors, to_safetensors
-from swarmdem.node.files import write_atomic
+from swarmdem.learning.parameters import from_safetensors, schema_of
+from swarmdem.node.files import link_atomic, write_atomic
 from swarmdem.node.keys import read_key, write_key
-from swarmdem.node.models import Model, Schema, model_of
+from swarmdem.node.models import Model, Schema, model_of, to_file
 from swarmdem.node.records import RecordLog
 from swarmdem.protocol.events import Slot
 from swarmdem.wire.signing import Identity
@@ -29,6 +30,9 @@ from swarmdem.wire.signing import Identity
 _log = logging.getLogger("swarmdem.node.store")
 
 _INDEX = "/slots"  # key of the checkpoints' index among the records; no protocol record begins with a slash
+Accepts = Callable[[Slot, Schema], bool]
+"""Whether a model of a schema can be in a slot."""
+
 KEY_FILE = "key.pem"
 """Where a state directory holds the peer's private key."""
 
@@ -56,8 +60,8 @@ class Store(Protocol):
     def save(self, models: Mapping[Slot, Model]) -> None:
         """Put models into their slots, all or none. Durable on return."""
 
-    def load(self, schema: Schema) -> dict[Slot, Model]:
-        """Return the newest intact model of every slot."""
+    def load(self, accepts: Accepts) -> dict[Slot, Model]:
+        """Return the newest intact model of every slot that the swarm accepts there."""
 
     def close(self) -> None:
         """Release files and lock."""
@@ -84,7 +88,7 @@ class MemoryStore:
     def save(self, models: Mapping[Slot, Model]) -> None:
         pass
 
-    def load(self, schema: Schema) -> dict[Slot, Model]:
+    def load(self, accepts: Accepts) -> dict[Slot, Model]:
         return {}
 
     def close(self) -> None:
@@ -142,8 +146,7 @@ class DirectoryStore:
             for slot, model in models.items():
                 name = f"{slot}-{model.name.hex()}.safetensors"
                 before = [other for other in slots.get(slot, ()) if other != name]
-                content = to_safetensors(model.parameters, {"model": model.name.hex()})
-                write_atomic(self._models / name, content, durable=self._durable)
+                self._put(self._models / name, model)
                 slots[slot] = (name, *before[:1])
         except OSError as error:
             raise StoreError(f"checkpoint in {self._models}: {error.strerror}") from error
@@ -152,12 +155,12 @@ class DirectoryStore:
         self._slots = slots
         self._remove_unnamed()
 
-    def load(self, schema: Schema) -> dict[Slot, Model]:
+    def load(self, accepts: Accepts) -> dict[Slot, Model]:
         """Return the newest intact model of every slot; what was damaged joins `damage`."""
         found: dict[Slot, Model] = {}
         for slot, names in sorted(self._slots.items()):
             for name in names:
-                model = self._read_model(name, schema)
+                model = self._read_model(slot, name, accepts)
                 if model is not None:
                     found[slot] = model
                     break
@@ -168,13 +171,23 @@ class DirectoryStore:
         self._log.close()
         self._lock.close()
 
-    def _read_model(self, name: str, schema: Schema) -> Model | None:
+    def _put(self, path: Path, model: Model) -> None:
+        """Write a checkpoint once per process: slots and peers that hold one model share its file."""
+        if any(link_atomic(source, path, durable=self._durable) for source in model.files[-1:]):
+            return
+        write_atomic(path, *to_file(model), durable=self._durable)
+        model.files[:] = [path]
+
+    def _read_model(self, slot: Slot, name: str, accepts: Accepts) -> Model | None:
         path = self._models / name
         try:
-            model = model_of(from_safetensors(path.read_bytes()), schema)
-            if model.name.hex() in name:
+            arrays = from_safetensors(path.read_bytes())
+            model = model_of(arrays, schema_of(arrays))
+            if model.name.hex() in name and accepts(slot, model.schema):
                 return model
             reason = "its content is not what its name says"
+            if model.name.hex() in name:
+                reason = "it is a model of another swarm"
         except (OSError, LearningError) as error:
             reason = str(error)
         self.damage += (f"checkpoint {path} is damaged ({reason}); the one before it is used, if any",)

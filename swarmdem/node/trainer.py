@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from swarmdem.identifiers import Round
 from swarmdem.learning.learner import Parameters
+from swarmdem.learning.strategy import Deployment
 from swarmdem.node.models import ModelPool
 
 
@@ -23,7 +24,7 @@ class TrainingFinished:
     """Mean training loss, as the learner says."""
     samples: int
     train_cpu_s: float
-    """Thread CPU time inside `Learner.train`."""
+    """Thread CPU time inside `Strategy.train`."""
     duration_s: float
     """Seconds in the training thread; waiting for it is not included."""
 
@@ -33,17 +34,9 @@ class Hooks:
     """Callables of an experiment, run in the training thread; what they take is counted as evaluation."""
 
     after_training: Callable[[Round, Parameters], None] | None = None
-    """Called with the parameters as trained, before the update."""
-    after_update: Callable[[Round, Parameters], None] | None = None
-    """Called with the peer's model after eq. 10, before its next training."""
-
-
-@dataclass(slots=True)
-class TrainingCounters:
-    """What one peer's learning cost."""
-
-    train_cpu_s: float = 0.0
-    evaluate_cpu_s: float = 0.0
+    """Called with the whole model as trained, before the update."""
+    after_update: Callable[[Round, Deployment], None] | None = None
+    """Called with what the peer answers with after the update, before its next training."""
 
 
 class Trainer:

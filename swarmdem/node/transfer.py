@@ -8,19 +8,20 @@ borne doubles each time, up to `patience`. What is here is never asked for again
 
 Bounds: `ACTIVE_MAX` downloads receive at once, the others wait for their turn, and one that falls
 silent gives up its turn; each has a window of 4 MiB or 16 chunks. Memory is reserved only once
-name, leaf list and the schema's size agree.
+name, leaf list and the expected size agree.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import ModelHash, PeerId, brief
+from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.bench import Deliver
-from swarmdem.node.models import Model, ModelShelf, model_of_bytes
+from swarmdem.node.models import Model, ModelShelf, Schema, model_of_bytes
 from swarmdem.node.trainer import Trainer
 from swarmdem.protocol.events import Fetch, Fetched, FetchFailed
 from swarmdem.wire.blobs import LEAF_BYTES, Assembly, BlobInfo, Chunk, blob_name, leaf_count
@@ -42,6 +43,7 @@ SILENCE_MOST_S = 5.0
 @dataclass(slots=True)
 class _Download:
     model: ModelHash
+    total_bytes: int
     sources: tuple[PeerId, ...]
     silence_s: float
     turn: int = 0
@@ -65,7 +67,8 @@ class Downloads:
     """One peer's fetches; all methods are called on the event loop.
 
     Args:
-        charter: Schema (hence the blob's size), chunk size and patience.
+        charter: Chunk size and patience.
+        schemas: What a blob may be, by its length; the first is what is expected unless an order says more.
         me: Never asked.
         shelf: What is there already needs no fetching.
         trainer: Whose threads look for NaN.
@@ -77,7 +80,7 @@ class Downloads:
         self,
         *,
         charter: Charter,
-        model_bytes: int,
+        schemas: Sequence[Schema],
         me: PeerId,
         shelf: ModelShelf,
         trainer: Trainer,
@@ -85,7 +88,8 @@ class Downloads:
         deliver: Deliver,
     ) -> None:
         self._charter = charter
-        self._model_bytes = model_bytes
+        self._schemas = {model_bytes(schema): schema for schema in schemas}
+        self._model_bytes = next(iter(self._schemas))
         self._me = me
         self._shelf = shelf
         self._trainer = trainer
@@ -109,8 +113,9 @@ class Downloads:
         if held is not None:
             self._deliver(Fetched(order.model), held)
             return
-        if order.model_bytes not in {0, self._model_bytes}:
-            reason = f"blob of {order.model_bytes} bytes, the schema has {self._model_bytes}"
+        total_bytes = order.model_bytes or self._model_bytes
+        if total_bytes not in self._schemas:
+            reason = f"blob of {total_bytes} bytes, the schema has {self._model_bytes}"
             self._deliver(FetchFailed(order.model, reason), None)
             return
         sources = tuple(peer for peer in order.sources if peer != self._me)
@@ -119,7 +124,7 @@ class Downloads:
             known.sources = sources
         if known is not None or not sources or order.model in self._checking:
             return
-        download = _Download(order.model, sources, self._silence_s)
+        download = _Download(order.model, total_bytes, sources, self._silence_s)
         self._downloads[order.model] = download
         self._waiting.append(download)
         self._start_waiting()
@@ -156,14 +161,14 @@ class Downloads:
                 self._refused(download)
             return
         named_so = blob_name(offer.total_bytes, offer.leaves) == offer.blob
-        if named_so and offer.total_bytes != self._model_bytes:
-            reason = f"blob of {offer.total_bytes} bytes, the schema has {self._model_bytes}"
+        if named_so and offer.total_bytes != download.total_bytes:
+            reason = f"blob of {offer.total_bytes} bytes, expected are {download.total_bytes}"
             self.stop(offer.blob)
             self._deliver(FetchFailed(offer.blob, reason), None)
             return
         try:
             info = BlobInfo(offer.blob, offer.total_bytes, offer.leaves)
-            download.assembly = Assembly(info, limit_bytes=self._model_bytes)
+            download.assembly = Assembly(info, limit_bytes=download.total_bytes)
         except WireError:
             if sender == download.source:
                 self._refused(download)
@@ -228,7 +233,7 @@ class Downloads:
 
     def _missing(self, download: _Download) -> tuple[tuple[int, int], ...]:
         if download.assembly is None:
-            return ((0, leaf_count(self._model_bytes)),)
+            return ((0, leaf_count(download.total_bytes)),)
         return download.assembly.missing()
 
     def _refused(self, download: _Download) -> None:
@@ -243,7 +248,7 @@ class Downloads:
         name = assembly.info.name
         self.stop(name)
         self._checking.add(name)
-        data, schema = assembly.data(), self._charter.schema
+        data, schema = assembly.data(), self._schemas[assembly.info.total_bytes]
         job = self._loop.run_in_executor(self._trainer.tensors, model_of_bytes, data, schema, assembly.info)
         job.add_done_callback(lambda done: self._checked(name, done))
 

@@ -10,7 +10,11 @@ from swarmdem.errors import StoreError
 from swarmdem.identifiers import PeerId
 from swarmdem.learning.parameters import schema_of
 from swarmdem.learning.softmax import SoftmaxRegression
-from swarmdem.node.driver import INPUTS_MAX, REASONS_MAX, Driver, NodeCounters
+from swarmdem.learning.strategies import strategy_of
+from swarmdem.node.counters import REASONS_MAX, NodeCounters
+from swarmdem.node.craft import Craft
+from swarmdem.node.driver import INPUTS_MAX, Driver
+from swarmdem.node.layout import Layout
 from swarmdem.node.models import ModelShelf
 from swarmdem.node.store import MemoryStore
 from swarmdem.node.trainer import Hooks, Trainer
@@ -35,6 +39,7 @@ from swarmdem.wire.signing import Identity
 
 LEARNER = SoftmaxRegression(2, (np.eye(2, dtype=np.float32), np.array([0, 1])))
 CHARTER = Charter(swarm="s", schema=schema_of(LEARNER.parameters()))
+STRATEGY = strategy_of(CHARTER)
 START = Started(bytes(16))
 
 
@@ -88,9 +93,10 @@ class Desk:
         self.core, self.log = Script(), []
         self.bus, self.port, self.store = bus, port, Disk(self.log)
         self.sealer = FrameSealer(self.store.identity, CHARTER, 1)
+        layout = Layout(CHARTER, STRATEGY, LEARNER.parameters())
         self.driver = Driver(
-            self.core, charter=CHARTER, sealer=self.sealer, port=port, store=self.store,
-            shelf=ModelShelf(trainer.pool), learner=LEARNER, trainer=trainer, hooks=Hooks(),
+            self.core, sealer=self.sealer, port=port, store=self.store, shelf=ModelShelf(trainer.pool),
+            learner=LEARNER, craft=Craft(CHARTER, STRATEGY, layout, {}), trainer=trainer, hooks=Hooks(),
             on_event=self.log.append,
         )  # fmt: skip
 

@@ -158,11 +158,11 @@ class Moody(SoftmaxRegression):
 
     failures = 1
 
-    def train(self, *, round, anchor, pull):
+    def train(self, *, round, objective):
         if self.failures:
             self.failures -= 1
             raise RuntimeError("the camera is covered")
-        return super().train(round=round, anchor=anchor, pull=pull)
+        return super().train(round=round, objective=objective)
 
 
 async def test_a_failing_training_is_said_and_the_peer_goes_on(swarm):

@@ -20,7 +20,8 @@ def model(value):
     return model_of(parameters, schema_of(parameters))
 
 
-SCHEMA = model(0).schema
+def ANY(slot, schema):
+    return True
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_records_and_models_are_found_again(reopen):
     store.save({Slot.OWN: model(1), Slot.ANCHOR: model(2)})
 
     store = reopen()
-    loaded = store.load(SCHEMA)
+    loaded = store.load(ANY)
 
     assert store.records == {"vote": b"1"}
     assert loaded[Slot.OWN].name == model(1).name
@@ -116,7 +117,7 @@ def test_a_corrupted_checkpoint_gives_way_to_the_one_before_and_it_is_said(reope
 
     store = reopen()
 
-    assert store.load(SCHEMA)[Slot.OWN].name == model(1).name
+    assert store.load(ANY)[Slot.OWN].name == model(1).name
     assert "own-" in store.damage[0]
     assert "damaged" in store.damage[0]
 
@@ -130,7 +131,7 @@ def test_a_checkpoint_with_other_values_than_its_name_says_is_not_used(reopen, t
 
     store = reopen()
 
-    assert set(store.load(SCHEMA)) == {Slot.ANCHOR}
+    assert set(store.load(ANY)) == {Slot.ANCHOR}
     assert len(store.damage) == 1
 
 
@@ -144,7 +145,7 @@ def test_a_crash_between_model_files_and_index_leaves_the_old_pair(reopen, tmp_p
         (tmp_path / "state" / "models" / name).write_bytes(content)
     (tmp_path / "state" / "records.log").write_bytes(log)
 
-    loaded = reopen().load(SCHEMA)
+    loaded = reopen().load(ANY)
 
     assert (loaded[Slot.OWN].name, loaded[Slot.ANCHOR].name) == (model(1).name, model(2).name)
 
@@ -158,7 +159,7 @@ def test_a_torn_index_is_said_and_the_checkpoint_before_it_is_used(reopen, tmp_p
 
     store = reopen()
 
-    assert store.load(SCHEMA)[Slot.OWN].name == model(1).name
+    assert store.load(ANY)[Slot.OWN].name == model(1).name
     assert "damaged" in store.damage[0]
 
 

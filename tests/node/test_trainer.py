@@ -1,18 +1,14 @@
 """A peer's bench: every order is answered, failures included, and the maths is that of the paper."""
 
-import asyncio
 import threading
 
 import numpy as np
 import pytest
 
 from swarmdem.errors import MisuseError
-from swarmdem.identifiers import GroupId, ModelHash, PlanId
-from swarmdem.learning.learner import Evaluation
+from swarmdem.identifiers import ModelHash
 from swarmdem.learning.parameters import schema_of
-from swarmdem.node.bench import Bench
 from swarmdem.node.models import ModelShelf, model_of
-from swarmdem.node.store import MemoryStore
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.protocol.events import (
     Accumulate,
@@ -28,78 +24,17 @@ from swarmdem.protocol.events import (
     Trained,
     TrainingFailed,
 )
-from swarmdem.wire.charter import Charter
+from tests.node.workshop import GROUP, PLAN, Workshop, f32
 
-PLAN, GROUP = PlanId(b"p" * 32), GroupId(b"g" * 16)
-SCHEMA = schema_of({"w": np.zeros(3, np.float32)})
+SCHEMA = schema_of({"w": f32(0, 0, 0)})
 
 
-def arrays(*values):
-    return {"w": np.array(values, np.float32)}
+def hold(shop, *values):
+    return shop.hold(w=f32(*values))
 
 
 def model(*values):
-    return model_of(arrays(*values), SCHEMA)
-
-
-class Counting:
-    """A learner that adds one per training, and remembers what it was told."""
-
-    samples = 40
-
-    def __init__(self):
-        self.w = np.zeros(3, np.float32)
-        self.told = []
-        self.result = 1.0
-
-    def parameters(self):
-        return {"w": self.w.copy()}
-
-    def load(self, parameters):
-        self.w = parameters["w"].copy()
-
-    def train(self, *, round, anchor, pull):
-        self.told.append((round, None if anchor is None else anchor["w"].tolist(), pull))
-        if isinstance(self.result, Exception):
-            raise self.result
-        self.w += self.result
-        return 0.5
-
-    def evaluate(self, data=None):
-        return Evaluation(0, 0, 0)
-
-
-class Workshop:
-    """A bench with what it says in queues."""
-
-    def __init__(self, hooks=None, **charter):
-        self.learner = Counting()
-        self.trainer = Trainer()
-        self.shelf = ModelShelf(self.trainer.pool)
-        self.answers = asyncio.Queue()
-        self.failures = asyncio.Queue()
-        self.reports = []
-        self.bench = Bench(
-            charter=Charter(swarm="s", schema=SCHEMA, mixing=0.25, digest=16, **charter),
-            learner=self.learner, shelf=self.shelf, store=MemoryStore(), trainer=self.trainer,
-            hooks=hooks or Hooks(), deliver=self.deliver, report=self.reports.append,
-            failed=self.failures.put_nowait,
-        )  # fmt: skip
-
-    def deliver(self, answer, model=None):
-        if model is not None:
-            self.shelf.put(model)
-        self.answers.put_nowait(answer)
-
-    def hold(self, *values):
-        return self.shelf.put(model(*values)).name
-
-    async def answer(self):
-        async with asyncio.timeout(10):
-            return await self.answers.get()
-
-    def values(self, name):
-        return self.shelf.get(name).parameters["w"].tolist()
+    return model_of({"w": f32(*values)}, SCHEMA)
 
 
 @pytest.fixture
@@ -112,8 +47,7 @@ async def make():
 
     yield make
     for workshop in made:
-        await workshop.bench.close()
-        workshop.trainer.close()
+        await workshop.close()
 
 
 def train(reference, *, round=1, pull=False):
@@ -122,14 +56,16 @@ def train(reference, *, round=1, pull=False):
 
 async def test_training_starts_from_the_own_model_and_is_pulled_to_the_anchor(make):
     shop = make(pull=0.5)
-    reference = shop.hold(0, 0, 0)
+    reference = hold(shop, 0, 0, 0)
     shop.shelf.fill({Slot.OWN: model(1, 2, 3), Slot.ANCHOR: model(5, 5, 5)})
     shop.bench.train(train(reference, round=3, pull=True))
     answer = await shop.answer()
 
     assert isinstance(answer, Trained)
     assert shop.values(answer.model) == [2, 3, 4]
-    assert shop.learner.told == [(3, [5, 5, 5], 0.5)]
+    [(number, objective)] = shop.learner.told
+    assert (number, objective.pull, objective.own) == (3, 0.5, 1.0)
+    assert objective.anchor["w"].tolist() == [5, 5, 5]
     assert (answer.base, answer.model_bytes, answer.weight, len(answer.sketch)) == (b"base", 12, 1, 16)
     assert answer.scale > 0
     assert shop.reports[0].loss == 0.5
@@ -137,24 +73,25 @@ async def test_training_starts_from_the_own_model_and_is_pulled_to_the_anchor(ma
 
 async def test_training_starts_from_the_group_when_the_charter_says_so(make):
     shop = make(start="group")
-    reference = shop.hold(0, 0, 0)
+    reference = hold(shop, 0, 0, 0)
     shop.shelf.fill({Slot.OWN: model(1, 2, 3), Slot.ANCHOR: model(5, 5, 5)})
     shop.bench.train(train(reference))
 
     assert shop.values((await shop.answer()).model) == [6, 6, 6]
-    assert shop.learner.told == [(1, None, 0.0)]
+    [(number, objective)] = shop.learner.told
+    assert (number, objective.anchor, objective.pull) == (1, None, 0.0)
 
 
 async def test_before_the_first_update_training_starts_from_the_genesis(make):
     shop = make()
-    shop.bench.train(train(shop.hold(9, 9, 9)))
+    shop.bench.train(train(hold(shop, 9, 9, 9)))
 
     assert shop.values((await shop.answer()).model) == [10, 10, 10]
 
 
 async def test_a_peer_counts_for_its_samples_when_the_charter_says_so(make):
     shop = make(weights="samples")
-    shop.bench.train(train(shop.hold(0, 0, 0)))
+    shop.bench.train(train(hold(shop, 0, 0, 0)))
 
     assert (await shop.answer()).weight == 40
 
@@ -169,7 +106,7 @@ async def test_a_peer_counts_for_its_samples_when_the_charter_says_so(make):
 )
 async def test_a_failing_learner_is_reported_and_the_next_training_is_good(make, result, reason):
     shop = make()
-    reference = shop.hold(0, 0, 0)
+    reference = hold(shop, 0, 0, 0)
     shop.learner.result = result
     shop.bench.train(train(reference))
     failed = await shop.answer()
@@ -190,7 +127,7 @@ async def test_training_without_the_reference_fails_at_once(make):
 
 async def test_a_training_that_still_waits_gives_way_to_a_newer_order(make):
     shop = make()
-    reference, gate = shop.hold(0, 0, 0), threading.Event()
+    reference, gate = hold(shop, 0, 0, 0), threading.Event()
     shop.trainer.training.submit(gate.wait, 10)
     for number in (1, 2):
         shop.bench.train(train(reference, round=number))
@@ -203,14 +140,14 @@ async def test_a_training_that_still_waits_gives_way_to_a_newer_order(make):
 
 async def test_a_mean_is_weighted_and_an_ended_update_forgets_its_sums(make):
     shop = make()
-    for name, weight in ((shop.hold(1, 1, 1), 1), (shop.hold(5, 9, 13), 3)):
+    for name, weight in ((hold(shop, 1, 1, 1), 1), (hold(shop, 5, 9, 13), 3)):
         shop.bench.accumulate(Accumulate(PLAN, GROUP, name, weight))
     shop.bench.finish_mean(FinishMean(PLAN, GROUP))
     answer = await shop.answer()
 
     assert isinstance(answer, Averaged)
     assert shop.values(answer.model) == [4, 7, 10]
-    shop.bench.accumulate(Accumulate(PLAN, GROUP, shop.hold(1, 1, 1), 1))
+    shop.bench.accumulate(Accumulate(PLAN, GROUP, hold(shop, 1, 1, 1), 1))
     shop.bench.end_update(PLAN)
     shop.bench.finish_mean(FinishMean(PLAN, GROUP))
     assert isinstance(await shop.failures.get(), MisuseError)
@@ -218,7 +155,7 @@ async def test_a_mean_is_weighted_and_an_ended_update_forgets_its_sums(make):
 
 async def test_a_group_mixes_its_parent_with_alpha(make):
     shop = make()
-    shop.bench.mix(Mix(PLAN, GROUP, shop.hold(0, 4, 8), shop.hold(4, 4, 4)))
+    shop.bench.mix(Mix(PLAN, GROUP, hold(shop, 0, 4, 8), hold(shop, 4, 4, 4)))
     answer = await shop.answer()
 
     assert isinstance(answer, Mixed)
@@ -228,9 +165,9 @@ async def test_a_group_mixes_its_parent_with_alpha(make):
 async def test_applying_fills_own_and_anchor_together(make):
     updated = []
     shop = make(
-        Hooks(after_update=lambda round, parameters: updated.append((round, parameters["w"].tolist())))
+        Hooks(after_update=lambda round, deployed: updated.append((round, deployed.models[0]["w"].tolist())))
     )
-    parent, upload = shop.hold(4, 4, 4), shop.hold(0, 4, 8)
+    parent, upload = hold(shop, 4, 4, 4), hold(shop, 0, 4, 8)
     shop.bench.apply(Apply(PLAN, 2, GROUP, parent, upload))
     answer = await shop.answer()
     await shop.bench.close()
@@ -242,7 +179,7 @@ async def test_applying_fills_own_and_anchor_together(make):
 
 async def test_without_an_upload_the_parents_result_is_taken_as_it_is(make):
     shop = make()
-    parent = shop.hold(4, 4, 4)
+    parent = hold(shop, 4, 4, 4)
     shop.bench.apply(Apply(PLAN, 2, GROUP, parent, None))
 
     assert await shop.answer() == Applied(PLAN, parent)
@@ -252,13 +189,13 @@ async def test_hooks_see_each_round_in_order_before_the_next_training(make):
     seen = []
     hooks = Hooks(
         after_training=lambda round, parameters: seen.append(("trained", round, parameters["w"][0])),
-        after_update=lambda round, parameters: seen.append(("updated", round, parameters["w"][0])),
+        after_update=lambda round, deployed: seen.append(("updated", round, deployed.models[0]["w"][0])),
     )
     shop = make(hooks)
-    reference = shop.hold(0, 0, 0)
+    reference = hold(shop, 0, 0, 0)
     shop.bench.train(train(reference, round=1))
     upload = (await shop.answer()).model
-    shop.bench.apply(Apply(PLAN, 1, GROUP, shop.hold(5, 5, 5), upload))
+    shop.bench.apply(Apply(PLAN, 1, GROUP, hold(shop, 5, 5, 5), upload))
     await shop.answer()
     shop.bench.train(train(reference, round=2))
     await shop.answer()
@@ -272,14 +209,14 @@ async def test_a_failing_hook_does_not_stop_the_peer(make):
         raise ValueError
 
     shop = make(Hooks(after_training=fail))
-    shop.bench.train(train(shop.hold(0, 0, 0)))
+    shop.bench.train(train(hold(shop, 0, 0, 0)))
 
     assert isinstance(await shop.answer(), Trained)
 
 
 async def test_a_model_that_is_kept_survives_and_the_others_are_forgotten(make):
     shop = make()
-    kept, forgotten, saved = shop.hold(1, 0, 0), shop.hold(2, 0, 0), shop.hold(3, 0, 0)
+    kept, forgotten, saved = hold(shop, 1, 0, 0), hold(shop, 2, 0, 0), hold(shop, 3, 0, 0)
     await shop.bench.save(SaveModel(Slot.UPLOAD, saved))
     shop.shelf.keep([kept])
 

@@ -7,7 +7,7 @@ import pytest
 
 from swarmdem.errors import MalformedFrameError
 from swarmdem.identifiers import ModelHash, PeerId
-from swarmdem.learning.parameters import model_bytes, schema_of
+from swarmdem.learning.parameters import schema_of
 from swarmdem.node.models import ModelPool, ModelShelf, model_of, model_of_bytes
 from swarmdem.node.serving import LEAVES_MAX, Uploads
 from swarmdem.node.trainer import Trainer
@@ -61,7 +61,7 @@ class Getting:
         self.answers = asyncio.Queue()
         self.shelf = ModelShelf(self.trainer.pool)
         self.downloads = Downloads(
-            charter=charter, model_bytes=model_bytes(schema), me=ME, shelf=self.shelf, trainer=self.trainer,
+            charter=charter, schemas=(schema,), me=ME, shelf=self.shelf, trainer=self.trainer,
             send=self.want,
             deliver=lambda answer, model=None: self.answers.put_nowait((answer, model)),
         )  # fmt: skip
@@ -199,7 +199,7 @@ async def test_a_blob_of_another_size_fails_before_anything_is_reserved(getting)
     getting.downloads.on_offer(ANNA, BlobOffer(huge.name, huge.total_bytes, huge.leaves))
     answer, _ = await getting.answer()
 
-    assert answer == FetchFailed(huge.name, "blob of 196608 bytes, the schema has 800000")
+    assert answer == FetchFailed(huge.name, "blob of 196608 bytes, expected are 800000")
 
 
 async def test_an_order_for_an_absurd_size_fails_at_once(getting):

@@ -1,0 +1,232 @@
+"""One peer's arithmetic: what goes into training, means, mixes and results, without threads or files.
+
+Between the core's orders (hashes, schedules' clock) and the strategy's hooks (named arrays). Everything
+is a function of its arguments; `bench.py` says on which thread.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from swarmdem.errors import LearningError
+from swarmdem.learning import digest
+from swarmdem.learning.aggregation import amplified, mix
+from swarmdem.learning.learner import MutableParameters, Parameters
+from swarmdem.learning.strategy import Deployment, Outcome, Strategy, Task
+from swarmdem.learning.sums import accumulated, pull_target
+from swarmdem.node.layout import Layout, agents_above, belongs, memory_of
+from swarmdem.node.models import Model, model_of
+from swarmdem.protocol.events import Apply, FinishMean, Mix, Slot, Train
+from swarmdem.protocol.plans import founding_base
+from swarmdem.wire.charter import Charter
+
+_log = logging.getLogger("swarmdem.node.craft")
+
+LOSS_MILLI_MAX = 2**32 - 1
+
+Slots = Mapping[Slot, Model]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What a training gave, ready to be named and published."""
+
+    model: Model
+    aside: Model | None
+    """Private arrays and memory; never leaves the peer."""
+    scale: float
+    sketch: bytes
+    loss_milli: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """A peer's state after an update."""
+
+    own: Model
+    slots: Slots
+    """What must be saved, all or nothing."""
+    applied: Parameters
+    """The whole model."""
+    deployment: Deployment
+    complaint: LearningError | None = None
+    """What the strategy failed at; the peer went on without it."""
+
+
+class Craft:
+    """The arithmetic of one peer.
+
+    Args:
+        charter: With its schema.
+        strategy: Its hooks must depend on their arguments alone: training and the rest are on two threads.
+        layout: Which arrays travel.
+        labels: Training samples by class, for what is deployed.
+    """
+
+    def __init__(
+        self, charter: Charter, strategy: Strategy, layout: Layout, labels: Mapping[int, int]
+    ) -> None:
+        self.charter = charter
+        self.strategy = strategy
+        self._labels = labels
+        self._mixes = type(strategy).apply is Strategy.apply
+        self._deploys = type(strategy).deploy is not Strategy.deploy
+        self.layout = layout
+
+    def offered(self, initial: Parameters) -> tuple[Model, float, bytes]:
+        """Return the learner's first model as a founder offers it, with its own sketch (metric `cosine`)."""
+        offered = self.layout.offered(initial)
+        if self.charter.metric != "cosine":
+            return offered, 0.0, b""
+        seed = founding_base(self.charter).seed
+        scale, sketch = digest.sketch16(self.layout.shared(offered), seed=seed, size=self.charter.digest)
+        return offered, scale, sketch
+
+    def task(self, order: Train, slots: Slots, reference: Model) -> Task:
+        """Return a round's local work, from what the peer stands on."""
+        genesis = slots.get(Slot.REFERENCE, reference)
+        anchor, kept = slots.get(Slot.ANCHOR), slots.get(Slot.KEPT)
+        start = slots.get(Slot.ANCHOR if self.charter.start == "group" else Slot.OWN, genesis)
+        target, pull = None, 0.0
+        if order.pull and anchor is not None:
+            target, pull = self._target(anchor, slots.get(Slot.ABOVE))
+            pull *= self.charter.pull * self.charter.scheduled("pull", order.time)
+        return Task(
+            round=order.round,
+            start=self.layout.whole(start, kept),
+            anchor=target,
+            pull=pull,
+            own=self.charter.scheduled("own", order.time),
+            extras=self.layout.extras_of(anchor),
+            memory=memory_of(kept),
+        )
+
+    def upload(self, order: Train, task: Task, outcome: Outcome, reference: Model) -> Upload:
+        """Check, name and sketch what *task* gave.
+
+        Raises:
+            LearningError: The outcome is not of the schema, or not finite.
+        """
+        model = self.layout.uploaded(outcome.model, outcome.extras)
+        trained = self.layout.shared(model)
+        base = self.layout.shared(reference)
+        if self.charter.basis == "updates":
+            base = {name: task.start[name] for name in base}
+        scale, sketch = digest.sketch(trained, base, seed=order.seed, size=self.charter.digest)
+        aside = self.layout.aside(outcome.model, outcome.memory, of=model.name)
+        return Upload(
+            model=model, aside=aside, scale=scale, sketch=sketch, loss_milli=in_thousandths(outcome.loss)
+        )
+
+    def mean(
+        self, mean: MutableParameters, order: FinishMean, *, previous: Model | None, reference: Model | None
+    ) -> Model:
+        """Return a group's model: the warm-up's gain, then Dem-AI eq. 3 with the group's last mean."""
+        gain = self.charter.scheduled("gain", order.time)
+        if gain != 1.0 and reference is not None:
+            own = {spec.name: mean[spec.name] for spec in self.layout.travelling}
+            mean |= amplified(own, gain, self.layout.shared(reference))[0]
+        if previous is not None:
+            mean = mix(mean, previous.parameters, 1.0 - self.charter.scheduled("gamma", order.time))
+        return model_of(mean, self.layout.wire)
+
+    def mixed(self, order: Mix, mean: Model, parent: Model) -> Model:
+        """Return a group's result: eq. 10, and under `pull_to = all` the sum over the groups above."""
+        above = self.layout.plain(parent)
+        mixed = mix(mean.parameters, above, self.charter.scheduled("mixing", order.time))
+        if self.layout.doubled is None:
+            return model_of(mixed, self.layout.wire)
+        sums = self.layout.sums(parent)
+        if sums is None:  # the root's result is plain
+            sums = accumulated(None, above, order.above)
+        return self.layout.with_sums(mixed, accumulated(sums, mixed, order.agents))
+
+    def applied(self, order: Apply, parent: Model | None, upload: Model | None, slots: Slots) -> Installed:
+        """Return the peer's state after an update: eq. 10 at the peer, or what the strategy says.
+
+        Args:
+            order: The core's.
+            parent: The result of its group; None when the peer is alone: its upload is its model.
+            upload: Its trained model; None when it takes the result as it is, or has nothing new.
+            slots: What it stood on.
+        """
+        layout, kept, complaint = self.layout, slots.get(Slot.KEPT), None
+        if upload is not None and belongs(slots.get(Slot.TRAINED), upload.name):
+            kept = slots[Slot.TRAINED]
+        if parent is None:
+            own = upload or slots.get(Slot.OWN) or slots[Slot.REFERENCE]
+        elif upload is None:
+            own = parent if parent.schema == layout.wire else model_of(layout.plain(parent), layout.wire)
+        else:
+            try:
+                own = self._mixed_at_peer(order, upload, parent)
+            except Exception as error:
+                own, complaint = upload, _failed(self.strategy, "apply", error)
+        filled = {Slot.OWN: own, Slot.ANCHOR: parent or own}
+        if kept is not None:
+            filled[Slot.KEPT] = kept
+        if self._deploys:
+            filled[Slot.SHARE] = upload or own
+        if order.agents and layout.doubled is not None:
+            filled[Slot.ABOVE] = agents_above(order.agents)
+        applied, deployment, failed = self.standing({**slots, **filled})
+        return Installed(
+            own=own, slots=filled, applied=applied, deployment=deployment, complaint=complaint or failed
+        )
+
+    def standing(self, slots: Slots) -> tuple[Parameters, Deployment, LearningError | None]:
+        """Return the peer's whole model, what is deployed, and what the strategy failed at.
+
+        The same from the slots of an earlier process; before the first update the genesis model.
+        """
+        kept, anchor = slots.get(Slot.KEPT), slots.get(Slot.ANCHOR)
+        own = slots.get(Slot.OWN) or slots[Slot.REFERENCE]
+        applied = self.layout.whole(own, kept)
+        plain = Deployment(models=(applied,))
+        if not self._deploys or anchor is None:
+            return applied, plain, None
+        try:
+            deployment = self.strategy.deploy(
+                trained=self.layout.whole(slots.get(Slot.SHARE, own), kept),
+                applied=applied,
+                result=self.layout.whole(anchor, kept),
+                labels=self._labels,
+                memory=memory_of(kept),
+            )
+        except Exception as error:
+            return applied, plain, _failed(self.strategy, "deploy", error)
+        return applied, deployment, None
+
+    def _mixed_at_peer(self, order: Apply, upload: Model, parent: Model) -> Model:
+        mixing = self.charter.scheduled("mixing", order.time)
+        if mixing == 1.0 and self._mixes and parent.schema == self.layout.wire:
+            return parent  # what eq. 10 says, without another copy
+        mixed = self.strategy.apply(
+            trained=self.layout.shared(upload), result=self.layout.shared(parent), mixing=mixing
+        )
+        return self.layout.uploaded(mixed, self.layout.extras_of(parent))
+
+    def _target(self, anchor: Model, above: Model | None) -> tuple[Parameters, float]:
+        """Return what the pull pulls towards, and the factor on its weight."""
+        if self.layout.doubled is None or above is None:
+            return self.layout.shared(anchor), 1.0
+        agents = above.parameters["agents"].tolist()
+        sums = self.layout.sums(anchor)
+        if sums is None:  # the root's result, or that of a group cut off from those above it
+            return self.layout.shared(anchor), 2.0 / agents[0]
+        target, share = pull_target({s.name: sums[s.name] for s in self.layout.travelling}, agents)
+        return target, 2.0 * share
+
+
+def in_thousandths(loss: float) -> int:
+    """Return a loss as digests carry it: 0 when not known, else 1 to 2^32 - 1 thousandths."""
+    if math.isnan(loss) or loss < 0:
+        return 0
+    return max(1, round(min(loss * 1000, LOSS_MILLI_MAX)))
+
+
+def _failed(strategy: Strategy, hook: str, error: Exception) -> LearningError:
+    _log.warning("strategy_failed strategy=%s hook=%s error=%r", strategy.name, hook, error)
+    _log.debug("strategy_failed", exc_info=error)
+    return LearningError(f"strategy {strategy.name}: {hook}: {type(error).__name__}: {error}")
