@@ -256,6 +256,10 @@ def experiment(
         typer.Option("--seeds", parser=flags.whole_numbers, metavar="0,1,2", help="Instead of the file's."),
     ] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="Instead of the file's.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SETTING=VALUE", help="For every variant, as in the file; repeat."),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
 ) -> None:
     """Compare strategies and settings on one data set.
@@ -271,10 +275,12 @@ def experiment(
     if what is None:
         raise ConfigError("experiment: a .toml file or a preset is needed; --list shows the presets")
     from swarmdem.apps.experiment import run_experiment
+    from swarmdem.apps.experiment_file import changed
 
     run_experiment(
-        what, out=out, data_dir=data_dir, curves=curves, only=only or (), seeds=seeds, rounds=rounds
-    )
+        what, out=out, data_dir=data_dir, curves=curves, only=only or (), seeds=seeds, rounds=rounds,
+        changes=changed(change or ()),
+    )  # fmt: skip
 
 
 @app.command()

@@ -12,7 +12,7 @@ whole round. A run whose settings are no longer those of the experiment is never
 import asyncio
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def run_experiment(
     only: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     rounds: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run what is missing of an experiment, write table and figures, and return its folder.
 
@@ -63,6 +64,7 @@ def run_experiment(
         only: Names of variants; none: all.
         seeds: Instead of the file's.
         rounds: Instead of the variants'.
+        changes: Other settings of every variant, instead of the file's.
 
     Raises:
         ConfigError: The file does not fit, or a run of *out* has other settings.
@@ -70,7 +72,7 @@ def run_experiment(
         MissingExtraError: matplotlib or scipy is not installed.
     """
     _need_figures()
-    whole = load(source, data_dir).chosen(seeds=seeds, rounds=rounds)
+    whole = load(source, data_dir, changes).chosen(seeds=seeds, rounds=rounds)
     folder = out or Path("experiments") / whole.name
     published = results.read_published(curves, whole.curves) if curves and whole.curves else None
     work = [

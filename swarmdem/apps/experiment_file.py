@@ -20,6 +20,7 @@ the TOML file, in the working directory, in --data-dir and in the folders direct
 """
 
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -102,12 +103,13 @@ def presets() -> dict[str, str]:
     }
 
 
-def load(source: str, data_dir: Path | None) -> Experiment:
+def load(source: str, data_dir: Path | None, changes: Mapping[str, Any] | None = None) -> Experiment:
     """Return the experiment of a TOML file, or of a preset by name.
 
     Args:
         source: A path that ends in `.toml`, or the name of a preset.
         data_dir: Where data files are that are not found otherwise.
+        changes: Settings of every variant, instead of the file's.
 
     Raises:
         ConfigError: There is no such file or preset, or it does not fit; the message names the place.
@@ -126,7 +128,8 @@ def load(source: str, data_dir: Path | None) -> Experiment:
         raise ConfigError(f"{path}: experiment.seeds: a list of numbers is expected")
     _check_seeds(f"{path}: experiment.seeds", seeds)
     shared = {key: value for key, value in common.items() if key not in _EXPERIMENT_KEYS}
-    expanded = [made for table in variants for made in _variants(path, shared, table, data_dir)]
+    tables = [{**table, **(changes or {})} for table in variants]
+    expanded = [made for table in tables for made in _variants(path, shared, table, data_dir)]
     folders = [variant.folder for variant in expanded]
     for variant in expanded:
         if folders.count(variant.folder) > 1:
@@ -214,6 +217,24 @@ def _found(data: str, beside: Path, data_dir: Path | None) -> str:
             return str(place)
     looked = f"not in {data_dir} either" if data_dir else "--data-dir says where it is"
     raise DataError(f"{data}: no such file; {looked}")
+
+
+def changed(texts: Sequence[str]) -> dict[str, Any]:
+    """Return `holdout=0.2` and the like as settings: TOML values, and whatever is no TOML as a text.
+
+    Raises:
+        ConfigError: One is not SETTING=VALUE.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise ConfigError(f"--set {text}: SETTING=VALUE is expected")
+        try:
+            found[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name] = value
+    return found
 
 
 def _text(value: Any, where: str) -> str:
