@@ -1,7 +1,7 @@
 """The five measures of the paper (DemLearn, arXiv 2007.03278, section IV), pooled over peers.
 
 All are correct answers over samples, added up before dividing: a peer with more test samples
-counts for more.
+counts for more. For a regression they are absolute errors over samples, and less is better.
 
 - **C-SPE** (client specialisation): each peer's model on its own test data.
 - **C-GEN** (client generalisation): each peer's model on the test data of all peers.
@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarmdem.identifiers import Level
+from swarmdem.learning.deployment import evaluate
 from swarmdem.learning.learner import Dataset, Evaluation, Learner, Parameters
+from swarmdem.learning.strategy import Deployment
 
 NOTHING = Evaluation(0.0, 0, 0.0)
 
@@ -42,14 +44,27 @@ class Scores:
         )
 
 
-def score_peer(learner: Learner, everybody: Dataset) -> Scores:
-    """Return C-SPE and C-GEN of a learner's current model.
+def score_peer(
+    learner: Learner,
+    everybody: Dataset,
+    *,
+    deployment: Deployment | None = None,
+    own: Dataset | None = None,
+) -> Scores:
+    """Return C-SPE and C-GEN of what a peer answers with.
 
     Args:
-        learner: Its own test data gives C-SPE.
+        learner: The peer's.
         everybody: The test data of all peers.
+        deployment: What the peer deploys; None: the learner's current model.
+        own: The peer's own test data; None: the learner's (enough where one model is deployed).
+
+    Raises:
+        ConfigError: Several models, or boosts, need a learner with `scores` and *own*.
     """
-    return Scores(c_spe=learner.evaluate(), c_gen=learner.evaluate(everybody))
+    if deployment is None:
+        return Scores(c_spe=learner.evaluate(own), c_gen=learner.evaluate(everybody))
+    return Scores(c_spe=evaluate(learner, deployment, own), c_gen=evaluate(learner, deployment, everybody))
 
 
 def score_group(
@@ -71,14 +86,10 @@ def score_group(
         members: The test data of the peers below the group.
         everybody: The test data of all peers.
     """
-    own = learner.parameters()
-    learner.load(model)
-    try:
-        general = learner.evaluate(everybody)
-        # The root's members are everybody: no second pass.
-        special = general if root else learner.evaluate(members)
-    finally:
-        learner.load(own)
+    deployment = Deployment(models=(model,))
+    general = evaluate(learner, deployment, everybody)
+    # The root's members are everybody: no second pass.
+    special = general if root else evaluate(learner, deployment, members)
     return Scores(
         global_=general if root else NOTHING,
         g_spe={level: special},

@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from swarmdem.errors import MisuseError, SchemaError
-from swarmdem.learning.aggregation import RunningMean, mix
+from swarmdem.learning.aggregation import RunningMean, amplified, mix
 from swarmdem.learning.parameters import schema_of
 
 floats = st.floats(-(2.0**99), 2.0**99, width=32)
@@ -133,3 +133,56 @@ def test_what_cannot_be_averaged_is_refused():
         mix(model, {"w": np.zeros(3, np.float32)}, 0.5)
     with pytest.raises(MisuseError, match=r"1\.5"):
         mix(model, model, 1.5)
+
+
+def test_the_gain_multiplies_a_mean():
+    mean, reference = {"w": np.array([3.0, -4.0], np.float32)}, {"w": np.array([0.0, 5.0], np.float32)}
+
+    louder, used = amplified(mean, 1.5, reference)
+
+    assert louder["w"].tolist() == [4.5, -6.0]
+    assert louder["w"].dtype == np.float32
+    assert used == 1.5
+    assert mean["w"].tolist() == [3.0, -4.0]
+
+
+def test_the_guard_stops_a_gain_beyond_four_times_the_references_norm():
+    reference = {"w": np.array([3.0, 4.0], np.float32)}
+    at_most, beyond = {"w": np.array([16.0, 0.0], np.float32)}, {"w": np.array([16.1, 0.0], np.float32)}
+
+    assert amplified(at_most, 1.25, reference)[1] == 1.25
+    model, used = amplified(beyond, 1.25, reference)
+
+    assert used == 1.0
+    assert model["w"].tolist() == beyond["w"].tolist()
+
+
+def test_what_normalisation_layers_have_seen_is_neither_amplified_nor_counted():
+    seen = {
+        "n.running_mean": np.full(3, 1e3, np.float32),
+        "n.num_batches_tracked": np.array(9, np.int64),
+        "n.weight": np.ones(3, np.float32),
+    }
+
+    model, used = amplified(seen, 2.0, seen)
+
+    assert used == 2.0
+    assert model["n.weight"].tolist() == [2.0, 2.0, 2.0]
+    assert model["n.running_mean"].tolist() == [1e3, 1e3, 1e3]
+    assert model["n.num_batches_tracked"] == 9
+
+
+def test_a_gain_of_one_changes_nothing():
+    mean = {"w": np.array([0.1, 1e20], np.float32)}
+
+    model, used = amplified(mean, 1.0, {"w": np.zeros(2, np.float32)})
+
+    assert used == 1.0
+    assert np.array_equal(model["w"], mean["w"])
+
+
+def test_eq_3_of_dem_ai_is_the_mix_of_the_new_mean_with_the_last():
+    """(1 - gamma) x previous + gamma x mean, gamma = .25."""
+    mean, previous = {"w": np.array([8.0], np.float32)}, {"w": np.array([4.0], np.float32)}
+
+    assert mix(mean, previous, 1 - 0.25)["w"].tolist() == [5.0]

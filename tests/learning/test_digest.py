@@ -123,3 +123,40 @@ def test_unequal_models_infinite_differences_and_absurd_sizes_are_refused():
         digest.sketch(model([np.inf]), zeros(1), seed=0, size=16)
     with pytest.raises(MisuseError, match="16 to 8192"):
         digest.sketch(zeros(2), zeros(2), seed=0, size=15)
+
+
+def test_the_sketch_of_a_model_is_the_formula_in_int16():
+    values = np.random.default_rng(6).normal(size=500).astype(np.float32)
+    sums = [0.0] * 16
+    for i, value in enumerate(values.tolist()):
+        hashed = splitmix64(i, 7)
+        sums[((hashed >> 32) * 16) >> 32] += -value if hashed & 1 else value
+    scale = float(np.float32(max(map(abs, sums)) / 32767))
+
+    got = digest.sketch16(model(values), seed=7, size=16)
+
+    assert got[0] == scale
+    assert np.frombuffer(got[1], "<i2").tolist() == [round(total / scale) for total in sums]
+
+
+def test_the_sketch_of_a_model_and_that_of_a_difference_add_up():
+    rng = np.random.default_rng(8)
+    reference, trained = rng.normal(size=2000), rng.normal(size=2000)
+    step, counts = digest.sketch16(model(reference), seed=3, size=32)
+    fine, difference = digest.sketch(model(trained), model(reference), seed=3, size=32)
+    whole, expected = digest.sketch16(model(trained), seed=3, size=32)
+
+    total = step * np.frombuffer(counts, "<i2") + fine * np.frombuffer(difference, np.int8)
+
+    np.testing.assert_allclose(total, whole * np.frombuffer(expected, "<i2"), atol=fine)
+
+
+def test_a_model_of_zeros_has_an_empty_sketch_of_int16():
+    assert digest.sketch16(zeros(40), seed=0, size=16) == (0.0, bytes(32))
+
+
+def test_a_sketch_of_a_model_is_refused_like_that_of_a_difference():
+    with pytest.raises(MisuseError, match="15 buckets"):
+        digest.sketch16(zeros(4), seed=0, size=15)
+    with pytest.raises(NotFiniteError):
+        digest.sketch16(model([np.inf]), seed=0, size=16)

@@ -17,6 +17,9 @@ def count(module):
     [
         ("cnn", (28, 28), 10, 834_922),
         ("cnn", (28, 28), 62, 861_598),
+        ("cnn-femnist", (28, 28), 62, 861_598),
+        ("cnn3", (3, 32, 32), 10, 581_866),
+        ("cnn3bn", (3, 32, 32), 10, 582_090),
         ("mlp", (28, 28), 10, 109_386),
         ("mlp", (8, 8), 10, 17_226),
     ],
@@ -26,7 +29,8 @@ def test_the_networks_have_the_papers_number_of_parameters(name, shape, classes,
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("cnn", (8, 8)), ("cnn", (3, 9, 6)), ("mlp", (5,)), ("mlp", (3, 4, 2))]
+    ("name", "shape"),
+    [("cnn", (8, 8)), ("cnn", (3, 9, 6)), ("cnn3", (8, 9)), ("mlp", (5,)), ("mlp", (3, 4, 2))],
 )
 def test_networks_are_sized_from_the_data(name, shape):
     assert models.build(name, shape, 7)(torch.zeros(2, *shape)).shape == (2, 7)
@@ -36,6 +40,20 @@ def test_networks_are_sized_from_the_data(name, shape):
 def test_the_cnn_refuses_what_is_no_image(shape):
     with pytest.raises(ConfigError, match="model = 'cnn': inputs of shape"):
         models.build("cnn", shape, 10)
+
+
+def test_the_three_layer_network_needs_eight_pixels_a_side():
+    with pytest.raises(ConfigError, match=r"model = 'cnn3bn': inputs of shape .* at least 8x8"):
+        models.build("cnn3bn", (3, 7, 32), 10)
+
+
+def test_dropout_is_the_only_difference_of_the_network_for_fe_mnist():
+    kinds = [type(layer).__name__ for layer in models.build("cnn", (28, 28), 62)]
+
+    assert [type(layer).__name__ for layer in models.build("cnn-femnist", (28, 28), 62)] == [
+        kind for kind in kinds if kind != "Dropout"
+    ]
+    assert kinds.count("Dropout") == 2
 
 
 def test_a_seed_names_the_first_parameters_and_torchs_generator_is_left_alone():
@@ -64,7 +82,7 @@ def test_a_network_can_come_from_any_module(tmp_path, monkeypatch):
         ("my_networks:wrong", "gave a int"),
         ("my_networks:value", "not a function"),
         ("no_such_module:f", "No module named 'no_such_module'"),
-        ("resnet", "known are mlp, cnn, softmax, or module:function"),
+        ("resnet", "known are mlp, cnn, cnn-femnist, cnn3, cnn3bn, softmax, or module:function"),
     ):
         with pytest.raises(ConfigError, match=named):
             models.build(name, (4,), 2)
