@@ -25,7 +25,8 @@ import numpy as np
 
 from swarmdem.apps.accounting import pss_bytes
 from swarmdem.learning.building import TrainingSettings, build_learners
-from swarmdem.learning.datasets import DeviceData, load, standardization
+from swarmdem.learning.datasets import DeviceData, load
+from swarmdem.learning.scaling import standardization
 
 SETTLE_S = 4.0
 """Before the memory of an idle peer is read."""
@@ -37,7 +38,8 @@ import sys, time
 import torch
 torch.set_num_threads(1)
 from swarmdem.learning.models import build
-from swarmdem.learning.datasets import DeviceData, load, standardization
+from swarmdem.learning.datasets import DeviceData, load
+from swarmdem.learning.scaling import standardization
 samples = load(sys.argv[1], devices=10)
 x, y = DeviceData(samples, standardization(samples, "global")).device(0)[0].x, None
 data = DeviceData(samples, standardization(samples, "global")).device(0)[0]

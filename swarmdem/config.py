@@ -21,6 +21,7 @@ import msgspec
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.building import TrainingSettings
+from swarmdem.learning.datasets import DIGITS
 from swarmdem.transport.settings import TlsFiles
 from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter
@@ -57,7 +58,16 @@ class LearnerSettings(TrainingSettings):
     model: str = "mlp"
     """`mlp`, `cnn`, `softmax` or `module:function`."""
     data: str = "digits"
-    """`digits`, or a `.npz` file with `x`, `y`, `device`, `train`."""
+    """`digits`, an `.npz` file with `x`, `y`, `device`, `train`, or a folder of IDX files."""
+    devices: int | None = None
+    """Over how many devices digits and IDX files are split; None: 10."""
+    labels_per_device: int | None = None
+    """Labels a device holds of IDX files; None: 2."""
+    split_seed: int | None = None
+    """Seed of the split of IDX files; None: 0."""
+    holdout: float | None = None
+    """Tune: share of the training part to test on; the real test part is not read."""
+    holdout_seed: int = 7
     part: int = 0
     """Number of the device in the data whose samples this peer holds."""
     seed: int = 0
@@ -172,7 +182,7 @@ def _decode(kind: type, value: Any) -> Any:
 def _beside(base: Path, kind: type, key: str, value: Any) -> Any:
     """Return a path as seen from the file that names it; anything else as it is."""
     is_path = Path in getattr(get_type_hints(kind).get(key), "__args__", ())
-    is_file = is_path or (kind is LearnerSettings and key == "data" and str(value).endswith(".npz"))
+    is_file = is_path or (kind is LearnerSettings and key == "data" and value != DIGITS)
     return str(base / value) if is_file and isinstance(value, str) else value
 
 

@@ -60,6 +60,15 @@ def test_paths_in_a_file_are_relative_to_it(write, tmp_path):
     assert settings.learner.data == str(tmp_path / "x.npz")
 
 
+def test_a_folder_of_data_in_a_file_is_relative_to_it_and_digits_are_no_path(write, tmp_path):
+    folder = load_settings(write('[learner]\ndata = "mnist"\ndevices = 20\nholdout = 0.2\n'))
+    digits = load_settings(write('[learner]\ndata = "digits"\n'))
+
+    assert folder.learner.data == str(tmp_path / "mnist")
+    assert (folder.learner.devices, folder.learner.holdout, folder.learner.holdout_seed) == (20, 0.2, 7)
+    assert digits.learner.data == "digits"
+
+
 def test_a_charter_comes_from_a_table_or_from_its_file(write):
     inline = write('[charter]\nswarm = "plant-7"\nlevels = 2\n')
     file = write('swarm = "plant-8"\n', "charter.toml")

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from swarmdem.apps import toml
-from swarmdem.apps.peer import DIGITS_PARTS
+from swarmdem.apps.peer import DEVICES
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import ConfigError
 from swarmdem.learning.building import TrainingSettings, build_learners
-from swarmdem.learning.datasets import DeviceData, load, standardization
+from swarmdem.learning.datasets import DeviceData, load_for
 from swarmdem.learning.parameters import schema_of
+from swarmdem.learning.scaling import standardization
 from swarmdem.learning.strategies import settings_of
 from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter, TensorSpec
@@ -67,14 +68,14 @@ def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Char
     """
     if path.exists():
         raise ConfigError(f"{path}: exists already; a charter that peers may hold is not overwritten")
-    samples = load(settings.data, devices=DIGITS_PARTS)
+    samples = load_for(settings, devices=DEVICES)
     constants = standardization(samples, settings.standardize)
     data = DeviceData(samples, constants)
     learner = build_learners(
         settings.model,
         [data.device(0)],
         shape=data.shape,
-        classes=data.classes,
+        classes=data.outputs,
         settings=TrainingSettings(device="cpu"),
         seed=settings.seed,
     )[0]

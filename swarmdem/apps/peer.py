@@ -13,8 +13,11 @@ from swarmdem.config import LearnerSettings, Settings
 from swarmdem.errors import ConfigError, SchemaError
 from swarmdem.identifiers import Round, brief
 from swarmdem.learning.building import build_learners
-from swarmdem.learning.datasets import DIGITS, DeviceData, load, standardization, standardization_of
-from swarmdem.learning.learner import Evaluation, Learner, Parameters
+from swarmdem.learning.datasets import DIGITS, DeviceData, load_for
+from swarmdem.learning.deployment import evaluate
+from swarmdem.learning.learner import Dataset, Evaluation, Learner, task_of
+from swarmdem.learning.scaling import standardization, standardization_of
+from swarmdem.learning.strategy import Deployment
 from swarmdem.node.driver import NodeEvent
 from swarmdem.node.peer import Peer
 from swarmdem.node.trainer import Hooks, TrainingFinished
@@ -32,8 +35,8 @@ from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.messages import FOUNDING
 
-DIGITS_PARTS = 10
-"""Devices the packaged digits are split over here: peers that try the swarm out need not agree on N."""
+DEVICES = 10
+"""Over how many a source is split that does not say so: peers that try the swarm out need not agree on N."""
 
 Say = Callable[[str], None]
 
@@ -41,18 +44,19 @@ Say = Callable[[str], None]
 class _Measurements:
     """Loss and own-test results on their way from the training thread to the round's line."""
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Learner, test: Dataset) -> None:
         self.losses: dict[Round, float] = {}
+        self.name = "own test error" if task_of(learner) == "regression" else "own test"
         self._learner = learner
+        self._test = test
         self._loop = asyncio.get_running_loop()
         self._own: dict[Round, asyncio.Future[Evaluation | None]] = {}
 
-    def after_update(self, round: Round, model: Parameters) -> None:
-        """Evaluate the peer's model on its own test data; in the training thread."""
+    def after_update(self, round: Round, deployed: Deployment) -> None:
+        """Evaluate what the peer answers with on its own test data; in the training thread."""
         evaluation = None
         try:
-            self._learner.load(model)
-            evaluation = self._learner.evaluate()
+            evaluation = evaluate(self._learner, deployed, self._test)
         finally:
             self._loop.call_soon_threadsafe(self._settle, round, evaluation)
 
@@ -81,8 +85,8 @@ async def run_peer(settings: Settings, say: Say) -> None:
         CharterMismatchError: The swarm of this name runs under another charter.
     """
     charter, url = _required(settings)
-    learner = build_learner(settings.learner, charter)
-    measured = _Measurements(learner)
+    learner, test = build_learner(settings.learner, charter)
+    measured = _Measurements(learner, test)
     async with AsyncExitStack() as stack:
         link = MqttLink(url, MqttSettings(tls=settings.tls))
         stack.push_async_callback(link.close)
@@ -122,29 +126,30 @@ async def run_peer(settings: Settings, say: Say) -> None:
         say("left the swarm")
 
 
-def build_learner(settings: LearnerSettings, charter: Charter) -> Learner:
-    """Return the learner of one device; inputs are scaled by the charter's constants if it has any.
+def build_learner(settings: LearnerSettings, charter: Charter) -> tuple[Learner, Dataset]:
+    """Return the learner of one device and its test data; inputs are scaled by the charter's constants if it has any.
 
     Raises:
         ConfigError: A setting is wrong, or the charter's constants do not fit the data.
         DataError: The data file is missing or malformed.
     """
-    samples = load(settings.data, devices=DIGITS_PARTS)
+    samples = load_for(settings, devices=DEVICES)
     if settings.data != DIGITS and not 0 <= settings.part < samples.devices:
         last = samples.devices - 1
         raise ConfigError(f"--part {settings.part}: {settings.data} has parts 0 to {last}")
     constants = standardization_of(charter.inputs) if charter.inputs else standardization(samples, "global")
     data = DeviceData(samples, constants)
+    part = data.device(settings.part)
     [learner] = build_learners(
         settings.model,
-        [data.device(settings.part)],
+        [part],
         shape=data.shape,
-        classes=data.classes,
+        classes=data.outputs,
         settings=settings,
         seed=settings.seed,
         first=settings.part,
     )
-    return learner
+    return learner, part[1]
 
 
 def _required(settings: Settings) -> tuple[Charter, str]:
@@ -164,19 +169,19 @@ async def _tell(events: AsyncIterator[NodeEvent], measured: _Measurements, say: 
             measured.losses[event.round] = event.loss
         elif isinstance(event, RoundFinished):
             loss, own = await measured.of(event.round) if event.applied else (None, None)
-            say(_round_line(event, loss, own))
+            say(_round_line(event, loss, own, measured.name))
         elif line := _line(event):
             say(line)
 
 
-def _round_line(event: RoundFinished, loss: float | None, own: Evaluation | None) -> str:
+def _round_line(event: RoundFinished, loss: float | None, own: Evaluation | None, name: str) -> str:
     parts = [f"round {event.round}: {'certified' if event.certified else 'not certified'}"]
     if not event.applied:
         return f"{parts[0]}, kept its own model ({event.reason})"
     if loss is not None:
         parts.append(f"training loss {loss:.3f}")
     if own is not None and own.count:
-        parts.append(f"own test {own.score:.3f}")
+        parts.append(f"{name} {own.score:.3f}")
     return ", ".join(parts)
 
 

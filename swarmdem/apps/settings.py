@@ -31,7 +31,16 @@ class SwarmSettings(UpdateChoices):
     peers: int = 12
     """N; peer i trains on device i of the data, modulo the number of devices."""
     data: str = "digits"
-    """`digits` (packaged), or an .npz with `x`, `y`, `device`, `train`."""
+    """`digits` (packaged), an .npz with `x`, `y`, `device`, `train`, or a folder of IDX files."""
+    devices: int | None = None
+    """Over how many devices digits and IDX files are split; None: as many as peers."""
+    labels_per_device: int | None = None
+    """Labels a device holds of IDX files; None: 2."""
+    split_seed: int | None = None
+    """Seed of the split of IDX files; None: 0."""
+    holdout: float | None = None
+    """Tune: share of each device's training part to test on; the real test part is not read."""
+    holdout_seed: int = 7
     model: str = "mlp"
     """`mlp`, `cnn`, `softmax` (numpy, no torch) or `module:function`."""
     optimizer: str = "sgd"
@@ -100,6 +109,11 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         at_least("evaluate_last", 1),
         at_least("workers", 1),
         at_least("seed", 0),
+        at_least("devices", 1),
+        at_least("labels_per_device", 1),
+        at_least("split_seed", 0),
+        at_least("holdout_seed", 0),
+        ("holdout", s.holdout is None or 0.0 < s.holdout < 1.0, "a share above 0 and below 1"),
         *choices.rules(s),
         ("lr", s.lr is None or (math.isfinite(s.lr) and s.lr > 0.0), "finite and above 0"),
         ("patience", s.patience is None or 0.05 <= s.patience <= 86_400, "0.05 to 86400 seconds"),

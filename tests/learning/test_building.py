@@ -4,10 +4,11 @@ import pytest
 from swarmdem.errors import ConfigError
 from swarmdem.learning.aggregation import RunningMean, mix
 from swarmdem.learning.building import TrainingSettings, build_learners
-from swarmdem.learning.datasets import DeviceData, digits, standardization
+from swarmdem.learning.datasets import DeviceData, digits
 from swarmdem.learning.evaluation import Scores, score_peer
 from swarmdem.learning.learner import Objective
 from swarmdem.learning.parameters import schema_of
+from swarmdem.learning.scaling import standardization
 
 SAMPLES = digits(12)
 DATA = DeviceData(SAMPLES, standardization(SAMPLES, "global"))

@@ -1,8 +1,12 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from swarmdem.errors import ConfigError, DataError
 from swarmdem.learning import datasets as d
+from swarmdem.learning.learner import Dataset
+from swarmdem.learning.scaling import standardization
 
 GOOD = {
     "x": np.arange(24, dtype=np.uint8).reshape(6, 2, 2),
@@ -52,78 +56,9 @@ def test_too_many_devices_for_the_digits_are_refused(devices):
         d.digits(devices)
 
 
-def test_pixel_constants_are_the_authors_over_the_training_samples():
-    samples = d.Samples(
-        x=np.array([[0, 7], [10, 7], [200, 90]], np.uint8),
-        y=np.array([0, 1, 1]),
-        device=np.zeros(3, np.int64),
-        train=np.array([True, True, False]),
-    )
-
-    got = d.standardization(samples, "pixel").apply(samples.x)
-
-    np.testing.assert_allclose(got, [[-5 / 5.001, 0], [5 / 5.001, 0], [195 / 5.001, 0]], rtol=1e-6)
-    assert got.dtype == np.float32
-
-
-def test_global_constants_bring_training_inputs_to_mean_0_and_deviation_1():
-    samples = d.digits(5)
-
-    x = d.standardization(samples, "global").apply(samples.x[samples.train])
-
-    assert float(x.mean()) == pytest.approx(0, abs=1e-4)
-    assert float(x.std()) == pytest.approx(1, abs=1e-4)
-
-
-def test_none_divides_image_values_by_255_and_leaves_floats():
-    image = d.Samples(np.array([[51]], np.uint8), *[np.zeros(1, np.int64)] * 2, np.ones(1, bool))
-    floats = d.Samples(np.array([[51.0]]), *[np.zeros(1, np.int64)] * 2, np.ones(1, bool))
-
-    assert d.standardization(image, "none").apply(image.x).tolist() == [[pytest.approx(0.2)]]
-    assert d.standardization(floats, "none").apply(floats.x).tolist() == [[51.0]]
-
-
-@pytest.mark.parametrize("kind", d.STANDARDIZATIONS)
-def test_constants_survive_the_charter(kind):
-    samples = d.digits(5)
-    constants = d.standardization(samples, kind)
-
-    back = d.standardization_of(constants.to_inputs())
-
-    assert back.kind == kind
-    np.testing.assert_array_equal(back.apply(samples.x), constants.apply(samples.x))
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"mean": None}, "'mean' is missing"),
-        ({"mean": bytes(4)}, "reshape"),
-        ({"deviation": b"\x01"}, "buffer size"),
-        ({"deviation": np.full((8, 8), np.nan, "<f4").tobytes()}, "finite"),
-        ({"deviation": np.full((8, 8), -1, "<f4").tobytes()}, "not negative"),
-    ],
-)
-def test_constants_that_do_not_fit_are_refused(change, named):
-    given = {**dict(d.standardization(d.digits(5), "pixel").to_inputs()), **change}
-
-    with pytest.raises(ConfigError, match=named):
-        d.standardization_of([(key, value) for key, value in given.items() if value is not None])
-
-
-def test_an_unknown_standardization_is_refused():
-    with pytest.raises(ConfigError, match="standardize = 'batch'"):
-        d.standardization(d.digits(2), "batch")
-
-
-def test_inputs_of_another_shape_than_the_constants_are_refused():
-    with pytest.raises(DataError, match=r"\[2, 2\], constants for \[8, 8\]"):
-        d.standardization(d.digits(2), "pixel").apply(GOOD["x"])
-
-
 def test_a_file_is_read_by_device_and_numbers_wrap_around(tmp_path):
     samples = d.load(write(tmp_path / "a.npz"), devices=5)
-    data = d.DeviceData(samples, d.standardization(samples, "none"))
+    data = d.DeviceData(samples, standardization(samples, "none"))
 
     train, test = data.device(1)
     again, _ = data.device(3)
@@ -135,6 +70,99 @@ def test_a_file_is_read_by_device_and_numbers_wrap_around(tmp_path):
     assert [len(data.pooled_test(peers)) for peers in (1, 2, 9)] == [1, 2, 2]
 
 
+def test_colour_images_reach_the_model_with_their_channels_first(tmp_path):
+    x = np.arange(6 * 2 * 4 * 3, dtype=np.uint8).reshape(6, 2, 4, 3)
+    samples = d.load(write(tmp_path / "colour.npz", x=x), devices=2)
+
+    data = d.DeviceData(samples, standardization(samples, "pixel"))
+    train, _ = data.device(1)
+
+    assert samples.shape == (2, 4, 3)
+    assert data.shape == (3, 2, 4)
+    assert train.x.shape == (2, 3, 2, 4)
+    none = d.DeviceData(samples, standardization(samples, "none")).device(1)[0]
+    assert none.x[0, 2, 1, 3] * 255 == pytest.approx(x[3, 1, 3, 2])
+
+
+def test_float_targets_are_values_to_be_predicted(tmp_path):
+    samples = d.load(write(tmp_path / "values.npz", y=np.arange(6) / 4), devices=2)
+    data = d.DeviceData(samples, standardization(samples, "global"))
+
+    assert (samples.task, samples.classes, samples.outputs) == ("regression", 0, 1)
+    assert (data.task, data.classes, data.outputs) == ("regression", 0, 1)
+    assert data.device(1)[0].y.dtype == np.float32
+    assert data.device(1)[0].y.tolist() == [0.75, 1.0]
+    classes = d.digits(5)
+    assert (classes.task, classes.classes, classes.outputs) == ("classification", 10, 10)
+
+
+@dataclass
+class Chosen:
+    data: str = "digits"
+    devices: int | None = None
+    labels_per_device: int | None = None
+    split_seed: int | None = None
+    holdout: float | None = None
+    holdout_seed: int = 7
+
+
+def test_settings_say_what_is_loaded(tmp_path):
+    path = str(write(tmp_path / "a.npz"))
+
+    assert d.load_for(Chosen(), devices=12).devices == 12
+    assert d.load_for(Chosen(devices=6), devices=12).devices == 6
+    assert d.load_for(Chosen(path), devices=12).devices == 2
+    assert d.load_for(Chosen(path, devices=2), devices=12).devices == 2
+
+
+def test_held_out_training_samples_are_all_that_is_left_to_test_on(tmp_path):
+    path = str(write(tmp_path / "a.npz"))
+
+    samples = d.load_for(Chosen(path, holdout=0.2), devices=12)
+
+    assert (samples.x.shape, samples.y.tolist()) == ((4, 2, 2), [0, 1, 0, 1])
+    assert [int(samples.train[samples.device == number].sum()) for number in (0, 1)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ({"devices": 3}, "devices = 3: .*a.npz is of 2 devices"),
+        ({"labels_per_device": 2}, "labels_per_device = 2: is for folders of IDX files; .*a.npz has a split"),
+        ({"split_seed": 0}, "split_seed = 0: is for folders of IDX files"),
+    ],
+)
+def test_a_split_that_the_file_has_already_is_not_chosen_again(tmp_path, chosen, named):
+    path = str(write(tmp_path / "a.npz"))
+
+    with pytest.raises(ConfigError, match=named):
+        d.load_for(Chosen(path, **chosen), devices=2)
+
+
+def test_examples_are_brought_to_32_bit_floats_and_64_bit_classes():
+    classes = d.as_dataset((np.zeros((2, 3)), np.array([1, 0], np.uint8)), "training data")
+    values = d.as_dataset(Dataset(np.zeros((2, 3)), np.array([0.5, -1.0])), "training data")
+
+    assert (classes.x.dtype, classes.y.dtype) == (np.float32, np.int64)
+    assert (values.y.dtype, values.y.tolist()) == (np.float32, [0.5, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "named"),
+    [
+        (np.zeros((2, 3)), np.array(["a", "b"]), "targets of <U1; numbers are needed"),
+        (np.zeros((2, 3)), np.zeros(3), r"targets of shape \[3\]"),
+        (np.zeros((2, 3)), np.array([0.0, np.inf]), "targets hold NaN or infinite values"),
+        (np.full((2, 3), np.nan), np.zeros(2), "inputs hold NaN"),
+        (np.zeros((2, 3)), np.array([0, -1]), "negative class -1"),
+        (np.zeros((0, 3)), np.zeros(0), "no samples"),
+    ],
+)
+def test_examples_that_cannot_be_learned_from_are_refused(x, y, named):
+    with pytest.raises(DataError, match=f"training data: .*{named}"):
+        d.as_dataset((x, y), "training data")
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -144,7 +172,8 @@ def test_a_file_is_read_by_device_and_numbers_wrap_around(tmp_path):
         ({"x": np.full((6, 2), np.nan)}, "'x' .* must be free of NaN"),
         ({"x": np.full((6, 2), 1e300)}, "'x' .* must be free of NaN"),
         ({"y": np.zeros(5, int)}, r"'y' \(int64\[5\]\) must be 6 integers"),
-        ({"y": np.zeros(6)}, "'y' .* must be 6 integers"),
+        ({"y": np.array(["a"] * 6)}, "'y' .* must be 6 integers"),
+        ({"y": np.array([0.0, 1, 2, 3, 4, np.nan])}, "'y' .* must be free of NaN"),
         ({"y": np.array([0, 0, 0, 0, 0, -1])}, "'y' .* must be from 0 to 65535"),
         ({"device": np.array([0, 0, 0, 1, 1, 10**12])}, "'device' .* must be from 0 to 65535"),
         ({"device": np.zeros((6, 1), int)}, "'device' .* must be 6 integers"),
