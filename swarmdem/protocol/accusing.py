@@ -34,9 +34,9 @@ def _late_at(desk: Desk, view: View) -> Micros | None:
     """Return when this elector's patience with the group's first leader ends; None: not now."""
     if not view.elector or view.skip is not None or view.deposed or len(view.office.ranks) < 2:
         return None
-    result = view.final(desk.bad)
+    result = view.final(desk.stock.bad)
     if result is not None:  # announced is not enough: its leader may have died before anybody had it
-        if result.model not in desk.pending and result.model not in desk.missed:
+        if result.model not in desk.stock.pending and result.model not in desk.missed:
             return None
         seats = (desk.views[child] for child in view.group.children if child in desk.views)
         wanted = max((seat.in_office or 0 for seat in seats), default=0)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from swarmdem.protocol.desk import STEP, Desk
+from swarmdem.protocol.remarks import summed_of
 from swarmdem.protocol.views import View
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Final, GroupSkip, Mean
@@ -27,12 +28,26 @@ def flaw(desk: Desk, view: View, frame: Frame, message: Mean | Final) -> str:
         return "the name of its model is malformed"
     if message.model_bytes > desk.charter.blob_max:
         return "its model is too large"
+    wrong = _size_flaw(desk, message)
+    if wrong:
+        return wrong
     wrong = _mean_flaw(desk, view, message) if isinstance(message, Mean) else _final_flaw(view)
     if wrong:
         return wrong
     expected = GroupSkip(plan=desk.plan_id, step=STEP, group=view.group.id, term=0)
     if message.term == 1 and not view.office.verify(message.skips, expected, desk.sealer.open):
         return "its skips do not give it the office"
+    return ""
+
+
+def _size_flaw(desk: Desk, message: Mean | Final) -> str:
+    """A model is of the schema's size, or of twice that: the result of a group that sums up those above."""
+    summed = summed_of(message)
+    if summed and (isinstance(message, Mean) or message.cut or desk.charter.pull_to != "all"):
+        return "it sums up models where none are asked for"
+    size = desk.charter.model_bytes * (2 if summed else 1)
+    if message.model and desk.charter.schema and message.model_bytes != size:
+        return f"its model has {message.model_bytes} bytes instead of {size}"
     return ""
 
 
@@ -43,6 +58,8 @@ def _mean_flaw(desk: Desk, view: View, mean: Mean) -> str:
         view.group.members
     ):
         return "peers included are not a sorted part of the group"
+    if not desk.start.apart.isdisjoint(mean.included):
+        return "it includes a peer that is set apart"
     digests = [desk.digests.get(peer) for peer in mean.included]
     known = sum(digest.weight for digest in digests if digest)
     if not known <= mean.weight <= known + digests.count(None) * WEIGHT_MAX:

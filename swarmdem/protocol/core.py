@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from swarmdem.errors import WireError
 from swarmdem.identifiers import GroupId, Micros, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
+from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
 from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
@@ -20,6 +21,7 @@ from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
 from swarmdem.protocol.round import Pace, Round
 from swarmdem.protocol.situation import DigestSet, Situation
+from swarmdem.protocol.starting import Legacy
 from swarmdem.protocol.status import Phase, RoundRecord, Status
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import charter as charters, codec
@@ -313,36 +315,31 @@ class Core:
         self._memory.highest_round = max(self._memory.highest_round, base.round)
         effects.append(Persist("certificate", codec.encode_body(certificate)))
         effects.append(Persist("round", self._memory.highest_round.to_bytes(8, "big")))
-        tree = base.hierarchy.tree_hash() if base.hierarchy is not None else b""
-        certified = events.Certified(
-            PlanId(base.id), plan.base, plan.round, plan.mode, certificate.term, base.electorate, tree
-        )
-        effects.append(Report(certified))
+        effects += certified(self._charter, left, base)
         digests = self._round.s.digests if plan.base == left.id else DigestSet()
-        self._round = self._open_round(digests, leader)
+        self._round = self._open_round(digests, leader, self._round.legacy)
         self._tell_at = None
         waiting = self._catchup.adopted(base, left)
-        effects += self._regrouped()
+        before, self._group = self._group, self._round.group
+        effects += regrouped(base, before, self._group)
         effects += self._round.begin(time)
         for frame in waiting:
             effects += self._dispatch(frame, time)
         return effects
 
-    def _open_round(self, certified: DigestSet, leader: PeerId | None) -> Round:
+    def _open_round(self, digests: DigestSet, leader: PeerId | None, legacy: Legacy | None = None) -> Round:
         situation = Situation(
             self._me, self._charter, self._sealer, self._membership, self._clock, self._base
         )
         return Round(
-            situation, self._memory, self._pace, certified=certified, leader=leader, offered=self._offered
+            situation,
+            self._memory,
+            self._pace,
+            certified=digests,
+            leader=leader,
+            offered=self._offered,
+            legacy=legacy,
         )
-
-    def _regrouped(self) -> list[Effect]:
-        before, self._group = self._group, self._round.group
-        tree = self._base.hierarchy
-        if tree is None or self._group is None or self._group == before:
-            return []
-        group = tree.group(self._group)
-        return [Report(events.GroupChanged(self._base.round, group.id, group.level, len(group.members)))]
 
     # Time
 

@@ -8,6 +8,9 @@ its ancestors by its own window and no more:
     up(g)  = max up(children) + 2 h(g),  up(peer) = 0
     down(root) = up(root) + 2 h(root),   down(g) = down(parent) + 2 h(g)
 
+The group's own mean of the round before is one more input where group models are moving averages
+(eq. 3), and all counts twice where results carry the sum over the groups above (`pull_to = all`).
+
 All follows from the plan's tree and the charter; the model's size is that of the charter's schema,
 so that no digest can stretch a deadline. Times are on the clock `began` is on.
 """
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 
 from swarmdem.identifiers import SECOND, GroupId, Micros
 from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.starting import moving
 from swarmdem.wire.charter import Charter
 
 
@@ -53,8 +57,10 @@ class Deadlines:
 
 def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mapping[GroupId, Deadlines]:
     """Return the times of every group of an update that began at *began*."""
-    model_us = charter.model_bytes * SECOND // charter.min_rate
-    transfers = {group.id: (len(group.leaves) + len(group.children)) * model_us for group in hierarchy.groups}
+    result_bytes = charter.model_bytes * (2 if charter.pull_to == "all" else 1)
+    model_us, more = result_bytes * SECOND // charter.min_rate, int(moving(charter))
+    inputs = {group.id: len(group.leaves) + len(group.children) + more for group in hierarchy.groups}
+    transfers = {group: count * model_us for group, count in inputs.items()}
     halves = {group: charter.patience_us // 4 + transfer for group, transfer in transfers.items()}
     starts: dict[GroupId, Micros] = {}
     ups: dict[GroupId, Micros] = {}

@@ -7,69 +7,68 @@ candidate for the next wake-up.
 """
 
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
+from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId
 from swarmdem.protocol.deadlines import deadlines
 from swarmdem.protocol.election import leaders
-from swarmdem.protocol.events import Effect, Event, Fetch, Publish, Reject, Report
-from swarmdem.protocol.hierarchy import Group, Hierarchy
+from swarmdem.protocol.events import Effect, Event, Publish, Reject, Report
+from swarmdem.protocol.hierarchy import Group
 from swarmdem.protocol.offices import Office
 from swarmdem.protocol.standing import StandingFrames
+from swarmdem.protocol.starting import GroupMean, Legacy, Start, inherited, moving
+from swarmdem.protocol.stock import Stock
 from swarmdem.protocol.views import Announced, View
-from swarmdem.wire.charter import Charter
-from swarmdem.wire.frame import Frame, Sealer
-from swarmdem.wire.messages import Digest, Final, Mean, Plan
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import Final, Mean
 
 STEP = 0
-"""The only step of a plan with tau = 1."""
+"""The only step of a plan: a tree kept for longer is in several plans."""
 
 SPARE_SOURCES = 3
 """Members named as holders of a group's result beside its leaders."""
+
+HOLDERS_MAX = 8
+"""Peers noted as holders of a group's mean."""
 
 
 class Desk:
     """One peer's knowledge of one plan's update."""
 
-    def __init__(
-        self,
-        *,
-        charter: Charter,
-        sealer: Sealer,
-        plan_id: PlanId,
-        plan: Plan,
-        hierarchy: Hierarchy,
-        digests: Mapping[PeerId, Digest],
-        upload: ModelHash | None,
-        now: Micros,
-    ) -> None:
-        self.charter = charter
-        self.sealer = sealer
-        self.me = sealer.peer
-        self.plan_id = plan_id
-        self.plan = plan
-        self.digests = dict(digests)
-        self.upload = upload
-        self.alone = hierarchy.root.members == (self.me,)
-        self.leaders = leaders(hierarchy, plan.base)
-        self.views = self._open_views(hierarchy, now)
-        self.held: set[ModelHash] = {upload} if upload else set()
-        self.bad: set[ModelHash] = set()
-        """Models that must not be used: wrong schema, not finite."""
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.charter = start.charter
+        self.sealer = start.sealer
+        self.me = start.sealer.peer
+        self.plan_id = start.plan_id
+        self.plan = start.plan
+        self.hierarchy = start.hierarchy
+        self.digests = dict(start.digests)
+        self.upload = start.upload
+        self.alone = start.hierarchy.root.members == (self.me,)
+        self.leaders = leaders(start.hierarchy, start.plan.base)
+        self.views = self._open_views(start.now)
+        self.inherited = inherited(start)
+        """What the update before left, as far as it counts in this one."""
+        kept = self.inherited.held if self.inherited is not None else ()
+        self.stock = Stock([*kept, *([start.upload] if start.upload else [])])
         self.missed: set[ModelHash] = set()
         """Results that were announced and did not arrive in time for this peer to mix them."""
-        self.pending: dict[ModelHash, Fetch] = {}
-        self.standing = StandingFrames(period=max(1, charter.patience_us // 8))
-        self.now = now
+        self.convicted: set[tuple[PeerId, GroupId]] = set()
+        """Leaders that gave a group two results for one term, as reported."""
+        self.standing = StandingFrames(period=max(1, start.charter.patience_us // 8))
+        self.now = start.now
         self.wake: Micros | None = None
         self.effects: list[Effect] = []
 
-    def _open_views(self, hierarchy: Hierarchy, now: Micros) -> dict[GroupId, View]:
+    def _open_views(self, now: Micros) -> dict[GroupId, View]:
         """Return the groups this peer has a part in, and those right above and below them.
 
         Its part: it is a direct leaf, it leads, or it holds the seat of a child group. The groups
-        around these start their clocks.
+        around these start their clocks. Where group models are moving averages all groups are in
+        view: this peer may lead any of them in the next round.
         """
+        hierarchy = self.hierarchy
         part = {hierarchy.parent_of(self.me)}
         for group in hierarchy.groups:
             if self.me in self.leaders[group.id]:
@@ -77,9 +76,10 @@ class Desk:
         part.discard(None)
         above = {hierarchy.group(group).parent for group in part if group is not None}
         times = deadlines(hierarchy, self.charter, began=now)
+        everything = moving(self.charter)
         views: dict[GroupId, View] = {}
         for group in hierarchy.groups:
-            if group.id in part | above or group.parent in part:
+            if everything or group.id in part | above or group.parent in part:
                 ranks = self.leaders[group.id]
                 office = Office(group, self.leaders)
                 views[group.id] = View(
@@ -113,6 +113,35 @@ class Desk:
         Only for groups this peer has a part in: their parents are in view.
         """
         return None if group.parent is None else self.views[group.parent]
+
+    def last_mean(self, view: View) -> GroupMean | None:
+        """Return the group's mean of the round before, if it counts and may still come."""
+        mean = self.inherited.means.get(view.group.id) if self.inherited is not None else None
+        if mean is None or mean.model in self.stock.bad:
+            return None
+        return mean if mean.model in self.stock.held or self.sources(mean.holders) else None
+
+    def sources(self, holders: Iterable[PeerId]) -> tuple[PeerId, ...]:
+        """Return those of *holders* that take part in this plan, this peer aside."""
+        return tuple(p for p in holders if p != self.me and self.hierarchy.parent_of(p) is not None)
+
+    def bequest(self) -> Legacy:
+        """Return what this update leaves for the next."""
+        means: dict[GroupId, GroupMean] = {}
+        for view in self.views.values():
+            mean = view.mean(self.stock.bad)
+            if mean is not None and mean.model is not None:
+                holders = (mean.frame.sender, *view.office.ranks, *self._takers(view.group))
+                unique = tuple(dict.fromkeys(holders))[:HOLDERS_MAX]
+                means[view.group.id] = GroupMean(mean.model, mean.message.model_bytes, unique)
+        held = {mean.model for mean in means.values()} & self.stock.held
+        return Legacy(self.plan_id, means, held)
+
+    def _takers(self, group: Group) -> tuple[PeerId, ...]:
+        """Return who got a group's mean: its parent's leaders, at the root whoever gets its result."""
+        if group.parent is not None:
+            return self.leaders[group.parent]
+        return (*group.leaves, *(self.leaders[child][0] for child in group.children))
 
     def receivers(self, group: Group, message: Mean | Final) -> set[PeerId]:
         """Return who must have a result: they acknowledge it, and it is repeated until they do.

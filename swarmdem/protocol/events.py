@@ -19,7 +19,9 @@ from swarmdem.protocol.reports import (
     GroupChanged as GroupChanged,
     GroupFinished as GroupFinished,
     KeyRefused as KeyRefused,
+    NeighboursAveraged as NeighboursAveraged,
     PeerSeen as PeerSeen,
+    PlasticityRaised as PlasticityRaised,
     Recovered as Recovered,
     RoundFinished as RoundFinished,
 )
@@ -189,7 +191,7 @@ class Slot(StrEnum):
     SHARE = "share"
     """The trained model that went into `OWN`, for strategies that deploy it; otherwise empty."""
     TRAINED = "trained"
-    """What never leaves the peer of the training that gave `UPLOAD`: private arrays, the strategy's memory."""
+    """What never leaves the peer of the training behind `UPLOAD`: private arrays, the strategy's memory."""
     KEPT = "kept"
     """The same of the training that went into `OWN`: in force."""
     ABOVE = "above"
@@ -269,7 +271,7 @@ class FinishMean:
     group: GroupId
     time: int = 0
     previous: ModelHash | None = None
-    """The group's mean of the last round, held by this peer."""
+    """The group's mean of the round before, held by this peer; only where gamma is below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +309,10 @@ class Apply:
     """The peer's trained model of this round; None when it takes the parent's result as it is."""
     time: int = 0
     agents: tuple[int, ...] = ()
-    """N of the parent group and of every group above it, up to the root."""
+    """N of the groups whose models are in `parent`, the parent group's first: under `pull_to = all` those it
+    sums up, on the way to the root; else the parent group's alone."""
     alone: bool = False
-    """Nobody was averaged with: the upload becomes the own model (strategy `local`)."""
+    """Nobody was averaged with: the upload, which `parent` names too, becomes the own model (`local`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ Deviation from round.md, which has the second leader fetch a copy of every mean 
 blob per group and round for the rare case, and the inputs are there in that case too.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from msgspec import structs
 
@@ -18,7 +18,8 @@ from swarmdem.protocol import events
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Accumulate, Fetch, FinishMean, Mix
 from swarmdem.protocol.gathering import Gathering, Offer
-from swarmdem.protocol.views import View
+from swarmdem.protocol.remarks import previous_ext, previous_of, summed_ext, summed_of
+from swarmdem.protocol.views import Announced, View
 from swarmdem.wire.messages import Digest, Final, Mean
 
 
@@ -62,19 +63,23 @@ def average(desk: Desk, view: View) -> None:
     if not view.acting or view.rank in view.means:
         return
     copy = view.means.get(0)
-    if copy is not None and copy.model is not None and copy.model in desk.held:
+    if copy is not None and copy.model is not None and copy.model in desk.stock.held:
         _repeat_mean(desk, view, copy.model)
         return
     if view.gathering is None:
-        view.gathering = Gathering((*view.group.leaves, *view.group.children))
+        counting = (leaf for leaf in view.group.leaves if leaf not in desk.start.apart)
+        view.gathering = Gathering((*counting, *view.group.children))
     if view.gathering.closed:
         return
     _gather(desk, view, view.gathering)
-    if not view.gathering.complete and not desk.reached(_up_close(desk, view)):
+    last = desk.last_mean(view)
+    due = last is not None and view.gathering.weight > 0 and desk.stock.awaits(last.model)
+    if (due or not view.gathering.complete) and not desk.reached(_up_close(desk, view)):
         return
     view.gathering.closed = True
     if view.gathering.weight:
-        desk.effects.append(FinishMean(desk.plan_id, view.group.id))
+        view.previous = last.model if last is not None and last.model in desk.stock.held else None
+        desk.effects.append(FinishMean(desk.plan_id, view.group.id, desk.start.time, view.previous))
     else:
         announce_mean(desk, view, None, 0)
 
@@ -97,21 +102,21 @@ def _gather(desk: Desk, view: View, gathering: Gathering) -> None:
         digest = desk.digests.get(PeerId(source))
         if digest is not None:
             gathering.offer(source, _leaf_offer(desk, PeerId(source), digest))
-    gathering.refuse(desk.bad)
-    for model, weight in gathering.take(desk.held):
+    gathering.refuse(desk.stock.bad)
+    for model, weight in gathering.take(desk.stock.held):
         desk.effects.append(Accumulate(desk.plan_id, view.group.id, model, weight))
 
 
 def _leaf_offer(desk: Desk, leaf: PeerId, digest: Digest) -> Offer:
     model = ModelHash(digest.model)
     usable = len(model) == 32 and digest.model_bytes <= desk.charter.blob_max
-    if leaf == desk.me and model not in desk.held:
+    if leaf == desk.me and model not in desk.stock.held:
         usable = False  # it was lost with an earlier run of this peer; nobody else can have it
     return Offer(Fetch(model, digest.model_bytes, (leaf,)), digest.weight if usable else 0, (leaf,))
 
 
 def _child_offer(desk: Desk, child: View) -> Offer | None:
-    mean = child.mean(desk.bad)
+    mean = child.mean(desk.stock.bad)
     if mean is None:
         return None
     message = mean.message
@@ -134,6 +139,7 @@ def announce_mean(desk: Desk, view: View, model: ModelHash | None, model_bytes: 
         model=model or b"",
         model_bytes=model_bytes,
         skips=_proof(view),
+        ext=previous_ext(view.previous),
     )
     _announce_mean(desk, view, message, tuple(gathering.inputs))
 
@@ -160,10 +166,12 @@ def _announce_mean(desk: Desk, view: View, message: Mean, inputs: tuple[tuple[Mo
             weight=message.weight,
             included=message.included,
             inputs=inputs,
+            previous=previous_of(message),
+            time=desk.start.time,
         )
     )
     if view.group.parent is None:
-        _report_finished(desk, view, model, cut=False)
+        _report_finished(desk, view, model, cut=False, summed=())
 
 
 def mix(desk: Desk, view: View) -> None:
@@ -174,14 +182,16 @@ def mix(desk: Desk, view: View) -> None:
     mean = view.means.get(_term(view))
     if above is None or mean is None or view.mixing or _term(view) in view.finals:
         return
-    result = above.final(desk.bad)
+    result = above.final(desk.stock.bad)
     if result is not None and result.model is not None:
-        if result.model in desk.held:
+        if result.model in desk.stock.held:
             if mean.model is None:
-                announce_final(desk, view, result.model, result.message.model_bytes, cut=False)
+                passed = summed_of(result.message)
+                announce_final(desk, view, result.model, result.message.model_bytes, summed=passed)
             else:
                 view.mixing = True
-                desk.effects.append(Mix(desk.plan_id, view.group.id, mean=mean.model, parent=result.model))
+                view.summed = _summed(desk, view, above, result)
+                desk.effects.append(_mix_order(desk, view, above, mean.model, result.model))
             return
         started = max(down_start(view, above), view.in_office or 0)
         if not desk.reached(view.times.close(started)):
@@ -192,7 +202,34 @@ def mix(desk: Desk, view: View) -> None:
     announce_final(desk, view, mean.model, mean.message.model_bytes, cut=True)
 
 
-def announce_final(desk: Desk, view: View, model: ModelHash | None, model_bytes: int, *, cut: bool) -> None:
+def _mix_order(desk: Desk, view: View, above: View, mean: ModelHash, parent: ModelHash) -> Mix:
+    return Mix(
+        plan=desk.plan_id,
+        group=view.group.id,
+        mean=mean,
+        parent=parent,
+        time=desk.start.time,
+        agents=len(view.group.members),
+        above=len(above.group.members),
+    )
+
+
+def _summed(desk: Desk, view: View, above: View, result: Announced) -> tuple[int, ...]:
+    """Return N of the groups whose models the result of *view* will sum up, with `pull_to = all`."""
+    if desk.charter.pull_to != "all":
+        return ()
+    return (len(view.group.members), *(summed_of(result.message) or (len(above.group.members),)))
+
+
+def announce_final(
+    desk: Desk,
+    view: View,
+    model: ModelHash | None,
+    model_bytes: int,
+    *,
+    cut: bool = False,
+    summed: tuple[int, ...] = (),
+) -> None:
     """Announce the group's result; None when there is neither a mean nor a result of the parent."""
     mean = view.means[_term(view)]
     desk.standing.overtake(mean.frame.id)
@@ -205,12 +242,15 @@ def announce_final(desk: Desk, view: View, model: ModelHash | None, model_bytes:
         model=model or b"",
         model_bytes=model_bytes if model else 0,
         skips=_proof(view),
+        ext=summed_ext(summed),
     )
     desk.announce(view, message)
-    _report_finished(desk, view, model, cut=cut)
+    _report_finished(desk, view, model, cut=cut, summed=summed)
 
 
-def _report_finished(desk: Desk, view: View, model: ModelHash | None, *, cut: bool) -> None:
+def _report_finished(
+    desk: Desk, view: View, model: ModelHash | None, *, cut: bool, summed: tuple[int, ...]
+) -> None:
     if model is not None:
         desk.report(
             events.GroupFinished(
@@ -221,16 +261,20 @@ def _report_finished(desk: Desk, view: View, model: ModelHash | None, *, cut: bo
                 term=_term(view),
                 cut=cut,
                 model=model,
+                summed=summed,
             )
         )
 
 
-def inputs_needed(view: View) -> Mapping[ModelHash, Fetch]:
-    """Return what this peer must fetch for the mean it is gathering."""
+def inputs_needed(desk: Desk, view: View) -> Iterator[Fetch]:
+    """Yield what this peer must fetch for the mean it is gathering."""
     gathering = view.gathering
     if gathering is None or gathering.closed or not view.acting or view.rank in view.means:
-        return {}
-    return gathering.fetches
+        return
+    yield from gathering.fetches.values()
+    last = desk.last_mean(view)
+    if last is not None:
+        yield Fetch(last.model, last.model_bytes, desk.sources(last.holders))
 
 
 def results_needed(desk: Desk, view: View) -> Iterator[Fetch]:
@@ -243,7 +287,7 @@ def results_needed(desk: Desk, view: View) -> Iterator[Fetch]:
         takers = above.office.ranks if above is not None else ()
         sources = dict.fromkeys((mean.frame.sender, *takers, *desk.holders(view, mean)))
         yield Fetch(mean.model, mean.message.model_bytes, tuple(p for p in sources if p != desk.me))
-    result = above.final(desk.bad) if above else None
+    result = above.final(desk.stock.bad) if above else None
     if above and result and result.model and not view.mixing and _term(view) not in view.finals:
         yield Fetch(result.model, result.message.model_bytes, desk.holders(above, result))
 

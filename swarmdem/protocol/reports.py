@@ -58,6 +58,10 @@ class GroupAveraged:
     included: tuple[PeerId, ...]
     inputs: tuple[tuple[ModelHash, int], ...]
     """Every model that went in with its weight, in the order of arrival."""
+    previous: ModelHash | None = None
+    """The group's mean of the round before, if it went in (Dem-AI eq. 3)."""
+    time: int = 0
+    """Tick of the schedules' clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,34 @@ class GroupFinished:
     term: Term
     cut: bool
     model: ModelHash
+    summed: tuple[int, ...] = ()
+    """N of the groups whose models are summed up in it, this one first (`pull_to = all`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighboursAveraged:
+    """This peer averaged its model with those of its neighbours (`update = gossip`)."""
+
+    plan: PlanId
+    round: Round
+    model: ModelHash
+    included: tuple[PeerId, ...]
+    """Whose models went in, this peer's own among them if it had one; sorted."""
+    inputs: tuple[tuple[ModelHash, int], ...]
+    """Every model that went in with its weight, 1, in the order of arrival."""
+    silent: tuple[PeerId, ...]
+    """Neighbours whose models did not come in time, or must not be used; sorted."""
+    time: int
+    """Tick of the schedules' clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlasticityRaised:
+    """The swarm's loss has risen for long enough: the schedules' clock was set back (drift)."""
+
+    round: Round
+    tick: int
+    """Where the clock stands now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +166,6 @@ class Equivocated:
 
 
 Event = (
-    Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | RoundFinished | Degraded | Recovered
-    | PeerSeen | CharterRefused | KeyRefused | Equivocated
+    Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | NeighboursAveraged | RoundFinished
+    | PlasticityRaised | Degraded | Recovered | PeerSeen | CharterRefused | KeyRefused | Equivocated
 )  # fmt: skip

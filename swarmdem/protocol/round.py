@@ -10,14 +10,18 @@ from swarmdem.protocol import events
 from swarmdem.protocol.agreement import Agreement
 from swarmdem.protocol.catchup import certificate_frame
 from swarmdem.protocol.events import Effect, Keep, Persist, Publish, Report, SaveModel, Send, Slot
-from swarmdem.protocol.plans import digest_of
+from swarmdem.protocol.gossip import GossipUpdate
+from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.plans import digest_kind, digest_of, plan_time, time_of
 from swarmdem.protocol.restart import Memory
 from swarmdem.protocol.situation import DigestSet, Situation
+from swarmdem.protocol.starting import Legacy, Start
+from swarmdem.protocol.state import digest_ext
 from swarmdem.protocol.status import Phase
 from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, PARAMETERS, PRESENCE, Digest, Want
+from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, PRESENCE, Digest, Plan, Want
 
 DURATIONS_KEPT = 8
 """Own training times that enter the pace."""
@@ -50,6 +54,7 @@ class Round:
         certified: DigestSet,
         leader: PeerId | None,
         offered: events.ModelOffered | None,
+        legacy: Legacy | None = None,
     ) -> None:
         """Open the round.
 
@@ -60,15 +65,17 @@ class Round:
             certified: The digests from which the base's plan was made, as far as held.
             leader: Who proposed the base's plan, if known: it surely holds the genesis model.
             offered: The learner's first model.
+            legacy: What the update before left, if there was one.
         """
         self.s = situation
         self.phase = Phase.JOINING
         self.certified = certified
         self.leader = leader
-        self.update: Update | None = None
+        self.update: Update | GossipUpdate | None = None
         self._memory = memory
         self._pace = pace
         self._offered = offered
+        self._inherited = legacy
         self._train_began: Micros = 0
         self._retrain_at: Micros | None = None
         self._asked_digests_at: Micros | None = None
@@ -81,25 +88,33 @@ class Round:
         stale = base.round <= self._memory.applied_round
         if base.plan.mode == FOUNDING or base.hierarchy is None or stale or self._memory.reference is None:
             return self.collect(time)
+        self.phase = Phase.UPDATING
+        start = self._start(PlanId(base.id), base.plan, base.hierarchy, time)
+        self.update = GossipUpdate(start) if self.s.charter.update == "gossip" else Update(start)
+        return [Keep(self.update.models), *self.update.begin()]
+
+    def _start(self, plan_id: PlanId, plan: Plan, hierarchy: Hierarchy, time: Micros) -> Start:
+        charter, base = self.s.charter, self.s.base
         digests = self.listed_digests()
         mine = digests.get(self.s.me)
-        self.phase = Phase.UPDATING
-        self.update = Update(
-            charter=self.s.charter,
+        return Start(
+            charter=charter,
             sealer=self.s.sealer,
-            plan_id=PlanId(base.id),
-            plan=base.plan,
-            hierarchy=base.hierarchy,
+            plan_id=plan_id,
+            plan=plan,
+            hierarchy=hierarchy,
             digests=digests,
             upload=ModelHash(mine.model) if mine is not None else None,
             now=time,
+            time=plan_time(charter, base),
+            apart=frozenset(peer for peer, standing in base.state.standing.items() if standing.apart),
+            legacy=self._inherited,
         )
-        return [Keep(()), *self.update.begin()]
 
     def resume(self, time: Micros) -> list[Effect]:
         """Begin where a restarted peer left off, or introduce a founder."""
         if self._offered is not None:
-            self.agreement.voting.genesis = self.s.charter.genesis or self._offered.model
+            self.agreement.voting.offer(self._offered)
         stored = self._memory.digest
         if self.s.base.founding:
             effects = self._publish(self._digest(PRESENCE), time)
@@ -140,7 +155,8 @@ class Round:
         self.agreement.collect_from(time)
         pull = self._memory.applied_round > 0
         number = 1 + self._memory.highest_round
-        return [events.Train(base.id, number, base.seed, ModelHash(base.reference), pull)]
+        tick = time_of(self.s.charter, base)
+        return [events.Train(base.id, number, base.seed, ModelHash(base.reference), pull, tick)]
 
     def _keep_reference(self) -> list[Effect]:
         reference = ModelHash(self.s.base.reference)
@@ -160,7 +176,7 @@ class Round:
             return []
         duration = time - self._train_began
         self._pace.own = [*self._pace.own[1 - DURATIONS_KEPT :], duration]
-        frame = self._digest(PARAMETERS, event, duration)
+        frame = self._digest(digest_kind(self.s.charter), event, duration)
         self._memory.digest = frame
         self.phase = Phase.AGREEING
         kept: list[Effect] = [SaveModel(Slot.UPLOAD, event.model), Persist("digest", frame.raw)]
@@ -194,6 +210,7 @@ class Round:
                 training_ms=min(duration // MILLISECOND, 0xFFFFFFFF),
                 scale=trained.scale if trained else 0.0,
                 sketch=trained.sketch if trained else b"",
+                ext=digest_ext(trained.loss_milli) if trained else (),
             )
         )
 
@@ -300,6 +317,11 @@ class Round:
     def drop(self) -> list[Effect]:
         """End the update, because a new certificate is adopted or the peer leaves."""
         return self.update.drop() if self.update is not None else []
+
+    @property
+    def legacy(self) -> Legacy | None:
+        """What this round's update leaves for the next."""
+        return self.update.legacy if self.update is not None else None
 
     @property
     def group(self) -> GroupId | None:

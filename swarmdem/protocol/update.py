@@ -6,75 +6,44 @@ and the same nested deadlines (`deadlines.py`). Leaders pull what they need by h
 A first leader that is late is skipped by its electors (`accusing.py`, `offices.py`) and the second
 answers for term 1. A group whose parent has no result in time is cut: its mean becomes its result.
 
-Each input records what happened, then `_advance` looks at every group this peer has a part in and
-does what has become possible: it is idempotent, and the only place that decides. What to fetch is
-not ordered step by step either: `_needs` says what is needed now, and the difference to what was
-ordered becomes `Fetch` and `StopFetching`.
+Each input records what happened (frames: `hearing.py`), then `_advance` looks at every group this peer
+has a part in and does what has become possible: it is idempotent, and the only place that decides.
+What to fetch is not ordered step by step either: `_needs` says what is needed now (`stock.py`).
 
 `now` is connected time: the core stops this clock while the peer is offline. Weights are checked as
 far as this peer holds the digests. Nothing another peer says raises.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 
-from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, PlanId, Term
+from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, Term
 from swarmdem.protocol import events, leading
 from swarmdem.protocol.accusing import accuse_the_late
-from swarmdem.protocol.checking import SKIPPED, flaw
 from swarmdem.protocol.desk import STEP, Desk
-from swarmdem.protocol.events import Effect, Fetch, Publish, Send, StopFetching
-from swarmdem.protocol.hierarchy import Hierarchy
-from swarmdem.protocol.views import Announced, View
-from swarmdem.wire.charter import Charter
-from swarmdem.wire.frame import Frame, Sealer
-from swarmdem.wire.messages import PROVISIONAL, Ack, Digest, Final, GroupSkip, Mean, Plan
+from swarmdem.protocol.events import Effect, Fetch, Publish
+from swarmdem.protocol.hearing import acknowledge_held, hear_result, hear_skip
+from swarmdem.protocol.installation import Installation
+from swarmdem.protocol.remarks import summed_of
+from swarmdem.protocol.starting import Legacy, Start, moving
+from swarmdem.protocol.stock import together
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import Ack, Digest, Final, GroupSkip, Mean
 
 
 class Update:
     """One plan's update; one object per plan, dropped when the next certificate comes."""
 
-    def __init__(
-        self,
-        *,
-        charter: Charter,
-        sealer: Sealer,
-        plan_id: PlanId,
-        plan: Plan,
-        hierarchy: Hierarchy,
-        digests: Mapping[PeerId, Digest],
-        upload: ModelHash | None,
-        now: Micros,
-    ) -> None:
-        """Take part in *plan*.
-
-        Args:
-            charter: The swarm's.
-            sealer: Signs what this peer says.
-            plan_id: Id of *plan*.
-            plan: The certified plan.
-            hierarchy: Its tree.
-            digests: Those of the listed digests that this peer holds.
-            upload: This peer's trained model, which its own digest names; None when it has none.
-            now: When the certificate became this peer's base.
-        """
-        self._desk = Desk(
-            charter=charter,
-            sealer=sealer,
-            plan_id=plan_id,
-            plan=plan,
-            hierarchy=hierarchy,
-            digests=digests,
-            upload=upload,
-            now=now,
-        )
-        self._parent = hierarchy.parent_of(self._desk.me)
-        self._convicted: set[tuple[PeerId, GroupId]] = set()
-        self._applying = False
-        self.applied: bool | None = None
-        """None while open, True after the result was applied, False when the round was given up."""
+    def __init__(self, start: Start) -> None:
+        """Take part in the plan of *start*."""
+        self._desk = Desk(start)
+        self._install = Installation(start, start.hierarchy.parent_of(self._desk.me))
 
     # What the core asks
+
+    @property
+    def applied(self) -> bool | None:
+        """None while open, True after the result was applied, False when the round was given up."""
+        return self._install.applied
 
     @property
     def duties(self) -> tuple[tuple[GroupId, Term], ...]:
@@ -92,7 +61,12 @@ class Update:
     @property
     def models(self) -> tuple[ModelHash, ...]:
         """The models this peer holds and may still need or serve; sorted."""
-        return tuple(sorted(self._desk.held))
+        return self._desk.stock.models
+
+    @property
+    def legacy(self) -> Legacy | None:
+        """What this update leaves for the next one; None where group models are no moving averages."""
+        return self._desk.bequest() if moving(self._desk.charter) else None
 
     def next_wakeup(self) -> Micros | None:
         """Return when `on_wake` is due; always later than the `now` of the last call."""
@@ -100,8 +74,9 @@ class Update:
 
     def missing_digests(self) -> tuple[FrameId, ...]:
         """Return the listed digests this peer needs as an aggregator and does not hold."""
-        wanted = {source for view in self._desk.views.values() for source in leading.unknown_sources(view)}
-        return tuple(FrameId(entry.digest) for entry in self._desk.plan.entries if entry.peer in wanted)
+        desk = self._desk
+        wanted = {source for view in desk.views.values() for source in leading.unknown_sources(view)}
+        return tuple(FrameId(entry.digest) for entry in desk.plan.entries if entry.peer in wanted)
 
     # What happens
 
@@ -111,8 +86,8 @@ class Update:
         for group, rank in self.duties:
             level = desk.views[group].group.level
             desk.report(events.Elected(desk.plan_id, desk.plan.round, group, level, rank))
-        if self._parent is None:
-            self._finish("not listed")
+        if self._install.group is None:
+            desk.effects.extend(self._install.give_up("not listed"))
         return self._advance(desk.now)
 
     def on_frame(self, frame: Frame, now: Micros) -> list[Effect]:
@@ -130,9 +105,9 @@ class Update:
             return []
         self._desk.now = now
         if isinstance(message, GroupSkip):
-            self._on_skip(view, frame)
+            hear_skip(self._desk, view, frame)
         else:
-            self._on_result(view, frame, message)
+            hear_result(self._desk, view, frame, message)
         return self._advance(now)
 
     def on_digest(self, peer: PeerId, digest: Digest, now: Micros) -> list[Effect]:
@@ -142,17 +117,11 @@ class Update:
 
     def on_fetched(self, model: ModelHash, now: Micros) -> list[Effect]:
         """Take note that *model* is here, whole and verified."""
-        if self._desk.pending.pop(model, None) is None:
-            return []
-        self._desk.held.add(model)
-        return self._advance(now)
+        return self._advance(now) if self._desk.stock.arrived(model) else []
 
     def on_fetch_failed(self, model: ModelHash, now: Micros) -> list[Effect]:
         """Take note that *model* must not be used, whoever offers it."""
-        if self._desk.pending.pop(model, None) is None:
-            return []
-        self._desk.bad.add(model)
-        return self._advance(now)
+        return self._advance(now) if self._desk.stock.refused(model) else []
 
     def on_averaged(self, averaged: events.Averaged, now: Micros) -> list[Effect]:
         """Announce the mean that `FinishMean` asked for."""
@@ -160,7 +129,7 @@ class Update:
         if averaged.plan != self._desk.plan_id or view is None or not view.acting or view.rank in view.means:
             return []
         self._desk.now = now
-        self._desk.held.add(averaged.model)
+        self._desk.stock.held.add(averaged.model)
         leading.announce_mean(self._desk, view, averaged.model, averaged.model_bytes)
         return self._advance(now)
 
@@ -172,16 +141,16 @@ class Update:
         self._desk.now = now
         view.mixing = False
         if view.acting:
-            self._desk.held.add(mixed.model)
+            self._desk.stock.held.add(mixed.model)
             leading.announce_final(self._desk, view, mixed.model, mixed.model_bytes, cut=False)
         return self._advance(now)
 
     def on_applied(self, applied: events.Applied, now: Micros) -> list[Effect]:
         """Close the round: the own model after eq. 10 is in place."""
-        if applied.plan != self._desk.plan_id or not self._applying:
+        closed = self._install.done(applied)
+        if not closed:
             return []
-        self._applying = False
-        self._finish("", model=applied.model)
+        self._desk.effects.extend(closed)
         return self._advance(now)
 
     def on_wake(self, now: Micros) -> list[Effect]:
@@ -191,7 +160,7 @@ class Update:
     def drop(self) -> list[Effect]:
         """End the update: a newer certificate is in force. Nothing may be asked of it afterwards."""
         desk = self._desk
-        return [*(StopFetching(model) for model in sorted(desk.pending)), events.EndUpdate(desk.plan_id)]
+        return [*desk.stock.stop(), events.EndUpdate(desk.plan_id)]
 
     def _advance(self, now: Micros) -> list[Effect]:
         """Do all that has become possible at *now* and find out when to look again."""
@@ -204,7 +173,7 @@ class Update:
             self._lead()  # with its own skip this peer may have taken office
             self._order_fetches()
         self._forget()
-        self._acknowledge()
+        acknowledge_held(desk)
         desk.effects.extend(Publish(frame) for frame in desk.standing.due(now, desk.reached))
         effects, desk.effects = desk.effects, []
         return effects
@@ -218,143 +187,47 @@ class Update:
         for view in downward:
             leading.mix(desk, view)
 
-    def _on_skip(self, view: View, frame: Frame) -> None:
-        if not view.office.elects(frame.sender):
-            self._desk.reject(frame, "not an elector of this group")
-            return
-        view.office.record(frame)
-        if view.rank == 1:
-            self._send_ack(frame)
-
-    def _on_result(self, view: View, frame: Frame, message: Mean | Final) -> None:
-        desk = self._desk
-        results = view.results(type(message))
-        known = results.get(message.term)
-        mine = desk.me in desk.receivers(view.group, message)
-        if known is not None and known.frame.id == frame.id:
-            if mine and not known.owed:
-                self._send_ack(frame)
-            return
-        wrong = flaw(desk, view, frame, message)
-        if wrong:
-            desk.reject(frame, wrong)
-            if wrong is SKIPPED and mine:
-                self._send_ack(frame)  # no use in repeating it to me
-        elif known is not None:
-            self._on_second_answer(view, known, frame)
-        elif (message.term == 0 and view.deposed) or desk.now >= view.times.end:
-            if mine:
-                self._send_ack(frame)  # overtaken or too late: no need to repeat it
-        else:
-            results[message.term] = Announced(frame, message, desk.now, owed=mine)
-            if message.term == 1 and view.skip is not None:
-                desk.standing.overtake(view.skip)
-
-    def _on_second_answer(self, view: View, known: Announced, frame: Frame) -> None:
-        """Refuse a second result of one leader for one term; within one session it is a crime."""
-        desk = self._desk
-        desk.reject(frame, "a second result for one term")
-        accused = (frame.sender, view.group.id)
-        if (
-            known.frame.session == frame.session
-            and known.message != frame.message
-            and accused not in self._convicted
-        ):
-            self._convicted.add(accused)
-            desk.report(events.Equivocated(frame.sender, known.frame.id, frame.id))
-
     def _apply(self) -> None:
         """Apply the first result of the parent group that is here in time."""
-        desk = self._desk
-        if self._parent is None or self.applied is not None or self._applying:
+        desk, install = self._desk, self._install
+        if install.group is None or not install.open:
             return
-        view = desk.views[self._parent]
-        result = view.final(desk.bad)
+        view = desk.views[install.group]
+        result = view.final(desk.stock.bad)
         if result is not None and result.model is None:
-            self._finish("nothing was averaged")
-        elif result is not None and result.model in desk.held:
-            self._applying = True
-            desk.effects.append(
-                events.Apply(
-                    plan=desk.plan_id,
-                    round=desk.plan.round,
-                    group=self._parent,
-                    parent=result.model,
-                    upload=desk.upload,
-                )
-            )
+            desk.effects.extend(install.give_up("nothing was averaged"))
+        elif result is not None and result.model in desk.stock.held:
+            agents = summed_of(result.message) or (len(view.group.members),)
+            desk.effects.extend(install.apply(result.model, agents=agents))
         elif desk.reached(view.times.end):
-            self._finish("no result came in time")
-
-    def _finish(self, reason: str, *, model: ModelHash | None = None) -> None:
-        desk = self._desk
-        self.applied = not reason
-        desk.report(
-            events.RoundFinished(
-                plan=desk.plan_id,
-                round=desk.plan.round,
-                certified=desk.plan.mode != PROVISIONAL,
-                applied=self.applied,
-                model=model,
-                group=self._parent,
-                reason=reason,
-            )
-        )
-
-    def _needs(self) -> dict[ModelHash, Fetch]:
-        """Return all that should be here and is not."""
-        desk = self._desk
-        needed: dict[ModelHash, Fetch] = {}
-        for view in desk.views.values():
-            needed.update(leading.inputs_needed(view))
-        for fetch in self._results_needed():
-            if fetch.model not in desk.held and fetch.model not in desk.bad:
-                sources = needed[fetch.model].sources if fetch.model in needed else ()
-                needed[fetch.model] = replace(fetch, sources=tuple(dict.fromkeys((*sources, *fetch.sources))))
-        return needed
-
-    def _results_needed(self) -> Iterator[Fetch]:
-        desk = self._desk
-        for view in desk.views.values():
-            yield from leading.results_needed(desk, view)
-        if self._parent is not None and self.applied is None and not self._applying:
-            view = desk.views[self._parent]
-            result = view.final(desk.bad)
-            if result is not None and result.model is not None:
-                yield Fetch(result.model, result.message.model_bytes, desk.holders(view, result))
+            desk.effects.extend(install.give_up("no result came in time"))
 
     def _order_fetches(self) -> None:
-        desk = self._desk
-        needed = self._needs()
-        for model in sorted(desk.pending.keys() - needed.keys()):
-            del desk.pending[model]
-            desk.effects.append(StopFetching(model))
-        for model, fetch in needed.items():
-            ordered = desk.pending.get(model)
-            if ordered is fetch:
-                continue
-            if ordered is None or not set(fetch.sources) <= set(ordered.sources):
-                desk.pending[model] = fetch
-                desk.effects.append(fetch)
+        stock = self._desk.stock
+        needed = together(fetch for fetch in self._needs() if stock.awaits(fetch.model))
+        self._desk.effects.extend(stock.order(needed))
+
+    def _needs(self) -> Iterator[Fetch]:
+        """Yield all that should be here: inputs of means first, then results to mix with and to apply."""
+        desk, install = self._desk, self._install
+        for view in desk.views.values():
+            yield from leading.inputs_needed(desk, view)
+        for view in desk.views.values():
+            yield from leading.results_needed(desk, view)
+        if install.group is not None and install.open:
+            view = desk.views[install.group]
+            result = view.final(desk.stock.bad)
+            if result is not None and result.model is not None:
+                yield Fetch(result.model, result.message.model_bytes, desk.holders(view, result))
 
     def _forget(self) -> None:
         """Let go of models that only went into a mean: a leader need not hold all of its inputs."""
         desk = self._desk
         views = desk.views.values()
         results = (result for view in views for result in (*view.means.values(), *view.finals.values()))
-        spent = desk.held - {desk.upload, *(result.model for result in results)}
+        spent = desk.stock.held - {desk.upload, *(result.model for result in results)}
+        if desk.inherited is not None:  # other leaders may ask for the last means until the next plan
+            spent -= {mean.model for mean in desk.inherited.means.values()}
         if spent:
-            desk.held -= spent
+            desk.stock.held -= spent
             desk.effects.append(events.Keep(self.models))
-
-    def _acknowledge(self) -> None:
-        """Acknowledge the results whose models are here, or not needed here."""
-        for view in self._desk.views.values():
-            for result in (*view.means.values(), *view.finals.values()):
-                if result.owed and result.model not in self._desk.pending:
-                    result.owed = False
-                    self._send_ack(result.frame)
-
-    def _send_ack(self, frame: Frame) -> None:
-        ack = self._desk.sealer.seal(Ack(frame=frame.id))
-        self._desk.effects.append(Send(frame.sender, ack))

@@ -53,8 +53,12 @@ class View:
     in_office: Micros | None = None
     """When this peer, as second leader, took office."""
     gathering: Gathering | None = None
+    previous: ModelHash | None = None
+    """The group's mean of the round before, as far as it goes into the one being computed."""
     mixing: bool = False
     """Eq. 10 is being computed."""
+    summed: tuple[int, ...] = ()
+    """N of the groups that the result being computed sums up, this one first (`pull_to = all`)."""
 
     @property
     def acting(self) -> bool:

@@ -13,6 +13,12 @@ LOSS = 2
 CLOCK, PLACEMENT, REFERENCE_SKETCH = 1, 3, 5
 """`Plan`: schedules' clock, standing of the listed, sketch of the reference (`protocol/state.py`)."""
 
+PREVIOUS = 2
+"""`Mean`: the group's mean of the round before that went into it (`protocol/remarks.py`)."""
+
+SUMMED = 2
+"""`Final`: N of the groups whose models its model sums up (`protocol/remarks.py`)."""
+
 UNDERSTOOD: dict[type, frozenset[int]] = {Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH})}
 """The odd ids of each kind that are understood; of kinds not named here none are."""
 

@@ -192,7 +192,7 @@ def test_two_sources_of_one_model_are_both_asked():
 def test_a_mean_cannot_weigh_more_than_its_peers_can():
     known, unknown = PeerId(b"a" * 16), PeerId(b"b" * 16)
     digest = Digest(b"b" * 32, 1, PRESENCE, 0, b"", 3, b"", 0, 0, 0, 0.0, b"")
-    desk = SimpleNamespace(digests={known: digest})
+    desk = SimpleNamespace(digests={known: digest}, start=SimpleNamespace(apart=frozenset()))
     view = SimpleNamespace(group=SimpleNamespace(members=(known, unknown)))
     mean = Mean(b"p" * 32, 0, GROUP, 0, 2**64 - 1, (known, unknown), b"m" * 32, 10, ())
 

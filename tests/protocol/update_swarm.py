@@ -17,6 +17,7 @@ from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events
 from swarmdem.protocol.election import leaders
 from swarmdem.protocol.hierarchy import Group, Hierarchy, group_id, plan_groups
+from swarmdem.protocol.starting import Start
 from swarmdem.protocol.update import Update
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame
@@ -194,14 +195,16 @@ class Swarm:
 
     def machine(self, peer: PeerId, digests: Mapping[PeerId, Digest]) -> Update:
         return Update(
-            charter=self.charter,
-            sealer=FakeSealer(peer, self.registry),
-            plan_id=PLAN_ID,
-            plan=self.plan,
-            hierarchy=self.hierarchy,
-            digests=digests,
-            upload=self.uploads.get(peer),
-            now=0,
+            Start(
+                charter=self.charter,
+                sealer=FakeSealer(peer, self.registry),
+                plan_id=PLAN_ID,
+                plan=self.plan,
+                hierarchy=self.hierarchy,
+                digests=digests,
+                upload=self.uploads.get(peer),
+                now=0,
+            )
         )
 
     def _digest(self, peer: PeerId) -> Digest:
