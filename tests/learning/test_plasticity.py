@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_a_charter_carries_them():
 def test_without_swings_the_pull_only_grows():
     pull = dem_ai_schedules(50, swing=0.0)[0]["pull"]
 
-    assert all(a < b for a, b in zip(pull, pull[1:], strict=False))
+    assert all(a < b for a, b in pairwise(pull))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,35 @@ def test_one_step_of_eq_8_is_that_of_torch():
     assert ours.evaluate(Dataset(X, Y)).correct == theirs.evaluate(Dataset(X, Y)).correct
 
 
+def test_every_term_of_an_objective_but_a_moving_anchor_is_that_of_torch():
+    skewed = np.where(np.arange(30) % 7, Y, 0) % 2  # class 2 is absent
+    ours = SoftmaxRegression(3, (X, skewed), lr=0.3, epochs=1, batch_size=30)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3))
+    theirs = TorchLearner(module, (X, skewed), lr=0.3, epochs=1, batch_size=30, device="cpu")
+    start = theirs.parameters()
+    ours.load({"weight": start["1.weight"].T.copy(), "bias": start["1.bias"]})
+    correction = np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)
+
+    loss = ours.train(
+        round=1, objective=Objective(own=0.5, correction={"weight": correction}, calibration=0.7)
+    )
+    expected = theirs.train(
+        round=1, objective=Objective(own=0.5, correction={"1.weight": correction.T}, calibration=0.7)
+    )
+
+    assert loss == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(ours.parameters()["weight"].T, theirs.parameters()["1.weight"], atol=1e-6)
+    np.testing.assert_allclose(ours.parameters()["bias"], theirs.parameters()["1.bias"], atol=1e-6)
+    np.testing.assert_allclose(ours.scores(X), theirs.scores(X), atol=1e-5)
+    assert ours.labels == theirs.labels
+    assert ours.sgd == theirs.sgd
+
+
+def test_values_are_no_classes():
+    with pytest.raises(DataError, match="training data: targets are not classes"):
+        SoftmaxRegression(3, (X, Y.astype(np.float32)))
+
+
 def test_it_learns_and_the_same_seed_and_round_give_the_same_model():
     one, again, other = (SoftmaxRegression(3, (X, Y), (X, Y), lr=0.2, epochs=20, seed=s) for s in (1, 1, 2))
 

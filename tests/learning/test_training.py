@@ -4,7 +4,7 @@ import torch
 
 from swarmdem.errors import ConfigError, DataError, NotFiniteError, SchemaError
 from swarmdem.learning import models
-from swarmdem.learning.learner import Dataset, Objective
+from swarmdem.learning.learner import Dataset, MovingAnchor, Objective
 from swarmdem.learning.training import TorchLearner
 
 RNG = np.random.default_rng(0)
@@ -219,6 +219,71 @@ def test_the_papers_network_trains_with_finite_parameters():
     assert all(np.isfinite(array).all() and array.flags.c_contiguous for array in one.parameters().values())
 
 
+def test_scores_are_those_that_evaluation_counts():
+    one = learner()
+    data = blobs(150, 4)
+
+    scores = one.scores(data.x)
+
+    assert scores.shape == (150, 3)
+    assert scores.dtype == np.float32
+    assert (scores.argmax(1) == data.y).sum() == one.evaluate(data).correct
+
+
+def test_a_learner_says_what_it_holds_and_how_it_steps():
+    one = TorchLearner(linear(), (np.zeros((5, 8)), np.array([2, 0, 2, 2, 0])), epochs=3, batch_size=2)
+
+    assert dict(one.labels) == {0: 2, 2: 3}
+    assert one.task == "classification"
+    assert (one.sgd.rate, one.sgd.steps) == (0.05, 9)
+    assert learner(optimizer="adam").sgd is None
+
+
+def test_float_targets_are_predicted_by_the_squared_error_and_measured_by_the_absolute_one():
+    x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
+    line = (x, 3 * x[:, 0] - 1)
+    one = TorchLearner(torch.nn.Linear(1, 1), line, line, lr=0.2, epochs=40, device="cpu")
+    one.load({"weight": np.zeros((1, 1), np.float32), "bias": np.zeros(1, np.float32)})
+    before = one.evaluate()
+
+    last = one.train(round=1, objective=Objective())
+
+    assert (one.task, one.labels) == ("regression", {})
+    assert before.score == pytest.approx(np.abs(line[1]).mean(), rel=1e-5)
+    assert before.loss == pytest.approx(np.square(line[1]).sum(), rel=1e-5)
+    assert one.evaluate().score < 1e-3
+    assert last < before.loss / 40
+    np.testing.assert_allclose(one.scores(x)[:, 0], line[1], atol=1e-2)
+
+
+def test_a_regression_takes_one_output_and_no_calibration():
+    line = (np.zeros((4, 8)), np.zeros(4, np.float32))
+    with pytest.raises(ConfigError, match="one output, not"):
+        TorchLearner(linear(), line, device="cpu").train(round=1, objective=Objective())
+    with pytest.raises(ConfigError, match="calibration is for classes"):
+        TorchLearner(torch.nn.Linear(8, 1), line, device="cpu").train(
+            round=1, objective=Objective(calibration=1.0)
+        )
+
+
+def test_the_moved_anchor_comes_whole_with_what_was_not_pulled():
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 3))
+    one = TorchLearner(module, blobs(20, 1), device="cpu")
+    before = one.parameters()
+    anchor = {name: array for name, array in before.items() if not name.startswith("2.")}
+    moving = MovingAnchor(rate=0.1, steps=2)
+
+    one.train(round=1, objective=Objective(anchor=anchor, pull=1.0, moving=moving))
+    after = one.parameters()
+
+    assert list(moving.parameters) == list(after)
+    assert np.array_equal(moving.parameters["2.weight"], after["2.weight"])
+    assert np.array_equal(moving.parameters["1.running_mean"], after["1.running_mean"])
+    assert not np.array_equal(moving.parameters["0.weight"], after["0.weight"])
+    assert not np.array_equal(moving.parameters["0.weight"], before["0.weight"])
+    assert after["1.num_batches_tracked"] == 8
+
+
 def test_a_loss_that_is_not_finite_is_refused():
     one = learner(lr=1e30, epochs=5)
 
@@ -273,7 +338,8 @@ def test_an_unknown_device_is_refused():
         ((np.zeros((0, 8)), np.zeros(0, int)), "no samples"),
         ((np.zeros((3, 8)), np.zeros(2, int)), r"\[3, 8\]"),
         ((np.full((3, 8), np.nan), np.zeros(3, int)), "NaN"),
-        ((np.zeros((3, 8)), np.zeros(3)), "integers"),
+        ((np.zeros((3, 8)), np.array(["a", "b", "c"])), "<U1"),
+        ((np.zeros((3, 8)), np.array([0.0, np.nan, 1.0])), "NaN"),
         ((np.zeros((3, 8)), np.array([0, -1, 0])), "negative class -1"),
     ],
 )
