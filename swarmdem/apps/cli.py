@@ -298,6 +298,9 @@ def simulate(
     forks: Annotated[
         bool, typer.Option("--forks", help="Also draw splits long enough to fork a swarm.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="The charter's defaults instead of settings drawn from each seed.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
 ) -> int:
@@ -309,5 +312,5 @@ def simulate(
 
     return run(
         peers=peers, rounds=rounds, seeds=seeds, seed=seed, faults=faults, levels=levels, patience=patience,
-        loss=loss, forks=forks, workers=workers, trace=trace,
+        loss=loss, forks=forks, vary=not plain, workers=workers, trace=trace,
     ).exit_code  # fmt: skip

@@ -54,6 +54,7 @@ def run(
     patience: float = 8.0,
     loss: float | None = None,
     forks: bool = False,
+    vary: bool = True,
     workers: int = 2,
     trace: Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -70,6 +71,7 @@ def run(
         patience: The charter's, in seconds.
         loss: Share of frames lost throughout; None: drawn from the seed (0 without faults).
         forks: Also draw splits that last long enough to fork a swarm.
+        vary: Draw the charter's settings from each seed; False: the defaults.
         workers: Processes.
         trace: File for the whole trace of the first seed.
         say: Takes each line of the report; None: standard output.
@@ -88,6 +90,7 @@ def run(
             rounds=rounds,
             faults=faults,
             forks=forks,
+            vary=vary,
             levels=levels,
             patience=patience,
             loss=loss,
@@ -175,6 +178,8 @@ def _command(settings: Settings) -> str:
         parts.append("--no-faults")
     if settings.forks:
         parts.append("--forks")
+    if not settings.vary:
+        parts.append("--plain")
     if settings.levels != default.levels:
         parts.append(f"--levels {settings.levels}")
     if settings.patience != default.patience:

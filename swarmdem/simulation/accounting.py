@@ -2,14 +2,17 @@
 
 Means and mixtures are recomputed from the uploads that the certificate names, in fractions. Since
 no two uploads are equal, a mean that counts one twice, misses one it claims, or takes one from
-another plan cannot come out right.
+another plan cannot come out right. Where gain or gamma make of a mean something else (Dem-AI eq. 3),
+each is recomputed from its own inputs. Under gossip every peer's mean is that of its neighbours.
 """
 
 from fractions import Fraction
 
 from swarmdem.identifiers import GroupId, ModelHash, PeerId, PlanId, Round, brief
-from swarmdem.protocol.events import Apply, GroupAveraged, GroupFinished, RoundFinished
+from swarmdem.protocol.events import Apply, GroupAveraged, GroupFinished, NeighboursAveraged, RoundFinished
+from swarmdem.protocol.gossip import neighbours
 from swarmdem.protocol.hierarchy import Group, Hierarchy
+from swarmdem.protocol.plans import plan_time
 from swarmdem.simulation import models
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
 from swarmdem.simulation.models import MODEL_BYTES
@@ -21,8 +24,12 @@ class Accounting:
 
     def __init__(self, evidence: Evidence) -> None:
         self._said = evidence
-        self._alpha = Fraction(str(evidence.charter.mixing))
+        tables = dict(evidence.charter.schedules)
+        self._plain = not tables.keys() & {"gamma", "gain"}
+        """A mean is the mean of the uploads below it, whatever the level."""
         self._installed: set[tuple[PeerId, PlanId]] = set()
+        self._gossiped: dict[tuple[PeerId, PlanId], ModelHash] = {}
+        """Each peer's mean with its neighbours."""
         self._rounds: dict[PeerId, Round] = {}
 
     def on_mean(self, peer: PeerId, mean: Mean) -> None:
@@ -35,7 +42,8 @@ class Accounting:
             raise Broken(
                 "one result per group and term", f"two MEANs of {brief(mean.group)}, term {mean.term}"
             )
-        stray = set(mean.included) - set(group.members)
+        apart = {peer for peer, standing in known.base.state.standing.items() if standing.apart}
+        stray = set(mean.included) - (set(group.members) - apart)
         if stray or len(set(mean.included)) != len(mean.included):
             raise Broken(
                 "each input counts once", f"MEAN of {brief(mean.group)} includes strangers or doubles"
@@ -44,7 +52,7 @@ class Accounting:
         total = sum(weight for _, weight in uploads)
         if total != mean.weight or (not total) != (not mean.model):
             raise Broken("weights add up", f"MEAN of {brief(mean.group)} says {mean.weight}, is {total}")
-        if total and self._said.book[ModelHash(mean.model)] != models.mean(uploads):
+        if self._plain and total and self._said.book[ModelHash(mean.model)] != models.mean(uploads):
             raise Broken("a mean is the mean of what it includes (eq. 9)", f"group {brief(mean.group)}")
 
     def on_averaged(self, peer: PeerId, event: GroupAveraged) -> None:
@@ -61,6 +69,7 @@ class Accounting:
                 event.plan, 0, event.group, event.term, event.weight, event.included, model, MODEL_BYTES, ()
             ),
         )
+        self._must_average(known, event)
         leaves = [self._said.upload(known, leaf) for leaf in group.leaves]
         open_inputs = [{ModelHash(digest.model)} for digest in leaves if digest is not None]
         open_inputs += [self._means_of(event.plan, child) for child in group.children]
@@ -75,6 +84,27 @@ class Accounting:
                     f"peer {brief(peer)}, group {brief(event.group)}, model {brief(model)}",
                 )
             open_inputs.remove(slot)
+
+    def _must_average(self, known: KnownPlan, event: GroupAveraged) -> None:
+        """Check eq. 9, the gain and Dem-AI eq. 3 from the inputs, which hold at every level."""
+        if not event.weight or event.model is None:
+            return
+        first = self._said.means.get((event.plan, event.group, 0))
+        repeated = event.term == 1 and first is not None and event.inputs == ((first.model, first.weight),)
+        vector = models.mean([(self._said.book[model], weight) for model, weight in event.inputs])
+        if not repeated:
+            vector = models.amplified(vector, self._share(known, "gain"))
+            if event.previous is not None:
+                self._must_be_last(known, event.group, event.previous)
+                vector = models.moved(self._said.book[event.previous], vector, self._share(known, "gamma"))
+        if self._said.book[event.model] != vector:
+            raise Broken(
+                "a mean follows from its inputs (eq. 9, Dem-AI eq. 3)", f"group {brief(event.group)}"
+            )
+
+    def _must_be_last(self, known: KnownPlan, group: GroupId, previous: ModelHash) -> None:
+        if previous not in self._means_of(PlanId(known.plan.base), group):
+            raise Broken("a group's model moves on from its last mean", f"group {brief(group)}")
 
     def on_finished(self, peer: PeerId, event: GroupFinished) -> None:
         """Check the result of a group; the root's was its mean."""
@@ -106,7 +136,9 @@ class Accounting:
         above = [model for _, model in self._said.results(known, group.parent)]
         book = self._said.book
         fits = {book[a] for a in above} if empty else set()
-        fits |= {models.mixed(book[a], book[mine], self._alpha) for a in above for mine in own}
+        fits |= {
+            models.mixed(book[a], book[mine], self._share(known, "mixing")) for a in above for mine in own
+        }
         if model not in book or book[model] not in fits:
             raise Broken(
                 "a FINAL mixes the parent's FINAL with the MEAN (eq. 10)", f"group {brief(final.group)}"
@@ -120,20 +152,54 @@ class Accounting:
             raise Broken(
                 "a peer applies its parent's result", f"peer {brief(peer)}, group {brief(order.group)}"
             )
+        if self._said.charter.update == "gossip":
+            self._must_be_gossiped(peer, order)
+        else:
+            self._must_be_announced(peer, order, known, group)
+        digest = self._said.upload(known, peer)
+        if digest is None or order.upload != ModelHash(digest.model):
+            raise Broken("a peer mixes into the upload its certified digest names", f"peer {brief(peer)}")
+
+    def _must_be_announced(self, peer: PeerId, order: Apply, known: KnownPlan, group: Group) -> None:
         skipped = (peer, order.plan, order.group) in self._said.skipped
         results = [
             model for term, model in self._said.results(known, group.id) if not (skipped and term == 0)
         ]
-        if order.parent not in results:
+        if order.parent not in results or order.alone:
             why = (
                 "a result of a term one has skipped" if skipped else "a result nobody announced for this plan"
             )
             raise Broken(
                 "no message crosses a plan, no skipped result is applied", f"peer {brief(peer)}: {why}"
             )
-        digest = self._said.upload(known, peer)
-        if digest is None or order.upload != ModelHash(digest.model):
-            raise Broken("a peer mixes into the upload its certified digest names", f"peer {brief(peer)}")
+
+    def _must_be_gossiped(self, peer: PeerId, order: Apply) -> None:
+        mean = order.upload if order.alone else self._gossiped.get((peer, order.plan))
+        if order.parent != mean:
+            raise Broken("a peer applies its neighbours' mean, or stays alone", f"peer {brief(peer)}")
+
+    def on_gossiped(self, peer: PeerId, event: NeighboursAveraged) -> None:
+        """Check a mean of neighbours: all whose models came, each once with weight 1, nobody else."""
+        known = self._said.plans.get(event.plan)
+        if known is None or known.tree is None or self._said.charter.update != "gossip":
+            raise Broken("no message crosses a plan", f"neighbours of plan {brief(event.plan)}")
+        apart = {p for p, standing in known.base.state.standing.items() if standing.apart}
+        degree = self._said.charter.neighbours
+        near = neighbours(peer, known.tree.root.members, base=known.plan.base, degree=degree)
+        if any(
+            peer not in neighbours(other, known.tree.root.members, base=known.plan.base, degree=degree)
+            for other in near
+        ):
+            raise Broken("neighbours are neighbours of each other", f"peer {brief(peer)}")
+        if {*event.included} | {*event.silent} != {*near} | ({peer} & {*event.included}):
+            raise Broken("a peer averages with its neighbours", f"peer {brief(peer)}")
+        if (apart - {peer}) & {*event.included} or {*event.included} & {*event.silent}:
+            raise Broken("a peer averages with its neighbours, each once", f"peer {brief(peer)}")
+        uploads = [(self._uploaded(known, member)[0], 1) for member in event.included]
+        vector = models.amplified(models.mean(uploads), self._share(known, "gain"))
+        if self._said.book[event.model] != vector or len(event.inputs) != len(uploads):
+            raise Broken("a mean is the mean of what it includes (eq. 9)", f"peer {brief(peer)}")
+        self._gossiped[peer, event.plan] = event.model
 
     def on_applied(self, peer: PeerId, order: Apply) -> None:
         """Check that *peer* installs at most one result per plan, of ever higher rounds."""
@@ -151,6 +217,11 @@ class Accounting:
         """Check that a peer that says it applied a round's result has it installed."""
         if event.applied and (peer, event.plan) not in self._installed:
             raise Broken("applied means installed", f"peer {brief(peer)}, plan {brief(event.plan)}")
+
+    def _share(self, known: KnownPlan, name: str) -> Fraction:
+        """Return a schedule's value for the update of *known* as the decimal fraction a person wrote."""
+        charter = self._said.charter
+        return Fraction(str(charter.scheduled(name, plan_time(charter, known.base))))
 
     def _group(self, plan: PlanId, group: GroupId, what: str) -> tuple[KnownPlan, Group]:
         known = self._said.plans.get(plan)

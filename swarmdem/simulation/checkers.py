@@ -18,13 +18,15 @@ from swarmdem.protocol.events import (
     Effect,
     GroupAveraged,
     GroupFinished,
+    NeighboursAveraged,
     Persist,
     Publish,
     Report,
     RoundFinished,
     Send,
 )
-from swarmdem.protocol.hierarchy import Sketch, build_hierarchy
+from swarmdem.protocol.plans import decide
+from swarmdem.protocol.state import state_ext
 from swarmdem.simulation.accounting import Accounting
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
 from swarmdem.simulation.models import MODEL_BYTES, ModelBook
@@ -36,7 +38,6 @@ from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     FOUNDING,
     NORMAL,
-    PARAMETERS,
     Certificate,
     Digest,
     Final,
@@ -222,6 +223,8 @@ class Checkers:
                 self.accounting.on_averaged(peer, event)
             case GroupFinished() as event:
                 self.accounting.on_finished(peer, event)
+            case NeighboursAveraged() as event:
+                self.accounting.on_gossiped(peer, event)
             case RoundFinished() as event:
                 begun = self.open_rounds.get(peer)
                 if begun is not None and begun.plan == event.plan:
@@ -243,28 +246,28 @@ class Checkers:
             )
         if event.mode == FOUNDING:
             return
-        if event.tree != self._rebuilt(known):
-            raise Broken("the tree follows from the digests", f"peer {brief(peer)}, plan {brief(event.plan)}")
+        self._must_follow(peer, known, event)
         if peer in known.digests:
             self.open_rounds[peer] = OpenRound(event.plan, now, self._deadline(known, peer))
 
-    def _rebuilt(self, known: KnownPlan) -> bytes:
-        """Return the hash of the tree that the listed digests give, computed here from scratch."""
-        plan = known.plan
-        sketches, unplaced = [], []
-        for peer in sorted(known.digests):
-            digest = self.evidence.upload(known, peer)
+    def _must_follow(self, peer: PeerId, known: KnownPlan, event: Certified) -> None:
+        """Check a plan against base and listed digests, decided here once more."""
+        plan, digests = known.plan, {}
+        for listed in sorted(known.digests):
+            digest = self.evidence.upload(known, listed)
             if digest is None:
-                raise Broken("listed digests were published", f"peer {brief(peer)} in plan {brief(known.id)}")
-            if digest.kind == PARAMETERS and (digest.seed, digest.reference) == (plan.seed, plan.reference):
-                sketches.append(Sketch(peer, digest.scale, digest.sketch))
-            else:
-                unplaced.append(peer)
-        tree = build_hierarchy(
-            sketches, unplaced, base=plan.base, levels=self._charter.levels, cut=self._charter.cut,
-            metric=self._charter.metric,
-        )  # fmt: skip
-        return tree.tree_hash()
+                raise Broken(
+                    "listed digests were published", f"peer {brief(listed)} in plan {brief(known.id)}"
+                )
+            digests[listed] = digest
+        made = decide(self._charter, self.evidence.plans[PlanId(plan.base)].base, digests)
+        if made.tree is None or event.tree != made.tree.tree_hash():
+            raise Broken("the tree follows from the digests", f"peer {brief(peer)}, plan {brief(event.plan)}")
+        ext = state_ext(self._charter, made.state, sorted(digests), plan.mode)
+        if (plan.round, plan.hysteresis, plan.tau, plan.ext) != (made.round, made.hysteresis, made.tau, ext):
+            raise Broken(
+                "clock, tables and standing follow from base and digests", f"plan {brief(event.plan)}"
+            )
 
     def _deadline(self, known: KnownPlan, peer: PeerId) -> Micros:
         """Return the span in which the update must end at *peer*: `down(parent) + h` of `round.md`.

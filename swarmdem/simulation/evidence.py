@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
 from swarmdem.protocol.election import leaders
-from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of
+from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.plans import Base, base_of
 from swarmdem.simulation.models import ModelBook
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
-from swarmdem.wire.messages import Digest, Final, Mean, Plan
+from swarmdem.wire.messages import Certificate, Digest, Final, Mean, Plan
 
 
 class Broken(Exception):  # noqa: N818 (a verdict, not an error of the program that reports it)
@@ -34,6 +35,8 @@ class KnownPlan:
 
     id: PlanId
     plan: Plan
+    base: Base
+    """What a peer stands on that adopts it."""
     tree: Hierarchy | None
     """None while founding, or when the plan's groups are not one tree."""
     leaders: dict[GroupId, tuple[PeerId, ...]]
@@ -64,10 +67,11 @@ class Evidence:
         if known is None:
             plan = codec.decode_plan(body)
             name = codec.plan_id(body)
-            tree = hierarchy_of(plan)
+            base = base_of(Certificate(body, 0, ()), plan)
+            tree = base.hierarchy
             offices = leaders(tree, plan.base) if tree is not None else {}
             listed = {entry.peer: FrameId(entry.digest) for entry in plan.entries if entry.listed}
-            known = KnownPlan(name, plan, tree, offices, listed)
+            known = KnownPlan(name, plan, base, tree, offices, listed)
             self._bodies[body] = self.plans[name] = known
         return known
 

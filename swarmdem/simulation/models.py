@@ -47,6 +47,10 @@ class ModelBook:
         return model in self._vectors
 
 
+ZERO: Vector = (Fraction(0), Fraction(0), Fraction(0), Fraction(0))
+"""What a reference's own sketch is taken against."""
+
+
 def initial(rng: random.Random) -> Vector:
     """Return an untrained model."""
     return (
@@ -76,13 +80,23 @@ def mean(inputs: Iterable[tuple[Vector, int]]) -> Vector:
     return tuple(sum(vector[i] * weight for vector, weight in pairs) / Fraction(total) for i in range(4))  # type: ignore[return-value]
 
 
+def moved(previous: Vector, mean: Vector, gamma: Fraction) -> Vector:
+    """Return (1 - gamma) x previous + gamma x mean (Dem-AI eq. 3)."""
+    return mixed(mean, previous, gamma)
+
+
+def amplified(vector: Vector, gain: Fraction) -> Vector:
+    """Return gain x vector."""
+    return tuple(gain * part for part in vector)  # type: ignore[return-value]
+
+
 def mixed(parent: Vector, own: Vector, alpha: Fraction) -> Vector:
     """Return alpha x parent + (1 - alpha) x own (eq. 10)."""
     return tuple(alpha * p + (1 - alpha) * o for p, o in zip(parent, own, strict=True))  # type: ignore[return-value]
 
 
-def sketch(model: Vector, reference: Vector, buckets: int) -> tuple[float, bytes]:
-    """Return (scale, int8 buckets) of *model* - *reference*.
+def sketch(model: Vector, reference: Vector, buckets: int, *, bits: int = 8) -> tuple[float, bytes]:
+    """Return (scale, buckets) of *model* - *reference*; a bucket has *bits* (8 or 16, little-endian).
 
     Bucket j is the sum of the three differences under the signs given by the bits of j, so
     distances between sketches grow with distances between models.
@@ -91,7 +105,10 @@ def sketch(model: Vector, reference: Vector, buckets: int) -> tuple[float, bytes
     table = [int(sum(-x if j >> i & 1 else x for i, x in enumerate(d))) for j in range(8)]
     largest = max(map(abs, table))
     if not largest:
-        return 0.0, bytes(buckets)
-    scale: float = struct.unpack("<f", struct.pack("<f", largest / 127))[0]
-    values = [max(-127, min(127, math.floor(value / scale + 0.5))) & 0xFF for value in table]
-    return scale, bytes(values[j % 8] for j in range(buckets))
+        return 0.0, bytes(buckets * bits // 8)
+    most = 2 ** (bits - 1) - 1
+    scale: float = struct.unpack("<f", struct.pack("<f", largest / most))[0]
+    values = [max(-most, min(most, math.floor(value / scale + 0.5))) for value in table]
+    return scale, struct.pack(
+        f"<{buckets}{'b' if bits == 8 else 'h'}", *(values[j % 8] for j in range(buckets))
+    )

@@ -119,8 +119,15 @@ class SimulatedPeer:
         self.core = world.core_factory(world.charter, sealer, stored=dict(self.disk.records))
         self.goodbye = world.parcel(sealer.seal(Offline(leaving=False)))
         self.feed(events.Started(world.rng.randbytes(16)))
-        self.feed(events.ModelOffered(self._first, models.MODEL_BYTES))
+        self.feed(self._offered())
         world.connect(self)
+
+    def _offered(self) -> events.ModelOffered:
+        scale, sketch = 0.0, b""
+        if self.world.charter.metric == "cosine":
+            first = self.world.book[self._first]
+            scale, sketch = models.sketch(first, models.ZERO, self.world.charter.digest, bits=16)
+        return events.ModelOffered(self._first, models.MODEL_BYTES, sketch, scale)
 
     def crash(self) -> None:
         """Lose everything but the disk."""
@@ -269,9 +276,14 @@ class SimulatedPeer:
         vector = models.trained(book[start], self.index, self.world.rng)
         model = book.enter(vector)
         self.memory.models.add(model)
-        scale, sketch = models.sketch(vector, book[order.reference], self.world.charter.digest)
-        weight = 1 if self.world.charter.weights == "agents" else 10 + self.index
-        self.feed(events.Trained(order.base, model, models.MODEL_BYTES, weight, scale, sketch, duration))
+        charter = self.world.charter
+        origin = start if charter.basis == "updates" else order.reference
+        scale, sketch = models.sketch(vector, book[origin], charter.digest)
+        weight = 1 if charter.weights == "agents" else 10 + self.index
+        loss = self.world.rng.randrange(200, 800) if charter.drift else 0
+        self.feed(
+            events.Trained(order.base, model, models.MODEL_BYTES, weight, scale, sketch, duration, loss)
+        )
 
     def _fetch(self, order: events.Fetch) -> None:
         known = order.model in self.memory.fetching
@@ -319,7 +331,12 @@ class SimulatedPeer:
         inputs = self.memory.sums.get((order.plan, order.group), [])
         if not sum(weight for _, weight in inputs):
             raise Broken("a mean has inputs", f"peer {self.index}: {record(order)}")
-        self._later(TENSOR_WORK, self._averaged, order, models.mean(inputs))
+        vector = models.amplified(models.mean(inputs), self._scheduled("gain", order.time))
+        if order.previous is not None:
+            self._must_hold(order.previous, order)
+            before = self.world.book[order.previous]
+            vector = models.moved(before, vector, self._scheduled("gamma", order.time))
+        self._later(TENSOR_WORK, self._averaged, order, vector)
 
     def _averaged(self, order: events.FinishMean, vector: Vector) -> None:
         model = self.world.book.enter(vector)
@@ -330,9 +347,9 @@ class SimulatedPeer:
         self._must_hold(order.mean, order)
         self._must_hold(order.parent, order)
         book = self.world.book
-        self._later(
-            TENSOR_WORK, self._mixed, order, models.mixed(book[order.parent], book[order.mean], self.alpha)
-        )
+        alpha = self._scheduled("mixing", order.time)
+        vector = models.mixed(book[order.parent], book[order.mean], alpha)
+        self._later(TENSOR_WORK, self._mixed, order, vector)
 
     def _mixed(self, order: events.Mix, vector: Vector) -> None:
         model = self.world.book.enter(vector)
@@ -348,8 +365,9 @@ class SimulatedPeer:
     def _applied(self, order: events.Apply) -> None:
         book = self.world.book
         model = order.parent
-        if order.upload is not None:
-            model = book.enter(models.mixed(book[order.parent], book[order.upload], self.alpha))
+        if order.upload is not None and not order.alone:
+            alpha = self._scheduled("mixing", order.time)
+            model = book.enter(models.mixed(book[order.parent], book[order.upload], alpha))
         self.memory.models |= {model, order.parent}
         self.disk.slots[Slot.OWN], self.disk.slots[Slot.ANCHOR] = model, order.parent
         self.world.checkers.on_applied(self.id, order)
@@ -358,7 +376,6 @@ class SimulatedPeer:
     def _end_update(self, order: events.EndUpdate) -> None:
         self.memory.sums = {key: value for key, value in self.memory.sums.items() if key[0] != order.plan}
 
-    @property
-    def alpha(self) -> Fraction:
-        """Return the charter's mixing as the decimal fraction a person wrote."""
-        return Fraction(str(self.world.charter.mixing))
+    def _scheduled(self, name: str, time: int) -> Fraction:
+        """Return a schedule's value as the decimal fraction a person wrote."""
+        return Fraction(str(self.world.charter.scheduled(name, time)))

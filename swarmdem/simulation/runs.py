@@ -6,14 +6,16 @@ swarm goes on until every live peer has reached the wanted round.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from types import MappingProxyType
+from typing import Any
 
 from swarmdem.identifiers import SECOND, Micros, PeerId, PlanId, Round, brief
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished, Send
-from swarmdem.simulation import faults as faulty
+from swarmdem.simulation import charters, faults as faulty
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind
 from swarmdem.simulation.models import MODEL_BYTES
@@ -41,6 +43,8 @@ class Settings:
     faults: bool = True
     forks: bool = False
     """Also draw splits that fork the swarm."""
+    vary: bool = False
+    """Draw the charter's settings from the seed."""
     levels: int = 3
     patience: float = 8.0
     loss: float | None = None
@@ -140,13 +144,16 @@ class Tally:
         )
 
 
-def charter_of(settings: Settings, founders: int) -> Charter:
-    """Return the charter of a simulated swarm."""
-    return Charter(
-        swarm="simulation", schema=(TensorSpec("w", (MODEL_BYTES // 4,), "float32"),),
-        levels=settings.levels, digest=64,
-        patience=settings.patience, founders=founders,
-    )  # fmt: skip
+def charter_of(
+    settings: Settings, founders: int, chosen: Mapping[str, Any] = MappingProxyType({})
+) -> Charter:
+    """Return the charter of a simulated swarm; the *chosen* settings go before what is drawn."""
+    values: dict[str, Any] = {
+        "swarm": "simulation", "schema": (TensorSpec("w", (MODEL_BYTES // 4,), "float32"),),
+        "levels": settings.levels, "digest": 64, "patience": settings.patience, "founders": founders,
+    }  # fmt: skip
+    drawn = charters.draw(settings.seed, settings.levels) if settings.vary else {}
+    return Charter(**{**values, **drawn, **chosen})
 
 
 def weather_of(settings: Settings) -> Weather:
@@ -182,6 +189,7 @@ class Run:
     Args:
         settings: Which run.
         faults: What goes wrong; None: drawn from the seed.
+        charter: Settings in place of the charter's own.
         core_factory: Makes the peers' cores.
         whole_trace: Keep every line of the trace.
     """
@@ -191,13 +199,15 @@ class Run:
         settings: Settings,
         *,
         faults: Sequence[Fault] | None = None,
+        charter: Mapping[str, Any] = MappingProxyType({}),
         core_factory: CoreFactory = Core,
         whole_trace: bool = False,
     ) -> None:
         self.faults = faults_of(settings) if faults is None else tuple(faults)
         late = sum(fault.kind is Kind.LATE for fault in self.faults)
         self.world = World(
-            seed=settings.seed, peers=settings.peers, charter=charter_of(settings, settings.peers - late),
+            seed=settings.seed, peers=settings.peers,
+            charter=charter_of(settings, settings.peers - late, charter),
             faults=self.faults, weather=weather_of(settings), core_factory=core_factory,
             whole_trace=whole_trace,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from swarmdem.apps import simulate
 from swarmdem.errors import ConfigError
 from swarmdem.identifiers import SECOND
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Persist
+from swarmdem.protocol.events import GroupChanged, NeighboursAveraged, Persist, Report
 from swarmdem.simulation.faults import Fault, Kind
 from swarmdem.simulation.runs import Run, Settings, run
 
@@ -34,6 +34,55 @@ def test_no_invariant_breaks_in_the_smallest_swarms(peers, seed):
     outcome = run(Settings(seed=seed, peers=peers, rounds=5))
 
     assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_invariant_breaks_under_faults_whatever_the_charter(seed):
+    outcome = run(Settings(seed=seed, peers=6, rounds=5, vary=True))
+
+    assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
+    assert outcome.forked or outcome.rounds >= 5
+
+
+@pytest.mark.parametrize("peers", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_no_invariant_breaks_in_the_smallest_swarms_whatever_the_charter(peers, seed):
+    outcome = run(Settings(seed=seed, peers=peers, rounds=4, vary=True))
+
+    assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
+
+
+def reports(kind, settings, **charter):
+    """Return the reports of one kind in a calm run under a charter."""
+    calm = Run(settings, faults=(), charter=charter)
+    found, tally = [], calm.world.observe
+
+    def observe(peer, effect):
+        tally(peer, effect)
+        if isinstance(effect, Report) and isinstance(effect.event, kind):
+            found.append(effect.event)
+
+    calm.world.observe = observe
+    assert calm.play().broken == ""
+    return found
+
+
+@pytest.mark.parametrize(("peers", "near"), [(2, 1), (3, 2), (8, 4)])
+def test_gossiping_peers_average_with_all_their_neighbours_in_calm_weather(peers, near):
+    settings = Settings(seed=1, peers=peers, rounds=3, faults=False)
+
+    means = reports(NeighboursAveraged, settings, update="gossip", levels=0, neighbours=4)
+
+    assert len(means) >= 3 * peers
+    assert {(len(mean.included), mean.silent) for mean in means} == {(1 + near, ())}
+
+
+def test_groups_keep_their_names_while_their_tree_is_kept():
+    settings = Settings(seed=1, peers=8, rounds=8, faults=False)
+
+    moves = reports(GroupChanged, settings, tau=100)
+
+    assert {move.round for move in moves} == {1}
 
 
 def test_a_result_that_was_skipped_while_its_blob_was_on_the_way_is_not_applied():
