@@ -57,7 +57,9 @@ def calibrated_loss(labels: torch.Tensor, tau: float) -> Loss:
     return loss
 
 
-def pulled(gradients: Tensors, parameters: Tensors, anchor: Tensors, pull: float) -> Tensors:
+def pulled(
+    gradients: Tensors, parameters: Tensors, anchor: Tensors, pull: float, out: Tensors | None = None
+) -> Tensors:
     r"""Return the gradients of eq. 8, given those of the local loss.
 
     .. math:: \nabla [ F_n(w) + \mu/2 \|w - w^{(1)}\|^2 ] = \nabla F_n(w) + \mu (w - w^{(1)})
@@ -71,9 +73,14 @@ def pulled(gradients: Tensors, parameters: Tensors, anchor: Tensors, pull: float
         parameters: w, in the order of *gradients*.
         anchor: w^(1), the parent group's model; constant.
         pull: mu.
+        out: Memory to put the outcome in. Fresh memory of a model's size costs more than the sums:
+            the operating system hands it out page by page (measured, CPU).
     """
-    away = torch._foreach_sub(parameters, anchor)
-    return torch._foreach_add(gradients, away, alpha=pull)
+    out = tuple(torch.empty_like(w) for w in parameters) if out is None else out
+    for gradient, w, towards, target in zip(gradients, parameters, anchor, out, strict=True):
+        torch.sub(w, towards, out=target)
+        torch.add(gradient, target, alpha=pull, out=target)
+    return out
 
 
 class Terms:
@@ -88,14 +95,17 @@ class Terms:
         self._pull = objective.pull
         self._moving = objective.moving
         self._own = objective.own
-        anchor = objective.anchor if objective.pull > 0 else None
-        self._names = tuple(name for name in named if anchor is not None and name in anchor)
-        self._pulls = tuple(index for index, name in enumerate(named) if name in self._names)
-        self._all = len(self._pulls) == len(named)
-        self._anchor = _like(named, anchor or {}, self._names)
-        corrected = tuple(name for name in named if name in (objective.correction or {}))
-        self._corrects = tuple(index for index, name in enumerate(named) if name in corrected)
-        self._correction = _like(named, objective.correction or {}, corrected)
+        anchor = objective.anchor if objective.anchor is not None and objective.pull > 0 else {}
+        self._pulls = _places(named, anchor)
+        self._anchor = _like(named, anchor)
+        self._corrects = _places(named, objective.correction or {})
+        self._correction = _like(named, objective.correction or {})
+        self._memory = {
+            index: torch.empty_like(parameter)
+            for index, parameter in enumerate(named.values())
+            if index in {*self._pulls, *self._corrects}
+        }
+        self._names = tuple(named)
 
     @property
     def inner(self) -> int:
@@ -107,18 +117,24 @@ class Terms:
         return loss if self._own == 1.0 else loss * self._own
 
     def added_to(self, gradients: Tensors, parameters: Tensors) -> Tensors:
-        """Return the gradients of the whole objective, given those of the scaled own loss."""
-        if self._all and self._pulls:
-            gradients = pulled(gradients, parameters, self._anchor, self._pull)
-        elif self._pulls:
-            chosen = pulled(
-                _at(gradients, self._pulls), _at(parameters, self._pulls), self._anchor, self._pull
-            )
-            gradients = _replaced(gradients, self._pulls, chosen)
-        if self._corrects:
-            chosen = torch._foreach_add(_at(gradients, self._corrects), self._correction)
-            gradients = _replaced(gradients, self._corrects, chosen)
-        return gradients
+        """Return the gradients of the whole objective, given those of the scaled own loss.
+
+        The outcome shares memory with that of the next call.
+        """
+        if not self._memory:
+            return gradients
+        whole = dict(enumerate(gradients))
+        towards = pulled(
+            _at(gradients, self._pulls),
+            _at(parameters, self._pulls),
+            self._anchor,
+            self._pull,
+            tuple(self._memory[index] for index in self._pulls),
+        )
+        whole.update(zip(self._pulls, towards, strict=True))
+        for index, constant in zip(self._corrects, self._correction, strict=True):
+            whole[index] = torch.add(whole[index], constant, out=self._memory[index])
+        return tuple(whole.values())
 
     def batch_done(self, parameters: Tensors) -> None:
         """Move a moving anchor: w <- w - eta lambda (w - theta) (pFedMe, Algorithm 1, line 8)."""
@@ -130,26 +146,25 @@ class Terms:
         """Tell a moving anchor where it ended; *model* is the trained one, whole."""
         if self._moving is not None:
             ended = {
-                name: tensor.cpu().contiguous().numpy()
-                for name, tensor in zip(self._names, self._anchor, strict=True)
+                self._names[index]: tensor.cpu().contiguous().numpy()
+                for index, tensor in zip(self._pulls, self._anchor, strict=True)
             }
             self._moving.parameters = {name: ended.get(name, array) for name, array in model.items()}
 
 
-def _like(named: Mapping[str, torch.Tensor], arrays: Parameters, names: tuple[str, ...]) -> Tensors:
+def _places(named: Mapping[str, torch.Tensor], arrays: Parameters) -> tuple[int, ...]:
+    return tuple(index for index, name in enumerate(named) if name in arrays)
+
+
+def _like(named: Mapping[str, torch.Tensor], arrays: Parameters) -> Tensors:
     """Return copies of *arrays* in the memory layout of the parameters they belong to."""
     with torch.no_grad():
-        return tuple(torch.empty_like(named[name]).copy_(torch.tensor(arrays[name])) for name in names)
+        return tuple(
+            torch.empty_like(parameter).copy_(torch.tensor(arrays[name]))
+            for name, parameter in named.items()
+            if name in arrays
+        )
 
 
-def _at(tensors: Tensors, indices: tuple[int, ...]) -> Tensors:
-    return tensors if len(indices) == len(tensors) else tuple(tensors[index] for index in indices)
-
-
-def _replaced(tensors: Tensors, indices: tuple[int, ...], chosen: Tensors) -> Tensors:
-    if len(indices) == len(tensors):
-        return chosen
-    whole = list(tensors)
-    for index, tensor in zip(indices, chosen, strict=True):
-        whole[index] = tensor
-    return tuple(whole)
+def _at(tensors: Tensors, places: tuple[int, ...]) -> Tensors:
+    return tuple(tensors[place] for place in places)
