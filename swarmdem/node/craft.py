@@ -70,7 +70,8 @@ class Craft:
         self.charter = charter
         self.strategy = strategy
         self._labels = labels
-        self._mixes = type(strategy).apply is Strategy.apply
+        self.mixes = type(strategy).apply is Strategy.apply
+        """Whether eq. 10 says what a result does to the peer's model."""
         self._deploys = type(strategy).deploy is not Strategy.deploy
         self.layout = layout
 
@@ -200,7 +201,7 @@ class Craft:
 
     def _mixed_at_peer(self, order: Apply, upload: Model, parent: Model) -> Model:
         mixing = self.charter.scheduled("mixing", order.time)
-        if mixing == 1.0 and self._mixes and parent.schema == self.layout.wire:
+        if mixing == 1.0 and self.mixes and parent.schema == self.layout.wire:
             return parent  # what eq. 10 says, without another copy
         mixed = self.strategy.apply(
             trained=self.layout.shared(upload), result=self.layout.shared(parent), mixing=mixing

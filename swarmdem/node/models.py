@@ -71,12 +71,13 @@ def model_of(parameters: Parameters, schema: Schema) -> Model:
     return model_of_bytes(arrays.to_bytes(parameters, schema), schema)
 
 
-def to_file(model: Model) -> tuple[bytes, bytes | memoryview]:
+def to_file(model: Model, metadata: Mapping[str, str] | None = None) -> tuple[bytes, bytes | memoryview]:
     """Return the content of *model* as a `.safetensors` file: its head, and the blob as it is.
 
-    A blob is laid out as the format wants it: arrays one after the other, little-endian, no gaps.
+    A blob is laid out as the format wants it: arrays one after the other, little-endian, no gaps. The
+    head names the model, beside *metadata*.
     """
-    head: dict[str, object] = {"__metadata__": {"model": model.name.hex()}}
+    head: dict[str, object] = {"__metadata__": {**(metadata or {}), "model": model.name.hex()}}
     offset = 0
     for spec in model.schema:
         end = offset + arrays.model_bytes((spec,))

@@ -299,7 +299,7 @@ class Peer:
         stack.callback(self._journal.close)
         if self._record is not None:
             self._recorder = Recorder(
-                self._record, charter=self._charter, me=sealer.peer, core=core, shelf=shelf, trainer=trainer
+                self._record, craft=craft, me=sealer.peer, core=core, shelf=shelf, trainer=trainer
             )
             stack.push_async_callback(self._recorder.close)
         for what in store.damage:
