@@ -182,7 +182,10 @@ def _variants(
         if shown == "training" and checked.evaluate != "both":
             raise ConfigError(f'{where}.shown: training needs evaluate = "both"')
         checked = replace(checked, data=_found(checked.data, path.parent, data_dir))
-        check_update(checked)
+        try:
+            check_update(checked)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
         published = table.get("published")
         made.append(
             Variant(

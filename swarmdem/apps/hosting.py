@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swarmdem.apps.measure import AFTER_TRAINING, Meter, TestSets
+from swarmdem.apps.measure import AFTER_TRAINING, HeldOut, Meter
 from swarmdem.apps.pipes import (
     Counts,
     FromWorker,
@@ -93,7 +93,7 @@ class Host:
         self._broker = go.broker
         self._run = Path(job.run)
         self._peers = go.peers
-        self._meter = Meter(TestSets(data, go.peers))
+        self._meter = Meter(HeldOut(data, go.peers))
         self._say = say
         self._hosted: list[Hosted] = []
         self._seen: set[str] = set()

@@ -33,7 +33,7 @@ _REMEMBERED_BYTES = 2**26
 Scores = NDArray[np.float32]
 
 
-class TestSets:
+class HeldOut:
     """The test data of a run's peers: everybody's, and which part of it is whose."""
 
     def __init__(self, data: DeviceData, peers: Sequence[str]) -> None:
@@ -54,7 +54,7 @@ class TestSets:
 class Meter:
     """Measures models on the test data of a run; used in one thread."""
 
-    def __init__(self, tests: TestSets) -> None:
+    def __init__(self, tests: HeldOut) -> None:
         self._tests = tests
         self._known: OrderedDict[bytes, Scores] = OrderedDict()
 

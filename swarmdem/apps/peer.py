@@ -127,7 +127,7 @@ async def run_peer(settings: Settings, say: Say) -> None:
 
 
 def build_learner(settings: LearnerSettings, charter: Charter) -> tuple[Learner, Dataset]:
-    """Return the learner of one device and its test data; inputs are scaled by the charter's constants if it has any.
+    """Return the learner of one device and its test data; inputs are scaled by the charter's constants.
 
     Raises:
         ConfigError: A setting is wrong, or the charter's constants do not fit the data.

@@ -165,7 +165,7 @@ def markdown(folder: ExperimentFolder, published: Published | None = None) -> st
         "",
         f"{', '.join(METRICS.values())}: mean over the evaluated ones of the last {LAST} rounds"
         f"{' ± deviation over seeds' if any(len(r.runs) > 1 for r in folder.results) else ''}; final: of the "
-        "last evaluated round; worst-best peer: their C-GEN then; sent, CPU, wall: of a whole run.",
+        "last evaluated round; worst-best peer: their C-GEN after its update; sent, CPU, wall: of a run.",
         "",
     ]
     return "\n".join(lines)
@@ -196,7 +196,7 @@ def _cells(result: Result, published: Published | None, compared: bool) -> list[
     cells.append("" if worst_best is None else f"{worst_best[0].mean:.3f}-{worst_best[1].mean:.3f}")
     sent, cpu_s, wall_s = (total(result, name) for name in ("bytes_sent", "cpu_s", "wall_s"))
     cells.append("" if sent is None else megabytes(sent))
-    return [*cells, duration(cpu_s), duration(wall_s)]
+    return [*cells, _time(cpu_s), _time(wall_s)]
 
 
 def published_values(result: Result, published: Published) -> dict[str, float | None]:
@@ -206,6 +206,10 @@ def published_values(result: Result, published: Published) -> dict[str, float | 
         metric: None if algorithm is None else published_last(published, algorithm, metric, rounds)
         for metric in METRICS
     }
+
+
+def _time(seconds: float | None) -> str:
+    return f"{seconds:.1f} s" if seconds is not None and seconds < 60 else duration(seconds)
 
 
 def _joined(values: Iterable[Value | float | None]) -> str:

@@ -1,12 +1,16 @@
 """The command line, through its entry point: one line and an exit code for what users get wrong."""
 
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from swarmdem.apps import cli
+from swarmdem.apps import cli, flags
+from swarmdem.apps.settings import SwarmSettings
 
 
 @pytest.fixture
@@ -32,6 +36,23 @@ def call(monkeypatch, capsys):
         (
             ["swarm", "--strategy", "fedavg", "--levels", "3", "--peers", "2"],
             "levels = 3 contradicts strategy",
+        ),
+        (["swarm", "--cut", "maxclst", "--peers", "2"], "charter.cut: Invalid enum value 'maxclst'"),
+        (["swarm", "--cuts", "8,4", "--peers", "2"], "charter.cuts: (8.0, 4.0) is not possible"),
+        (["swarm", "--cuts", "8,x"], "'--cuts'"),
+        (["swarm", "--schedule", "gama=1", "--peers", "2"], "charter.schedules"),
+        (["swarm", "--schedule", "own=1", "--schedule", "own=2"], "--schedule own: given twice"),
+        (["swarm", "--option", "lambda=15", "--peers", "2"], "options.lambda"),
+        (["swarm", "--strategy", "nothing:Else", "--peers", "2"], "nothing"),
+        (["experiment"], "a .toml file or a preset is needed"),
+        (["experiment", "nothing"], "experiment 'nothing': presets are"),
+        (["experiment", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["experiment", "paper-mnist"], "mnist-50.npz: no such file; --data-dir says where it is"),
+        (["experiment", "hierarchy", "--set", "rounds"], "--set rounds: SETTING=VALUE is expected"),
+        (["experiment", "hierarchy", "--set", "data=digits", "--seeds", "0,a"], "'--seeds'"),
+        (
+            ["experiment", "hierarchy", "--set", "data=digits", "--only", "x"],
+            "--only x: variants are no groups",
         ),
         (["swarm", "--data", "nowhere.npz"], "nowhere.npz: no such file"),
         (["swarm", "--model", "nothing"], "model = 'nothing'"),
@@ -81,6 +102,44 @@ def test_keygen_writes_a_private_key_once_and_names_its_peer(call, tmp_path):
     assert (tmp_path / "state" / "key.pem").stat().st_mode & 0o777 == 0o600
     assert call("keygen", tmp_path / "state")[0] == 2
     assert call("keygen", "--show", tmp_path / "state")[1].strip() == shown
+
+
+def test_every_setting_of_the_update_is_a_flag(call, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "swarmdem.apps.swarm_command.start_run", lambda settings, out: given.append((settings, out))
+    )
+
+    call(
+        "swarm", "--strategy", "m:C", "--cut", "maxclust", "--cuts", "8,4,2", "--linkage", "ward",
+        "--metric", "cosine", "--grouping", "complementary", "--min-size", 2, "--basis", "updates",
+        "--newcomers", "top", "--outliers", 3, "--drift", 3, "--pull-to", "all", "--neighbours", 4,
+        "--tau", 5, "--hysteresis", "0,26", "--schedule", "gain=1.15,1", "--schedule", "own=1",
+        "--plasticity", "dem-ai", "--option", "lambda=15", "--private", "head.*", "--private", "b",
+        "--weights", "samples", "--evaluate-last", 10, "--out", "run",
+    )  # fmt: skip
+    [(settings, out)] = given
+
+    assert out == Path("run")
+    assert settings == SwarmSettings(
+        strategy="m:C", cut="maxclust", cuts=(8.0, 4.0, 2.0), linkage="ward", metric="cosine",
+        grouping="complementary", min_size=2, basis="updates", newcomers="top", outliers=3, drift=3,
+        pull_to="all", neighbours=4, tau=5, hysteresis=(0, 26),
+        schedules={"gain": (1.15, 1.0), "own": (1.0,)},
+        plasticity="dem-ai", options={"lambda": 15.0}, private=("head.*", "b"), weights="samples",
+        evaluate_last=10,
+    )  # fmt: skip
+
+
+def test_every_setting_has_exactly_one_flag():
+    assert set(flags.SETTINGS) == {field.name for field in fields(SwarmSettings)} - {"swarm"}
+
+
+def test_presets_are_listed(call):
+    code, out, _ = call("experiment", "--list")
+
+    assert code == 0
+    assert re.search(r"^paper-mnist +the paper's comparison", out, re.MULTILINE)
 
 
 def test_ctrl_c_leaves_with_130(call, monkeypatch):

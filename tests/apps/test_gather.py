@@ -159,11 +159,52 @@ def test_metrics_are_pooled_over_peers_and_levels():
     made.add(0, GroupScored(group="g", level=1, members=Score(8, 10), everybody=Score(3, 10), **scored), 5.0)
     [(row, _)] = made.due(5.0, lambda: 0.0)
 
+    assert row["metric"] == "accuracy"
+    assert row["per_peer"] == {
+        "a": {"c_spe": 0.1, "c_gen": 0.05}, "b": {"c_spe": 0.2, "c_gen": 0.1},
+        "c": {"c_spe": 0.6, "c_gen": 0.3},
+    }  # fmt: skip
     assert row["c_spe"] == {"after_training": None, "after_update": 0.3}
     assert row["c_gen"] == {"after_training": 0.05, "after_update": 0.15}
     assert row["global"] == {"after_training": None, "after_update": 0.4}
     assert row["g_spe"] == {"after_training": None, "after_update": {"1": 0.8, "2": 0.5}}
     assert row["g_gen"] == {"after_training": None, "after_update": {"1": 0.3, "2": 0.4}}
+
+
+def test_groups_whose_models_are_not_whole_have_no_scores():
+    made = book(evaluated=lambda _: True, metric="mae")
+    finish_groups(made)
+    for peer in "abc":
+        made.add(0, ended(peer, scores={"c_spe": Score(5.0, 2), "c_gen": Score(9.0, 2)}), 0.0)
+    for group, level in (("r", 2), ("g", 1)):
+        made.add(
+            0,
+            GroupScored(
+                certificate="p", round=1, group=group, level=level, term=0, members=Score(0, 0),
+                everybody=Score(0, 0),
+            ),
+            0.0,
+        )  # fmt: skip
+    [(row, _)] = made.due(0.0, lambda: 0.0)
+
+    assert row["metric"] == "mae"
+    assert row["c_spe"]["after_update"] == 2.5
+    assert row["global"]["after_update"] is None
+    assert row["g_gen"]["after_update"] == {"1": None, "2": None}
+
+
+def test_without_groups_no_result_is_waited_for_and_none_is_skipped():
+    made = book(evaluated=lambda _: True, grouped=False)
+    made.add(0, tree(), 0.0)
+    for peer in "abc":
+        made.add(0, ended(peer, scores={"c_gen": Score(1, 2)}), 0.0)
+
+    [(row, [found])] = made.due(0.0, lambda: 0.0)
+
+    assert (row["skipped_groups"], row["failovers"]) == (0, 0)
+    assert row["global"]["after_update"] is None
+    assert row["c_gen"]["after_update"] == 0.5
+    assert found["groups"][0]["aggregator"] is None
 
 
 def test_rows_of_a_resumed_run_begin_after_its_last():

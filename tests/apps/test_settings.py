@@ -1,7 +1,10 @@
 """Settings of a swarm run."""
 
+import tomllib
+
 import pytest
 
+from swarmdem.apps import toml
 from swarmdem.apps.settings import SwarmSettings, from_mapping
 from swarmdem.errors import ConfigError
 
@@ -16,6 +19,8 @@ from swarmdem.errors import ConfigError
         ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
         ({"optimizer": "sdg"}, "--optimizer sdg: must be one of sgd, adam"),
         ({"broker": "mosquito"}, "--broker mosquito: a URL or one of auto"),
+        ({"plasticity": "demai"}, "--plasticity demai: must be one of dem-ai"),
+        ({"evaluate_last": 0}, "--evaluate-last 0: must be at least 1"),
         ({"broker": "memory", "workers": 2}, "--workers 2: contradicts --broker memory"),
     ],
 )
@@ -41,8 +46,13 @@ def test_a_bad_key_is_named_with_its_path(values, words):
 
 
 def test_settings_survive_the_way_through_a_mapping():
-    settings = SwarmSettings(peers=5, levels=2, lr=0.1, record=True)
+    settings = SwarmSettings(
+        peers=5, lr=0.1, record=True, cut="maxclust", cuts=(8.0, 4.0), hysteresis=(0, 13),
+        private=("head.*",),
+        schedules={"mixing": (0.9, 0.8)}, options={"lambda": 15.0},
+    )  # fmt: skip
 
+    assert from_mapping(tomllib.loads(toml.table("x", settings.as_mapping()))["x"], "settings") == settings
     assert from_mapping(settings.as_mapping(), "settings") == settings
 
 
@@ -50,6 +60,31 @@ def test_rounds_are_evaluated_at_multiples_and_at_the_end():
     settings = SwarmSettings(rounds=12, evaluate_every=5)
 
     assert [round for round in range(1, 13) if settings.evaluated(round)] == [5, 10, 12]
+
+
+def test_the_last_rounds_are_evaluated_each_where_asked():
+    settings = SwarmSettings(rounds=12, evaluate_every=5, evaluate_last=3)
+
+    assert [round for round in range(1, 13) if settings.evaluated(round)] == [5, 10, 11, 12]
+
+
+def test_what_was_not_chosen_is_left_to_the_strategy():
+    assert SwarmSettings().charter_choices(20) == {}
+    assert SwarmSettings(mixing=0.8, cut="maxclust", cuts=(8.0, 4.0)).charter_choices(20) == {
+        "mixing": 0.8, "cut": "maxclust", "cuts": (8.0, 4.0), "levels": 2,
+    }  # fmt: skip
+
+
+def test_a_plasticity_gives_tables_that_given_ones_replace():
+    given = (0.5, 0.25)
+
+    chosen = SwarmSettings(plasticity="dem-ai", schedules={"gamma": given, "own": (2.0,)}).charter_choices(40)
+
+    assert set(chosen) == {"schedules", "hysteresis"}
+    assert set(chosen["schedules"]) == {"pull", "gamma", "tau", "own"}
+    assert (chosen["schedules"]["gamma"], chosen["schedules"]["own"]) == (given, (2.0,))
+    assert len(chosen["schedules"]["pull"]) == len(chosen["hysteresis"]) == 40
+    assert SwarmSettings(plasticity="dem-ai", hysteresis=(7,)).charter_choices(40)["hysteresis"] == (7,)
 
 
 @pytest.mark.parametrize(("optimizer", "size"), [("sgd", 0.05), ("adam", 0.001)])
