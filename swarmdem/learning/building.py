@@ -43,10 +43,10 @@ def build_learners(
     """Return one learner per part (training, test); those of torch share one module.
 
     Args:
-        model: `softmax`, `mlp`, `cnn` or `module:function` (see `models.build`).
+        model: `softmax`, or a network by name or as `module:function` (see `models.build`).
         parts: Training and test data of each peer.
         shape: Of one input.
-        classes: Number of scores.
+        classes: Number of scores; 1 for a regression.
         settings: The same for all.
         seed: Of the first parameters, the same for all; peer i's batches follow from seed and i.
         first: Number i of the first part, so that a run is the same however it is spread out.

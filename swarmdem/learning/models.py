@@ -137,7 +137,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, *, seed: int = 0) -> 
     Args:
         name: One of `NETWORKS`, or `module:function` that takes (shape, classes).
         shape: Of one input.
-        classes: Number of scores.
+        classes: Number of scores; 1 for a regression.
         seed: Of the first parameters; torch's own generator is left as it was.
 
     Raises:
