@@ -1,0 +1,174 @@
+"""Whole experiments on this machine, through the command line."""
+
+import json
+import signal
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from swarmdem.apps import experiment, experiment_view
+from swarmdem.apps.reading import read_experiment
+from swarmdem.errors import ConfigError, MissingExtraError
+
+COMMAND = [sys.executable, "-m", "swarmdem", "experiment"]
+TINY = """
+[experiment]
+name = "tiny"
+about = "Two ways to learn digits."
+seeds = [0, 1]
+curves = "mnist"
+peers = 4
+model = "softmax"
+rounds = 2
+evaluate_every = 1
+broker = "memory"
+patience = 2.0
+
+[[variant]]
+name = "FedAvg"
+published = "FedAvg"
+strategy = "fedavg"
+evaluate = "both"
+shown = "training"
+
+[[variant]]
+name = "DemLearn {mixing}"
+grid = { mixing = [0.8] }
+"""
+CURVES = "dataset,algorithm,round,c_spe,c_gen,global\nmnist,FedAvg,1,0.5,0.25,0.125\n"
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """An experiment killed in its second run and begun again: its folder, its file, what it printed then."""
+    folder = tmp_path_factory.mktemp("experiments")
+    (folder / "tiny.toml").write_text(TINY)
+    (folder / "curves.csv").write_text(CURVES)
+    arguments = [folder / "tiny.toml", "--out", folder / "out", "--curves", folder / "curves.csv"]
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("2/4 FedAvg, seed 1: round 1 "):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    return folder, arguments, run(*arguments)
+
+
+def test_the_same_command_goes_on_after_a_kill(killed):
+    folder, _, printed = killed
+
+    assert "1 of 4 runs are finished already" in printed
+    assert "1/3 FedAvg, seed 1: goes on after round 1" in printed
+    assert "2/3 DemLearn 0.8, seed 0: begins" in printed
+    tables = tomllib.loads((folder / "out/runs/fedavg-s1/run.toml").read_text())
+    assert len(tables["resumed"]) == 1
+
+
+def test_every_run_is_there_with_its_seed_and_all_its_rounds(killed):
+    found = read_experiment(killed[0] / "out")
+
+    assert [result.variant.name for result in found.results] == ["FedAvg", "DemLearn 0.8"]
+    for result in found.results:
+        assert [run.settings["seed"] for run in result.runs] == [0, 1]
+        assert [[row.round for row in run.rounds] for run in result.runs] == [[1, 2], [1, 2]]
+        assert all(run.finished for run in result.runs)
+    assert found.results[1].variant.point == {"mixing": 0.8}
+    first = found.results[0].runs[0]
+    assert set(first.rounds[1].per_peer) == set(first.peers)
+    assert first.rounds[1].value("c_gen", "after_training") < first.rounds[1].value("c_gen")
+
+
+def test_table_and_figures_are_written(killed):
+    out = killed[0] / "out"
+
+    table = (out / "table.md").read_text()
+    assert "| FedAvg | 2/2 | 2 | after training | " in table
+    assert "0.500 / 0.250 / 0.125" in table, "the published curve"
+    assert (out / "table.csv").read_text().count("\n") == 3
+    drawn = {path.name: path.stat().st_size for path in (out / "figures").iterdir()}
+    names = ("curves", "comparison", "bytes", "levels-demlearn-0.8", "dendrograms-demlearn-0.8")
+    assert set(drawn) == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    assert min(drawn.values()) > 2000
+
+
+def test_a_finished_experiment_is_only_told_of(killed):
+    _, arguments, _ = killed
+
+    assert run(*arguments).startswith("4 of 4 runs are finished already\n")
+
+
+def test_changed_settings_are_refused_in_one_line_and_the_run_is_left_alone(killed):
+    folder, arguments, _ = killed
+    rounds = folder / "out/runs/fedavg-s0/rounds.jsonl"
+    before = rounds.read_text()
+
+    said = run(*arguments, "--set", "epochs=3", code=2)
+
+    assert said == f"swarmdem: {folder}/out/runs/fedavg-s0: was begun with epochs = 2, not 3\n"
+    assert "has 2 rounds already, more than 1" in run(*arguments, "--rounds", 1, code=2)
+    assert rounds.read_text() == before
+
+
+def test_a_longer_experiment_goes_on_with_the_variant_chosen(killed):
+    folder, arguments, _ = killed
+
+    printed = run(*arguments, "--rounds", 3, "--only", "DemLearn 0.8", "--seeds", "1")
+
+    assert "1/1 DemLearn 0.8, seed 1: goes on after round 2" in printed
+    found = read_experiment(folder / "out")
+    assert [len(run.rounds) for result in found.results for run in result.runs] == [2, 2, 2, 3]
+
+
+def test_a_run_that_died_before_it_began_is_begun_anew(tmp_path):
+    stillborn = tmp_path / "stillborn"
+    (stillborn / "state" / "0").mkdir(parents=True)
+
+    experiment._clear_stillborn(stillborn)
+
+    assert not stillborn.exists()
+    (tmp_path / "precious.txt").touch()
+    with pytest.raises(ConfigError, match=r"not a run folder \(it holds 'precious.txt'\)"):
+        experiment._clear_stillborn(tmp_path)
+
+
+def test_without_the_extra_one_line_says_what_to_install_before_anything_runs(tmp_path, monkeypatch):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    monkeypatch.setitem(sys.modules, "swarmdem.apps.drawing", None)
+
+    with pytest.raises(MissingExtraError) as refused:
+        experiment.run_experiment(str(tmp_path / "tiny.toml"), out=tmp_path / "out")
+
+    assert "swarmdem[experiments]" in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
+    class Terminal:
+        text = ""
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    row = json.loads('{"round": 3, "c_gen": {"after_update": 0.25}}')
+    with experiment_view.open_progress(4, stream) as progress:
+        progress.begin("1/1 a, seed 0", 2)
+        progress.row(row, 1, None)
+
+    assert "1/1 a, seed 0: goes on after round 2" in stream.text
+    assert "left of all" in stream.text
