@@ -34,6 +34,7 @@ class CoreSwarm:
         self.now = 0
         self.lose: Callable[[Frame, int], bool] = lambda frame, receiver: False
         self.training: Callable[[int], int] = lambda index: TRAINING
+        self.loss: Callable[[int, int], int] = lambda index, round_number: 0
         self.cores: dict[int, Core] = {}
         self.disks: dict[int, dict[str, bytes]] = {}
         self.sessions: dict[int, int] = {}
@@ -54,7 +55,9 @@ class CoreSwarm:
             self.cores[index] = Core(self.charter, sealer, stored=dict(self.disks.setdefault(index, {})))
             self._lives[index] = self.sessions[index]
             self._push(0, index, events.Started(name("nonce", index, self.sessions[index])[:16]))
-            self._push(0, index, events.ModelOffered(name("first", index), 100))
+            cosine = self.charter.metric == "cosine"
+            sketch, scale = (bytes([index, 0]) * self.charter.digest, 0.5) if cosine else (b"", 0.0)
+            self._push(0, index, events.ModelOffered(name("first", index), 100, sketch, scale))
 
     def kill(self, index: int) -> None:
         del self.cores[index]
@@ -118,7 +121,8 @@ class CoreSwarm:
                 duration = self.training(index)
                 sketch = name("sketch", index)[:16].replace(b"\x80", b"\x00")
                 model = name("trained", index, effect.base)
-                trained = events.Trained(effect.base, model, 100, 5, 1.0, sketch, duration)
+                loss = self.loss(index, effect.round)
+                trained = events.Trained(effect.base, model, 100, 5, 1.0, sketch, duration, loss)
                 self._push(duration, index, trained)
             case events.Fetch(model):
                 self._push(DELAY, index, events.Fetched(model))

@@ -5,8 +5,20 @@ Each sabotage wraps the real core of every peer and changes what leaves it.
 
 import dataclasses
 
+from swarmdem.protocol import plans
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Accumulate, Apply, Certified, Publish, Report, RoundFinished, Train, Woke
+from swarmdem.protocol.events import (
+    Accumulate,
+    Apply,
+    Certified,
+    FinishMean,
+    NeighboursAveraged,
+    Publish,
+    Report,
+    RoundFinished,
+    Train,
+    Woke,
+)
 from swarmdem.simulation.runs import Run, Settings
 from swarmdem.wire.messages import NORMAL, Certificate, GroupSkip, Mean, Skip, Vote
 
@@ -26,12 +38,12 @@ class Sabotaged:
         return self.core.next_wakeup()
 
 
-def verdict(change, *, peers=5, seed=2):
+def verdict(change, *, peers=5, seed=2, **charter):
     def factory(charter, sealer, *, stored):
         return Sabotaged(charter, sealer, stored, change)
 
     settings = Settings(seed=seed, peers=peers, rounds=4, faults=False)
-    return Run(settings, faults=(), core_factory=factory).play().broken
+    return Run(settings, faults=(), charter=charter, core_factory=factory).play().broken
 
 
 def said(effect, kind):
@@ -176,3 +188,53 @@ def test_a_core_that_asks_for_the_moment_it_was_woken_at():
     run = Run(Settings(seed=1, peers=1, rounds=2, faults=False), faults=(), core_factory=factory)
 
     assert run.play().broken.startswith("a wake-up makes progress")
+
+
+def test_a_plan_that_keeps_its_tree_for_longer_than_the_tables_say(monkeypatch):
+    """All peers agree on it; only who decides once more from the charter finds out."""
+    decide = plans.decide
+    monkeypatch.setattr(plans, "decide", lambda *given: dataclasses.replace(decide(*given), tau=2))
+
+    assert verdict(lambda _, effect: [effect]).startswith("clock, tables and standing follow")
+
+
+GOSSIP = {"update": "gossip", "levels": 0, "neighbours": 2}
+
+
+def test_nothing_is_found_among_gossiping_peers_when_nothing_is_changed():
+    assert verdict(lambda _, effect: [effect], **GOSSIP) == ""
+
+
+def test_a_neighbour_claimed_and_left_out():
+    def change(_, effect):
+        return [] if isinstance(effect, Accumulate) and effect.model[0] < 64 else [effect]
+
+    assert verdict(change, **GOSSIP).startswith("a mean is the mean of what it includes")
+
+
+def test_a_mean_with_a_peer_that_is_no_neighbour():
+    def change(sealer, effect):
+        if isinstance(effect, Report) and isinstance(effect.event, NeighboursAveraged):
+            event = effect.event
+            return [Report(dataclasses.replace(event, included=(*event.included[:-1], bytes(16))))]
+        return [effect]
+
+    assert verdict(change, **GOSSIP).startswith("a peer averages with its neighbours")
+
+
+def test_a_peer_that_keeps_to_itself_and_says_it_averaged():
+    def change(_, effect):
+        alone = isinstance(effect, Apply) and not effect.alone
+        return [dataclasses.replace(effect, parent=effect.upload)] if alone else [effect]
+
+    assert verdict(change, **GOSSIP).startswith("a peer applies its neighbours' mean, or stays alone")
+
+
+def test_a_last_mean_claimed_and_left_out():
+    def change(_, effect):
+        return [dataclasses.replace(effect, previous=None)] if isinstance(effect, FinishMean) else [effect]
+
+    moving = {"schedules": (("gamma", (1.0, 0.5)),), "tau": 9}
+
+    assert verdict(lambda _, effect: [effect], **moving) == ""
+    assert verdict(change, **moving).startswith("a mean follows from its inputs")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.extensions import UNDERSTOOD
 from swarmdem.wire.messages import KINDS, NAMED, STANDING, Plan
 
 TEXT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
@@ -41,3 +42,9 @@ def test_positions_limit_and_scope_are_those_of_the_code(kind):
 @pytest.mark.parametrize(("struct", "heading"), [(Plan, "A **plan**"), (Charter, "## 6. The charter")])
 def test_positions_of_plan_and_charter_are_those_of_the_code(struct, heading):
     assert fields_of(TEXT.partition(heading)[2]) == list(enumerate(struct.__struct_fields__))
+
+
+def test_the_extensions_of_a_plan_are_those_of_the_code():
+    rows = TEXT.partition("| ext id |")[2].partition("\n\n")[0]
+
+    assert {int(row[1]) for row in re.finditer(r"^\| (\d) \|", rows, re.MULTILINE)} == UNDERSTOOD[Plan]
