@@ -1,11 +1,12 @@
 """Softmax regression in numpy: a learner for peers without torch, and proof that the seam is one.
 
-Linear scores, cross entropy, plain mini-batch SGD, and all of an `Objective` but a moving anchor.
-Classes only: a regression needs another learner.
+Linear scores, cross entropy, plain mini-batch SGD, and all that an `Objective` asks for. Classes only: a
+regression needs another learner.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,22 +109,27 @@ class SoftmaxRegression:
 
         Raises:
             SchemaError: Anchor or correction are of another model.
-            ConfigError: A moving anchor is asked for.
             NotFiniteError: The loss became NaN or infinite.
         """
-        if objective.moving is not None:
-            raise ConfigError("softmax knows no moving anchor: this strategy needs another learner")
         for part in (objective.anchor, objective.correction):
             check_part(part or {}, schema_of(self.parameters()))
+        moving = objective.moving
+        if moving is not None:  # the anchor given stays as it is
+            anchor = {name: np.array(array) for name, array in (objective.anchor or {}).items()}
+            objective = replace(objective, anchor=anchor)
         offset = objective.calibration * np.log(np.maximum(self._shares, ABSENT_SHARE))
         order = np.random.Generator(np.random.PCG64(round_seed(self._seed, round)))
-        total = 0.0
+        inner, total = moving.steps if moving is not None else 1, 0.0
         for _ in range(self._epochs):
             shuffled = order.permutation(self.samples)
             for start in range(0, self.samples, self._batch_size):
                 batch = shuffled[start : start + self._batch_size]
-                total += self._step(batch, objective, offset.astype(np.float32))
-        loss = total / (self._epochs * self.samples)
+                for _ in range(inner):
+                    total += self._step(batch, objective, offset.astype(np.float32))
+                self._move(objective)
+        if moving is not None:
+            moving.parameters = {**self.parameters(), **(objective.anchor or {})}
+        loss = total / (self._epochs * self.samples * inner)
         if not math.isfinite(loss):
             raise NotFiniteError(f"training loss of round {round} is {loss}")
         return loss
@@ -154,6 +160,14 @@ class SoftmaxRegression:
         self._weight -= self._lr * _whole(objective, "weight", self._weight, weight)
         self._bias -= self._lr * _whole(objective, "bias", self._bias, bias)
         return loss
+
+    def _move(self, objective: Objective) -> None:
+        """Move a moving anchor towards the model after a batch (pFedMe, Algorithm 1, line 8)."""
+        if objective.moving is not None and objective.anchor is not None:
+            model = {"weight": self._weight, "bias": self._bias}
+            share = np.float32(objective.moving.rate * objective.pull)
+            for name, anchor in objective.anchor.items():
+                np.add(anchor, share * (model[name] - anchor), out=anchor)
 
     def _linear(self, inputs: Floats) -> Floats:
         """Return the scores, (batch, classes)."""

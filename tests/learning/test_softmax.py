@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from swarmdem.errors import ConfigError, DataError, SchemaError
-from swarmdem.learning.learner import Dataset, Objective
+from swarmdem.learning.learner import Dataset, MovingAnchor, Objective
 from swarmdem.learning.softmax import SoftmaxRegression
 from swarmdem.learning.training import TorchLearner
 
@@ -31,7 +31,7 @@ def test_one_step_of_eq_8_is_that_of_torch():
     assert ours.evaluate(Dataset(X, Y)).correct == theirs.evaluate(Dataset(X, Y)).correct
 
 
-def test_every_term_of_an_objective_but_a_moving_anchor_is_that_of_torch():
+def test_every_term_of_an_objective_is_that_of_torch():
     skewed = np.where(np.arange(30) % 7, Y, 0) % 2  # class 2 is absent
     ours = SoftmaxRegression(3, (X, skewed), lr=0.3, epochs=1, batch_size=30)
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3))
@@ -53,6 +53,28 @@ def test_every_term_of_an_objective_but_a_moving_anchor_is_that_of_torch():
     np.testing.assert_allclose(ours.scores(X), theirs.scores(X), atol=1e-5)
     assert ours.labels == theirs.labels
     assert ours.sgd == theirs.sgd
+
+
+def test_a_moving_anchor_moves_as_that_of_torch():
+    ours = SoftmaxRegression(3, (X, Y), lr=0.1, epochs=1, batch_size=30)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3))
+    theirs = TorchLearner(module, (X, Y), lr=0.1, epochs=1, batch_size=30, device="cpu")
+    start = theirs.parameters()
+    own = {"weight": start["1.weight"].T.copy(), "bias": start["1.bias"]}
+    ours.load(own)
+    ours_moving, theirs_moving = MovingAnchor(rate=0.2, steps=4), MovingAnchor(rate=0.2, steps=4)
+
+    loss = ours.train(round=1, objective=Objective(anchor=own, pull=1.5, moving=ours_moving))
+    expected = theirs.train(round=1, objective=Objective(anchor=start, pull=1.5, moving=theirs_moving))
+
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert np.array_equal(own["bias"], start["1.bias"])
+    for got, wanted in (
+        (ours.parameters(), theirs.parameters()),
+        (ours_moving.parameters, theirs_moving.parameters),
+    ):
+        np.testing.assert_allclose(got["weight"].T, wanted["1.weight"], atol=1e-6)
+        np.testing.assert_allclose(got["bias"], wanted["1.bias"], atol=1e-6)
 
 
 def test_values_are_no_classes():

@@ -145,7 +145,7 @@ def test_an_option_that_nobody_reads_is_refused():
 def test_options_of_the_charter_change_those_of_the_strategy_and_its_bases():
     plan = strategy("pfedme", options=(("lambda", 20.0), ("calibration", 1.0)))
 
-    assert plan.option == {"calibration": 1.0, "lambda": 20.0, "steps": 5.0, "rate": 0.005}
+    assert plan.option == {"calibration": 1.0, "lambda": 20.0, "steps": 5.0, "rate": 0.05}
 
 
 @pytest.mark.parametrize(
@@ -343,12 +343,6 @@ class TestPFedMe:
         deployed = strategy("pfedme").deploy(trained=model, applied=model, result=model, labels={}, memory={})
 
         assert equal(deployed.models[0], model)
-
-    def test_a_learner_whose_anchor_cannot_move_says_so(self):
-        one = SoftmaxRegression(3, data(1))
-
-        with pytest.raises(ConfigError, match="softmax knows no moving anchor"):
-            strategy("pfedme").train(one, Task(round=1, start=one.parameters(), anchor=None, pull=0.0))
 
 
 NORMALISED = dict.fromkeys(
