@@ -1,41 +1,18 @@
 """Who learns with whom: K levels of groups over the peers of one plan.
 
-A tree is made by cutting a dendrogram (`build_hierarchy`, at every voter) or read from a plan
-(`hierarchy_of`, network input). Both go through one assembly, so a tree written into a plan and
-read back is equal to the first. A hierarchy is immutable and its order is canonical: equal trees
-have equal hashes in every process.
-
-Cut `binary` is that of DemLearn's published code: the root (level `levels` + 1) has the
-dendrogram's two children, each split again down to level 1, where all leaves below become one
-group; a leaf met early hangs directly on the higher group. Peers whose digest cannot be compared
-(another seed or reference, a scale far from the others) hang under the root.
-
-To add a cut: a function like `binary_cut`, its name in `CUTS` and in the charter.
+A tree is made of digests (`forming.form`, at every voter) or read from a plan (`hierarchy_of`,
+network input). Both go through one assembly, so a tree written into a plan and read back is equal to
+the first. A hierarchy is immutable and its order is canonical: equal trees have equal hashes in every
+process. A group keeps its name while it keeps most of its members (`identity`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 
-from swarmdem.errors import MisuseError
 from swarmdem.identifiers import GroupId, Level, PeerId
-from swarmdem.protocol.clustering import Dendrogram, Sketch, dendrogram
 from swarmdem.wire.messages import GroupEntry, Plan
-
-__all__ = [
-    "CUTS",
-    "Group",
-    "Hierarchy",
-    "Sketch",
-    "build_hierarchy",
-    "group_id",
-    "hierarchy_of",
-    "plan_groups",
-]
-
-CUTS = ("binary",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,79 +77,17 @@ class Hierarchy:
 
 
 def group_id(base: bytes, level: Level, members: Sequence[PeerId]) -> GroupId:
-    """Return the name of the group of *members* (sorted) at *level* in the plan that follows *base*.
+    """Return a new name for the group of *members* (sorted) at *level* in the plan that follows *base*.
 
     BLAKE2b-128, personalised with `sd/group`, of the length of the base (1 byte), base, level (1 byte)
-    and members: no two groups of a tree have one name, nor do groups of two rounds.
+    and members: no two groups of a tree have one name, and the names of a gone group do not come back.
     """
     digest = blake2b(bytes([len(base)]) + base + bytes([level]), digest_size=16, person=b"sd/group")
     digest.update(b"".join(members))
     return GroupId(digest.digest())
 
 
-def build_hierarchy(
-    sketches: Sequence[Sketch],
-    unplaced: Sequence[PeerId],
-    *,
-    base: bytes,
-    levels: int,
-    cut: str,
-    metric: str,
-    hysteresis: int = 0,
-) -> Hierarchy:
-    """Return the tree over the peers of *sketches* and *unplaced*, whatever their order.
-
-    The same tree is computed by every co-hosted or simulated peer, so the last few are remembered.
-
-    Args:
-        sketches: Digests that can be compared, each without a `clustering.sketch_fault`.
-        unplaced: Peers to hang under the root: their digest has another seed or reference.
-        base: Plan id that the round follows; seeds the group ids.
-        levels: Levels of groups below the root; 0 makes the root the only group.
-        cut: One of `CUTS`.
-        metric: One of `clustering.METRICS`.
-        hysteresis: Co-member bonus; only 0 in this version.
-
-    Raises:
-        MisuseError: Cut, metric or hysteresis is not one of this version.
-    """
-    if cut not in CUTS:
-        raise MisuseError(f"cut {cut!r} is not one of {', '.join(CUTS)}")
-    if hysteresis != 0:
-        raise MisuseError(f"hysteresis {hysteresis} is not 0, the only value of this version")
-    ordered = tuple(sorted(sketches, key=lambda sketch: sketch.peer))
-    loose = tuple(sorted(unplaced))
-    peers = {sketch.peer for sketch in ordered}.union(loose)
-    assert 0 < len(peers) == len(ordered) + len(loose), "every peer once"
-    return _build(ordered, loose, base, levels, metric)
-
-
-@lru_cache(maxsize=16)
-def _build(
-    sketches: tuple[Sketch, ...], unplaced: tuple[PeerId, ...], base: bytes, levels: int, metric: str
-) -> Hierarchy:
-    return binary_cut(dendrogram(sketches, metric=metric), unplaced, base, levels)
-
-
-def binary_cut(tree: Dendrogram, unplaced: Sequence[PeerId], base: bytes, levels: int) -> Hierarchy:
-    loose = [*unplaced, *tree.outliers]
-    root = group_id(base, levels + 1, sorted([*tree.leaves, *loose]))
-    groups: dict[GroupId, tuple[Level, GroupId | None]] = {root: (levels + 1, None)}
-    parents = dict.fromkeys(loose, root)
-    pending = [(len(tree.leaves) + len(tree.merges) - 1, levels + 1, root)] if tree.leaves else []
-    while pending:
-        node, level, group = pending.pop()
-        for child in (tree.children(node) if level > 1 else ()) or tree.below(node):
-            if child < len(tree.leaves):
-                parents[tree.leaves[child]] = group
-                continue
-            name = group_id(base, level - 1, [tree.leaves[leaf] for leaf in tree.below(child)])
-            groups[name] = (level - 1, group)
-            pending.append((child, level - 1, name))
-    return _assemble(groups, parents)
-
-
-def _assemble(
+def assemble(
     groups: Mapping[GroupId, tuple[Level, GroupId | None]], parents: Mapping[PeerId, GroupId]
 ) -> Hierarchy:
     """Return the tree of groups (level, parent) and attachments; levels must rise towards the root."""
@@ -230,7 +145,7 @@ def hierarchy_of(plan: Plan) -> Hierarchy | None:
         return None
     if not all(entry.parent in levels if entry.listed else not entry.parent for entry in plan.entries):
         return None
-    tree = _assemble(
+    tree = assemble(
         {
             group.group: (group.level, GroupId(group.parent) if group.parent else None)
             for group in plan.groups

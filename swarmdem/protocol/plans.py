@@ -19,10 +19,10 @@ from itertools import takewhile
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import PeerId, Round
-from swarmdem.protocol.clustering import Sketch
 from swarmdem.protocol.forming import Previous, Shape, form
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of, plan_groups
 from swarmdem.protocol.placement import Standing
+from swarmdem.protocol.sketches import Sketch
 from swarmdem.protocol.state import (
     ScheduleClock,
     State,

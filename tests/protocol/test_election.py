@@ -5,9 +5,10 @@ from collections import Counter
 from hypothesis import given, settings, strategies as st
 
 from swarmdem.identifiers import PeerId
-from swarmdem.protocol.clustering import Sketch
 from swarmdem.protocol.election import leaders, rank
-from swarmdem.protocol.hierarchy import Hierarchy, build_hierarchy
+from swarmdem.protocol.forming import Previous, Shape, form
+from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.sketches import Sketch
 
 BASE = bytes(range(32))
 
@@ -18,7 +19,10 @@ def peer(number: int) -> PeerId:
 
 def line(count: int, *, levels: int = 3, spread: int = 5) -> Hierarchy:
     sketches = [Sketch(peer(i), 1.0, bytes([i * spread % 127, i])) for i in range(count)]
-    return build_hierarchy(sketches, (), base=BASE, levels=levels, cut="binary", metric="euclidean")
+    found, _ = form(
+        sketches, (), base=BASE, shape=Shape(levels=levels), hysteresis=0, previous=Previous(), carry=False
+    )
+    return found
 
 
 candidates = st.sets(st.integers(0, 255).map(peer), max_size=20)

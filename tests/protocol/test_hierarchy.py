@@ -11,8 +11,9 @@ from hypothesis import given, settings, strategies as st
 
 from swarmdem.errors import MisuseError
 from swarmdem.identifiers import GroupId, PeerId
-from swarmdem.protocol.clustering import Sketch
-from swarmdem.protocol.hierarchy import Hierarchy, build_hierarchy, group_id, hierarchy_of, plan_groups
+from swarmdem.protocol.forming import Previous, Shape, form
+from swarmdem.protocol.hierarchy import Hierarchy, group_id, hierarchy_of, plan_groups
+from swarmdem.protocol.sketches import Sketch
 from swarmdem.wire.messages import NORMAL, Entry, GroupEntry, Plan
 
 BASE = bytes(range(32))
@@ -30,8 +31,29 @@ def on_a_line(*positions: int) -> list[Sketch]:
     ]
 
 
+def formed(
+    sketches: list[Sketch],
+    unplaced: tuple[PeerId, ...] = (),
+    *,
+    base: bytes = BASE,
+    hysteresis: int = 0,
+    previous: Hierarchy | None = None,
+    **settings: object,
+) -> Hierarchy:
+    """The tree under a charter of these *settings*."""
+    return form(
+        sketches,
+        unplaced,
+        base=base,
+        shape=Shape(**settings),
+        hysteresis=hysteresis,
+        previous=Previous(previous, {}),
+        carry=False,
+    )[0]
+
+
 def tree(sketches: list[Sketch], unplaced: tuple[PeerId, ...] = (), *, levels: int = 3) -> Hierarchy:
-    return build_hierarchy(sketches, unplaced, base=BASE, levels=levels, cut="binary", metric="euclidean")
+    return formed(sketches, unplaced, levels=levels)
 
 
 def shape(hierarchy: Hierarchy, group: GroupId | None = None) -> tuple[int, list[int], list[object]]:
@@ -163,7 +185,7 @@ def test_every_tree_holds_each_peer_once_and_is_read_back_from_its_plan_unchange
     rows, levels, metric, loose
 ):
     unplaced = [peer(100 + i) for i in range(loose)]
-    found = build_hierarchy(drawn(rows), unplaced, base=BASE, levels=levels, cut="binary", metric=metric)
+    found = formed(drawn(rows), tuple(unplaced), levels=levels, metric=metric)
     attached = sorted(leaf for group in found.groups for leaf in group.leaves)
 
     assert attached == [*(peer(i) for i in range(len(rows))), *unplaced]
@@ -195,15 +217,14 @@ def test_a_tree_asked_for_again_is_not_computed_again():
     line = on_a_line(0, 3, 70, 75)
 
     assert tree(line, (peer(8), peer(9))) is tree(line[::-1], (peer(9), peer(8)))
-    other = build_hierarchy(line, (), base=bytes(32), levels=3, cut="binary", metric="euclidean")
+    other = formed(line, base=bytes(32))
     assert other.root.id != tree(line).root.id
 
 
-@pytest.mark.parametrize("setting", [{"cut": "threshold"}, {"metric": "cosine"}, {"hysteresis": 1}])
+@pytest.mark.parametrize("setting", [{"cut": "median"}, {"metric": "cosine"}, {"linkage": "single"}])
 def test_settings_of_other_versions_are_named(setting):
-    wanted = {"base": BASE, "levels": 3, "cut": "binary", "metric": "euclidean"} | setting
     with pytest.raises(MisuseError, match=str(*setting.values())):
-        build_hierarchy(on_a_line(1, 2), (), **wanted)
+        formed(on_a_line(1, 2), **setting)
 
 
 def golden_sketches() -> list[Sketch]:
@@ -222,7 +243,7 @@ def golden_text() -> str:
     """The golden trees as text: a line per group, its leaves below it."""
     lines = []
     for metric in ("euclidean", "cosine_delta"):
-        found = build_hierarchy(golden_sketches(), (), base=BASE, levels=3, cut="binary", metric=metric)
+        found = formed(golden_sketches(), metric=metric)
         lines.append(f"{metric} {found.tree_hash().hex()}")
         for group in found.groups:
             parent = group.parent.hex() if group.parent else "-"
