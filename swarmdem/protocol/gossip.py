@@ -70,7 +70,7 @@ class GossipUpdate:
         self._named = {entry.peer: FrameId(entry.digest) for entry in start.plan.entries if entry.listed}
         self._install = Installation(start, start.hierarchy.parent_of(self._me))
         self._neighbours = self._find_neighbours()
-        own = (self._me,) if start.upload is not None else ()
+        own = (self._me,) if start.upload is not None and self._neighbours else ()
         self._gathering = Gathering((*own, *(p for p in self._neighbours if p not in start.apart)))
         self._stock = Stock([start.upload] if start.upload else [])
         gives = start.upload is not None and self._me not in start.apart

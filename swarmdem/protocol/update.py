@@ -142,7 +142,7 @@ class Update:
         view.mixing = False
         if view.acting:
             self._desk.stock.held.add(mixed.model)
-            leading.announce_final(self._desk, view, mixed.model, mixed.model_bytes, cut=False)
+            leading.announce_final(self._desk, view, mixed.model, mixed.model_bytes, summed=view.summed)
         return self._advance(now)
 
     def on_applied(self, applied: events.Applied, now: Micros) -> list[Effect]:

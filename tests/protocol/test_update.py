@@ -11,7 +11,9 @@ from swarmdem.protocol import events
 from swarmdem.protocol.deadlines import deadlines
 from swarmdem.wire.charter import Charter, TensorSpec
 from swarmdem.wire.messages import Final, GroupSkip, Mean
-from tests.protocol.update_swarm import SECOND, Model, Node, Shape, Swarm, mixture, peer_name
+from tests.protocol.update_checks import check_invariants
+from tests.protocol.update_parts import SECOND, Model, Shape, mixture, peer_name
+from tests.protocol.update_swarm import Node, Swarm
 
 SHAPES: dict[str, Shape] = {
     "one": [0],
@@ -41,51 +43,6 @@ def truth(swarm: Swarm) -> dict[PeerId, Model]:
         for leaf in group.leaves:
             outcome[leaf] = mixture([(alpha, finals[group.id]), (1 - alpha, ((leaf, Fraction(1)),))])
     return outcome
-
-
-def check_invariants(swarm: Swarm) -> None:
-    """What holds under every fault."""
-    times = deadlines(swarm.hierarchy, swarm.charter, began=0)
-    finals = {event.group: [] for event in swarm.group_results()}
-    for event in swarm.group_results():
-        finals[event.group].append(event)
-    means: dict[GroupId, list[events.GroupAveraged]] = {}
-    for event in swarm.averaged():
-        means.setdefault(event.group, []).append(event)
-        members = swarm.hierarchy.group(event.group).members
-        assert sorted(set(event.included)) == list(event.included), "each input counts once"
-        assert set(event.included) <= set(members)
-        assert event.weight == sum(swarm.weights[peer] for peer in event.included)
-        if event.model is not None:
-            assert swarm.models[event.model] == tuple(
-                (peer, Fraction(swarm.weights[peer], event.weight)) for peer in event.included
-            ), "a mean is that of what it includes (eq. 9)"
-    for group in swarm.hierarchy.groups:
-        for event in finals.get(group.id, []):
-            own = [mean.model for mean in means[group.id] if mean.term == event.term]
-            above = [final.model for final in finals.get(group.parent, [])] if group.parent else []
-            if event.cut or group.parent is None:
-                assert event.model in own
-            else:
-                mixed = {swarm.mix(mean, result) for mean in own if mean for result in above}
-                assert event.model in mixed or (own == [None] and event.model in above)
-    for node in swarm.nodes.values():
-        assert len(node.applied) <= 1, "nobody applies twice"
-        skipped = {frame.message.group for frame in swarm.frames(GroupSkip) if frame.sender == node.peer}
-        for _, apply in node.applied:
-            assert apply.group == swarm.hierarchy.parent_of(node.peer)
-            offered = {event.term for event in finals[apply.group] if event.model == apply.parent}
-            assert offered
-            assert apply.group not in skipped or 1 in offered, "a skipped term's result is refused"
-    for node in swarm.living():
-        assert len(node.finished) == 1, "every round ends"
-        when, finish = node.finished[0]
-        end = times[swarm.hierarchy.parent_of(node.peer)].end
-        assert when <= end + 200_000, "within the nested deadlines"
-        assert finish.applied == bool(node.applied)
-        assert node.update.applied is finish.applied
-        assert not node.fetching, "nothing is fetched for ever"
-        assert node.update.idle, "nothing is repeated for ever"
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -334,6 +291,21 @@ def test_a_digest_that_comes_late_still_brings_its_model_in():
 
     check_invariants(swarm)
     assert late in swarm.averaged()[0].included
+
+
+def test_a_peer_set_apart_gets_the_result_and_gives_nothing_to_it():
+    swarm = Swarm([[0, 1, 2], [3, 4, 5], 6, 7], apart=[6], unknown_digests={i: [6] for i in range(8)}).run()
+
+    check_invariants(swarm)
+    apart = peer_name(6)
+    root = next(event for event in swarm.averaged() if event.group == swarm.hierarchy.root.id)
+    assert root.included == tuple(sorted(peer_name(i) for i in range(8) if i != 6))
+    ((when, finish),) = swarm.nodes[apart].finished
+    assert finish.applied
+    assert when < 2 * SECOND
+    orders = [effect for node in swarm.nodes.values() for effect in node.performed]
+    assert swarm.uploads[apart] not in {e.model for e in orders if isinstance(e, events.Fetch)}
+    assert {node.update.missing_digests() for node in swarm.nodes.values()} == {()}
 
 
 def test_a_peer_that_is_not_listed_finishes_at_once():

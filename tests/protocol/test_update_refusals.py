@@ -9,7 +9,8 @@ from swarmdem.protocol import events
 from swarmdem.protocol.events import Fetch, Publish, Reject, Report, Send
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Ack, Final, GroupSkip, Mean
-from tests.protocol.update_swarm import PLAN_ID, SECOND, FakeSealer, Swarm
+from tests.protocol.update_parts import PLAN_ID, SECOND, FakeSealer
+from tests.protocol.update_swarm import Swarm
 
 MODEL = ModelHash(b"m" * 32)
 OTHER = ModelHash(b"o" * 32)
@@ -18,8 +19,8 @@ OTHER = ModelHash(b"o" * 32)
 class Room:
     """One flat group of five with the update of one plain member, driven by hand."""
 
-    def __init__(self, shape: Any = (0, 1, 2, 3, 4)) -> None:
-        self.swarm = Swarm(shape)
+    def __init__(self, shape: Any = (0, 1, 2, 3, 4), **settings: Any) -> None:
+        self.swarm = Swarm(shape, **settings)
         self.root = self.swarm.hierarchy.root
         self.ranks = self.swarm.leaders[self.root.id]
         self.plain = [peer for peer in self.root.members if peer not in self.ranks]
@@ -73,6 +74,13 @@ def test_peers_included_twice_or_out_of_order_are_refused():
     for included in (room.root.members[::-1], room.root.members[:1] * 2):
         (effect,) = room.hear(room.ranks[0], room.mean(included=included, weight=len(included)))
         assert effect == Reject(room.ranks[0], "peers included are not a sorted part of the group")
+
+
+def test_a_mean_that_includes_a_peer_set_apart_is_refused():
+    room = Room(apart=[3])
+    leader = room.ranks[0]
+
+    assert room.hear(leader, room.mean()) == [Reject(leader, "it includes a peer that is set apart")]
 
 
 def test_only_the_leader_of_a_term_is_believed():

@@ -1,8 +1,7 @@
-"""A swarm of `Update` machines in virtual time, with pretended models that can be checked exactly.
+"""A swarm of update machines in virtual time, with pretended models that can be checked exactly.
 
-A model is a mapping from peer to the share (a Fraction) that this peer's upload has in it; its hash
-is that of its content. Frames are signed by being known to the registry. Faults are hooks: who is
-dead, which deliveries are lost, doubled or late, what dies at which of its own effects.
+Faults are hooks: who is dead, which deliveries are lost, doubled or late, what dies at which of its own
+effects. One swarm may follow on another: the same peers one plan later, with what the first left.
 """
 
 import heapq
@@ -10,123 +9,34 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from hashlib import blake2b, sha256
+from hashlib import sha256
 
-from swarmdem.errors import MalformedFrameError
 from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events
 from swarmdem.protocol.election import leaders
-from swarmdem.protocol.hierarchy import Group, Hierarchy, group_id, plan_groups
-from swarmdem.protocol.starting import Start
+from swarmdem.protocol.gossip import GossipUpdate
+from swarmdem.protocol.hierarchy import plan_groups
+from swarmdem.protocol.starting import Legacy, Start
 from swarmdem.protocol.update import Update
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import (
-    NORMAL,
-    PARAMETERS,
-    STANDING,
-    Digest,
-    Entry,
-    Final,
-    GroupSkip,
-    Mean,
-    Message,
-    Plan,
-    SignedVote,
+from swarmdem.wire.messages import NORMAL, PARAMETERS, Digest, Entry, Final, GroupSkip, Mean, Plan
+from tests.protocol.update_parts import (
+    BASE,
+    MODEL_BYTES,
+    PLAN_ID,
+    SECOND,
+    FakeSealer,
+    Model,
+    Models,
+    Shape,
+    mixture,
+    peer_name,
+    plain,
+    sums,
+    tree,
+    with_sums,
 )
-
-Model = tuple[tuple[PeerId, Fraction], ...]
-SECOND = 1_000_000
-BASE = b"b" * 32
-PLAN_ID = PlanId(b"p" * 32)
-MODEL_BYTES = 1000
-
-
-def peer_name(index: int) -> PeerId:
-    return PeerId(blake2b(b"peer %d" % index, digest_size=16).digest())
-
-
-def mixture(parts: Iterable[tuple[Fraction, Model]]) -> Model:
-    shares: dict[PeerId, Fraction] = {}
-    for factor, model in parts:
-        for peer, share in model:
-            shares[peer] = shares.get(peer, Fraction(0)) + factor * share
-    return tuple(sorted((peer, share) for peer, share in shares.items() if share))
-
-
-class Models:
-    """Content by hash: the truth behind every hash in the swarm."""
-
-    def __init__(self) -> None:
-        self._contents: dict[ModelHash, Model] = {}
-
-    def add(self, model: Model) -> ModelHash:
-        name = ModelHash(sha256(repr(model).encode()).digest())
-        self._contents[name] = model
-        return name
-
-    def __getitem__(self, name: ModelHash) -> Model:
-        return self._contents[name]
-
-
-class FakeSealer:
-    """Signs by registering: a frame is genuine if this swarm's registry knows its bytes."""
-
-    def __init__(self, peer: PeerId, registry: dict[bytes, Frame], session: int = 1) -> None:
-        self.peer = peer
-        self.session = session
-        self._registry = registry
-        self._sequence = 0
-
-    def seal(self, message: Message) -> Frame:
-        standing = isinstance(message, STANDING)
-        self._sequence += not standing
-        session, sequence = (0, 0) if standing else (self.session, self._sequence)
-        raw = sha256(repr((self.peer, session, sequence, message)).encode()).digest()
-        frame = Frame(
-            raw=raw,
-            id=FrameId(raw),
-            sender=self.peer,
-            public_key=self.peer * 2,
-            session=session,
-            sequence=sequence,
-            scope=b"s" * 32,
-            signature=raw * 2,
-            message=message,
-        )
-        self._registry[raw] = frame
-        return frame
-
-    def open(self, raw: bytes) -> Frame:
-        if raw not in self._registry:
-            raise MalformedFrameError("not a frame")
-        return self._registry[raw]
-
-    def proves(self, vote: SignedVote, content: Message) -> PeerId | None:
-        raise NotImplementedError
-
-
-Shape = Sequence["int | Shape"]
-"""A tree as nested lists: a number is a peer, a list is a group."""
-
-
-def tree(shape: Shape) -> Hierarchy:
-    groups: list[Group] = []
-
-    def grow(node: Shape) -> tuple[int, GroupId, list[PeerId]]:
-        leaves = [peer_name(part) for part in node if isinstance(part, int)]
-        grown = [grow(part) for part in node if not isinstance(part, int)]
-        members = sorted(leaves + [peer for _, _, below in grown for peer in below])
-        level = 1 + max((level for level, _, _ in grown), default=0)
-        name = group_id(BASE, level, members)
-        children = tuple(sorted(child for _, child, _ in grown))
-        groups.append(Group(name, level, None, tuple(sorted(leaves)), children, tuple(members)))
-        return level, name, members
-
-    grow(shape)
-    parents = {child: group.id for group in groups for child in group.children}
-    rooted = [Group(g.id, g.level, parents.get(g.id), g.leaves, g.children, g.members) for g in groups]
-    return Hierarchy(tuple(sorted(rooted, key=lambda g: (-g.level, g.id))))
 
 
 @dataclass
@@ -134,7 +44,7 @@ class Node:
     """One peer: its machine, its shell and what it did."""
 
     peer: PeerId
-    update: Update
+    update: Update | GossipUpdate
     alive: bool = True
     begun: bool = False
     models: set[ModelHash] = field(default_factory=set)
@@ -162,11 +72,19 @@ class Swarm:
         delay_us: tuple[int, int] = (20_000, 150_000),
         unknown_digests: Mapping[int, Iterable[int]] | None = None,
         bad: Iterable[int] = (),
+        apart: Iterable[int] = (),
+        without_upload: Iterable[int] = (),
+        time: int = 0,
+        after: "Swarm | None" = None,
     ) -> None:
         self.chance = random.Random(seed)
         self.charter = charter or Charter(swarm="test")
         self.hierarchy = tree(shape)
-        self.models = Models()
+        self.after_swarm = after
+        self.models = after.models if after else Models()
+        self.base = bytes(after.plan_id) if after else BASE
+        self.plan_id = PlanId(sha256(after.plan_id).digest()) if after else PLAN_ID
+        self.time = time
         self.registry: dict[bytes, Frame] = {}
         self.loss, self.duplicates, self.delay_us = loss, duplicates, delay_us
         self.now = 0
@@ -179,33 +97,59 @@ class Swarm:
         members = self.hierarchy.root.members
         index = {peer_name(i): i for i in range(1000) if peer_name(i) in set(members)}
         self.weights = {peer: (weights or {}).get(index[peer], 1) for peer in members}
-        self.uploads = {peer: self.models.add(((peer, Fraction(1)),)) for peer in members}
+        self.apart = frozenset(peer_name(i) for i in apart)
+        lost = {peer_name(i) for i in without_upload}
+        self.uploads = {
+            peer: self.models.add(((self.label(peer), Fraction(1)),)) for peer in members if peer not in lost
+        }
         self.bad = {self.uploads[peer_name(i)] for i in bad}
-        self.digests = {peer: self._digest(peer) for peer in members}
+        self.digests = {peer: self._digest(peer) for peer in self.uploads}
         self.plan = self._plan()
-        self.leaders = leaders(self.hierarchy, BASE)
+        self.leaders = leaders(self.hierarchy, self.base)
         unknown = {peer_name(k): {peer_name(i) for i in v} for k, v in (unknown_digests or {}).items()}
         self.nodes: dict[PeerId, Node] = {}
         for peer in members:
             known = {k: v for k, v in self.digests.items() if k not in unknown.get(peer, set())}
             update = self.machine(peer, known)
-            self.nodes[peer] = Node(peer, update, models={self.uploads[peer]})
+            self.nodes[peer] = Node(peer, update, models=self._kept(peer, update))
         for i in dead:
             self.nodes[peer_name(i)].alive = False
 
-    def machine(self, peer: PeerId, digests: Mapping[PeerId, Digest]) -> Update:
-        return Update(
-            Start(
-                charter=self.charter,
-                sealer=FakeSealer(peer, self.registry),
-                plan_id=PLAN_ID,
-                plan=self.plan,
-                hierarchy=self.hierarchy,
-                digests=digests,
-                upload=self.uploads.get(peer),
-                now=0,
-            )
+    def label(self, peer: PeerId) -> bytes:
+        """What the upload of this round is called in models."""
+        return peer if self.after_swarm is None else self.after_swarm.label(peer) + b"'"
+
+    def machine(self, peer: PeerId, digests: Mapping[PeerId, Digest]) -> Update | GossipUpdate:
+        start = Start(
+            charter=self.charter,
+            sealer=FakeSealer(peer, self.registry),
+            plan_id=self.plan_id,
+            plan=self.plan,
+            hierarchy=self.hierarchy,
+            digests=digests,
+            upload=self.uploads.get(peer),
+            now=0,
+            time=self.time,
+            apart=self.apart,
+            legacy=self._legacy(peer),
         )
+        return GossipUpdate(start) if self.charter.update == "gossip" else Update(start)
+
+    def _legacy(self, peer: PeerId) -> Legacy | None:
+        before = self.after_swarm.nodes.get(peer) if self.after_swarm else None
+        if before is None or not before.alive:
+            return None  # it was not there, or was started anew since
+        assert before.update.legacy is None or before.update.legacy.held <= before.models
+        return before.update.legacy
+
+    def _kept(self, peer: PeerId, update: Update | GossipUpdate) -> set[ModelHash]:
+        """What the shell still has when the update begins: what it is told to keep, and its slots."""
+        before = self.after_swarm.nodes.get(peer) if self.after_swarm else None
+        slots = {self.uploads[peer]} if peer in self.uploads else set()
+        if before is None:
+            return slots
+        anchors = {order.parent for _, order in before.applied}
+        return slots | anchors | (before.models & set(update.models))
 
     def _digest(self, peer: PeerId) -> Digest:
         return Digest(
@@ -225,10 +169,10 @@ class Swarm:
 
     def _plan(self) -> Plan:
         entries = tuple(
-            Entry(peer, self.digest_id(peer), self.hierarchy.parent_of(peer), True, True)
+            Entry(peer, self.digest_id(peer), self.hierarchy.parent_of(peer), elector=True, listed=True)
             for peer in self.hierarchy.root.members
         )
-        return Plan(BASE, 1, NORMAL, (), 0, 0, b"", 0, 1, entries, plan_groups(self.hierarchy))
+        return Plan(self.base, 1, NORMAL, (), 0, 0, b"", 0, 1, entries, plan_groups(self.hierarchy))
 
     @staticmethod
     def digest_id(peer: PeerId) -> FrameId:
@@ -300,39 +244,19 @@ class Swarm:
                 if fresh:
                     self.after(self._delay(), lambda: self._fetch(node, model))
             case events.Keep(models=models):
-                node.models &= {*models, self.uploads[node.peer]}
+                node.models &= {*models, self.uploads.get(node.peer)}
             case events.StopFetching(model=model):
                 del node.fetching[model]
             case events.Accumulate(group=group, model=model, weight=weight):
                 total, parts = node.sums.get(group, (0, []))
                 assert model in node.models
                 node.sums[group] = (total + weight, [*parts, (Fraction(weight), self.models[model])])
-            case events.FinishMean(group=group):
-                total, parts = node.sums.pop(group)
-                mean = self.models.add(mixture((weight / total, model) for weight, model in parts))
-                self._computed(
-                    node,
-                    mean,
-                    lambda: node.update.on_averaged(
-                        events.Averaged(PLAN_ID, group, mean, MODEL_BYTES), self.now
-                    ),
-                )
-            case events.Mix(group=group, mean=mean, parent=parent):
-                assert {mean, parent} <= node.models
-                mixed = self.mix(mean, parent)
-                self._computed(
-                    node,
-                    mixed,
-                    lambda: node.update.on_mixed(events.Mixed(PLAN_ID, group, mixed, MODEL_BYTES), self.now),
-                )
-            case events.Apply(parent=parent, upload=upload):
-                assert parent in node.models
-                assert upload == self.uploads[node.peer]
-                node.applied.append((self.now, effect))
-                result = self.mix(upload, parent)
-                self._computed(
-                    node, result, lambda: node.update.on_applied(events.Applied(PLAN_ID, result), self.now)
-                )
+            case events.FinishMean():
+                self._finish_mean(node, effect)
+            case events.Mix():
+                self._mix(node, effect)
+            case events.Apply():
+                self._apply(node, effect)
             case events.Report(event=event):
                 self.reports.append((self.now, node.peer, event))
                 if isinstance(event, events.RoundFinished):
@@ -340,9 +264,59 @@ class Swarm:
             case events.Reject():
                 self.rejected.append(effect)
 
-    def mix(self, mean: ModelHash, parent: ModelHash) -> ModelHash:
+    def _finish_mean(self, node: Node, order: events.FinishMean) -> None:
+        assert (order.plan, order.time) == (self.plan_id, self.time)
+        total, parts = node.sums.pop(order.group)
+        mean = mixture((weight / total, model) for weight, model in parts)
+        if order.previous is not None:
+            assert order.previous in node.models
+            mean = self.averaged_over_time(order.previous, mean)
+        name = self.models.add(mean)
+        answer = events.Averaged(self.plan_id, order.group, name, MODEL_BYTES)
+        self._computed(node, name, lambda: node.update.on_averaged(answer, self.now))
+
+    def averaged_over_time(self, previous: ModelHash, mean: Model) -> Model:
+        """Dem-AI eq. 3."""
+        gamma = Fraction(self.charter.scheduled("gamma", self.time)).limit_denominator(1000)
+        return mixture([(1 - gamma, self.models[previous]), (gamma, mean)])
+
+    def _mix(self, node: Node, order: events.Mix) -> None:
+        """Eq. 10; under `pull_to = all` with the sum over the groups above, this one's share added."""
+        assert {order.mean, order.parent} <= node.models
+        assert order.time == self.time
+        mixed, size = self.mix(order.mean, order.parent, agents=order.agents, above=order.above), MODEL_BYTES
+        if self.charter.pull_to == "all":
+            size = 2 * MODEL_BYTES
+        answer = events.Mixed(self.plan_id, order.group, mixed, size)
+        self._computed(node, mixed, lambda: node.update.on_mixed(answer, self.now))
+
+    def _apply(self, node: Node, order: events.Apply) -> None:
+        assert order.parent in node.models
+        assert order.upload == self.uploads.get(node.peer)
+        assert order.time == self.time
+        node.applied.append((self.now, order))
+        if order.upload is None:
+            result = order.parent
+        elif order.alone:
+            assert order.parent == order.upload
+            result = order.upload
+        else:
+            alpha = Fraction(self.charter.mixing).limit_denominator(1000)
+            parent, own = plain(self.models[order.parent]), self.models[order.upload]
+            result = self.models.add(mixture([(alpha, parent), (1 - alpha, own)]))
+        answer = events.Applied(self.plan_id, result)
+        self._computed(node, result, lambda: node.update.on_applied(answer, self.now))
+
+    def mix(self, mean: ModelHash, parent: ModelHash, *, agents: int = 0, above: int = 0) -> ModelHash:
         alpha = Fraction(self.charter.mixing).limit_denominator(1000)
-        return self.models.add(mixture([(alpha, self.models[parent]), (1 - alpha, self.models[mean])]))
+        over = self.models[parent]
+        mixed = mixture([(alpha, plain(over)), (1 - alpha, self.models[mean])])
+        if self.charter.pull_to != "all" or not agents:
+            return self.models.add(mixed)
+        summed = sums(over) or mixture([(Fraction(1, above), over)])
+        return self.models.add(
+            with_sums(mixed, mixture([(Fraction(1), summed), (Fraction(1, agents), mixed)]))
+        )
 
     def _computed(self, node: Node, model: ModelHash, then: Callable[[], list[events.Effect]]) -> None:
         def arrive() -> None:
