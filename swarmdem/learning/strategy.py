@@ -161,9 +161,11 @@ class Strategy:
         """Return all arrays that stay with the peer: those of `private` and the charter's patterns.
 
         Raises:
-            ConfigError: A pattern fits no array, or nothing is left to travel.
+            ConfigError: A name or pattern fits no array, or nothing is left to travel.
         """
         kept = set(self.private(model))
+        if unknown := sorted(kept - model.keys()):
+            raise ConfigError(f"strategy = {self.name!r}: the model has no array {unknown[0]!r} to keep")
         for pattern in self.charter.private:
             matching = [name for name in model if fnmatchcase(name, pattern)]
             if not matching:

@@ -391,6 +391,14 @@ class TestPrivateArrays:
         with pytest.raises(ConfigError, match=r"charter\.private: 'head\.\*' fits no array"):
             strategy("demlearn", private=("head.*",)).check(peers(data(1))[0])
 
+    def test_a_strategy_that_keeps_what_is_not_there_is_told(self):
+        class Mine(Strategy):
+            def private(self, model):
+                return ["tail.weight"]
+
+        with pytest.raises(ConfigError, match=r"the model has no array 'tail\.weight' to keep"):
+            Mine(Charter(swarm="s")).check(peers(data(1))[0])
+
     def test_a_model_of_which_nothing_travels_is_refused(self):
         with pytest.raises(ConfigError, match="all 6 arrays of the model stay private"):
             strategy("demlearn", private=("*",)).check(peers(data(1))[0])
