@@ -8,9 +8,10 @@ from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import ConfigError
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load_for
-from swarmdem.learning.parameters import schema_of
+from swarmdem.learning.learner import Learner
 from swarmdem.learning.scaling import standardization
-from swarmdem.learning.strategies import settings_of
+from swarmdem.learning.strategies import settings_of, strategy_of
+from swarmdem.node.layout import Layout
 from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter, TensorSpec
 
@@ -28,7 +29,7 @@ def make_charter(
 
     Args:
         settings: The swarm's; flags left alone take the charter's defaults.
-        schema: Of the model.
+        schema: Of what travels.
         inputs: Input constants.
         founders: Peers whose presence starts the founding.
         gather: Seconds after which whoever is there begins.
@@ -59,6 +60,16 @@ def check_update(settings: SwarmSettings) -> None:
     make_charter(settings, (), (), founders=settings.peers)
 
 
+def wire_schema(settings: SwarmSettings, learner: Learner) -> tuple[TensorSpec, ...]:
+    """Return what travels between peers: the learner's arrays that do not stay, and the strategy's extras.
+
+    Raises:
+        ConfigError: Settings contradict the strategy, or it cannot work with the learner.
+    """
+    charter = make_charter(settings, (), (), founders=settings.peers)
+    return Layout(charter, strategy_of(charter), learner.parameters()).wire
+
+
 def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Charter:
     """Write the charter of a new swarm; the data gives the input constants, the model its schema.
 
@@ -79,9 +90,7 @@ def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Char
         settings=TrainingSettings(device="cpu"),
         seed=settings.seed,
     )[0]
-    charter = make_charter(
-        settings, schema_of(learner.parameters()), constants.to_inputs(), founders=founders
-    )
+    charter = make_charter(settings, wire_schema(settings, learner), constants.to_inputs(), founders=founders)
     try:
         path.write_text(toml.table("charter", charter_toml.to_mapping(charter)), encoding="utf-8")
     except OSError as error:

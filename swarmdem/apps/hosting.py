@@ -231,7 +231,8 @@ class Host:
         model = held.parameters
         group = self._trees[event.plan].group(event.group)
         if group.parent is None and event.round == self._settings.rounds:
-            self._root = model
+            names = hosted.peer.model.keys()  # not what a strategy sends along, nor sums of results above
+            self._root = {name: array for name, array in model.items() if name in names}
         if self._settings.evaluated(event.round):
             self._soon(self._measure_group(hosted, event, model))
 

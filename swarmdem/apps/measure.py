@@ -103,13 +103,14 @@ class Meter:
         own = Dataset(everybody.x[places], everybody.y[places])
         return _score(learner.evaluate(own)), _score(learner.evaluate(everybody))
 
-    def _scores(self, learner: Scoring, model: Parameters) -> Scores:
+    def _scores(self, learner: Learner, model: Parameters) -> Scores:
         """Return the scores of a model on everybody's test data, shape (n, classes)."""
         name = _name_of(model)
         if name in self._known:
             self._known.move_to_end(name)
             return self._known[name]
         learner.load(model)
+        assert isinstance(learner, Scoring)
         scores = learner.scores(self._tests.everybody.x)
         self._known[name] = scores
         while len(self._known) * scores.nbytes > _REMEMBERED_BYTES:

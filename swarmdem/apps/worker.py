@@ -13,6 +13,7 @@ import traceback
 from contextlib import AsyncExitStack
 from typing import BinaryIO
 
+from swarmdem.apps.charter import wire_schema
 from swarmdem.apps.hosting import Host
 from swarmdem.apps.pipes import (
     LINE_MAX,
@@ -34,7 +35,6 @@ from swarmdem.errors import SwarmError
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load_for
 from swarmdem.learning.learner import task_of
-from swarmdem.learning.parameters import schema_of
 from swarmdem.learning.scaling import standardization
 
 _PR_SET_PDEATHSIG = 1
@@ -81,7 +81,7 @@ async def _work(reports: BinaryIO) -> None:
     untrained = learners[0].evaluate(data.pooled_test(settings.peers))
     say(
         Prepared(
-            schema=schema_of(learners[0].parameters()),
+            schema=wire_schema(settings, learners[0]),
             inputs=constants.to_inputs(),
             untrained=Score(untrained.correct, untrained.count),
             metric="mae" if task_of(learners[0]) == "regression" else "accuracy",

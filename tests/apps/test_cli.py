@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -133,6 +134,21 @@ def test_every_setting_of_the_update_is_a_flag(call, monkeypatch):
 
 def test_every_setting_has_exactly_one_flag():
     assert set(flags.SETTINGS) == {field.name for field in fields(SwarmSettings)} - {"swarm"}
+
+
+def test_a_charter_lists_what_travels(call, tmp_path):
+    call("charter", tmp_path / "a.toml", "--swarm", "s", "--model", "softmax")
+    code, _, _ = call(
+        "charter", tmp_path / "b.toml", "--swarm", "s", "--model", "softmax", "--private", "bias",
+        "--schedule", "mixing=.9,.5", "--hysteresis", 26,
+    )  # fmt: skip
+
+    assert code == 0
+    whole, partly = (tomllib.loads((tmp_path / name).read_text())["charter"] for name in ("a.toml", "b.toml"))
+    assert [spec["name"] for spec in whole["schema"]] == ["bias", "weight"]
+    assert [spec["name"] for spec in partly["schema"]] == ["weight"]
+    assert (partly["private"], partly["hysteresis"]) == (["bias"], [26])
+    assert partly["schedules"] == {"mixing": [0.9, 0.5]}
 
 
 def test_presets_are_listed(call):

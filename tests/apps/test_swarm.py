@@ -75,6 +75,22 @@ def test_trees_name_every_peer_and_every_aggregator(recorded):
         assert all(group["aggregator"] in ids and group["term"] == 0 for group in row["groups"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "schema"), [(["--strategy", "gossip"], 2), (["--private", "bias", "--levels", "1"], 1)]
+)
+def test_without_a_whole_model_of_all_there_is_no_global(tmp_path, arguments, schema):
+    run(*SMALL, *arguments, "--peers", 4, "--rounds", 2, "--broker", "memory", "--evaluate-every", 1,
+        "--out", tmp_path / "run")  # fmt: skip
+
+    for row in rows(tmp_path / "run"):
+        assert (row["applied"], row["skipped_groups"], row["metric"]) == (4, 0, "accuracy")
+        assert row["global"] == {"after_training": None, "after_update": None}
+        assert len(row["per_peer"]) == 4
+        assert all(0 < scores["c_gen"] < 1 for scores in row["per_peer"].values())
+    tables = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert len(tables["charter"]["schema"]) == schema
+
+
 def test_models_and_summary_are_written_at_the_end(recorded):
     ids = {path.stem for path in (recorded / "peers").glob("*.jsonl")}
     summary = json.loads((recorded / "summary.json").read_text())
