@@ -140,14 +140,19 @@ def test_a_tree_is_kept_for_tau_plans_and_then_made_anew():
 
 
 def test_a_kept_tree_loses_who_left_and_hangs_who_came_under_the_root():
+    """
+    Peer 1 leaves: the group of 0 joins nobody any more and goes. Peer 4 comes.
+    """
     swarm = chain(tau=2)
     swarm.go(SORTED)
+    before = {group.id for group in swarm.base.hierarchy.groups}
 
     swarm.go({0: EAST, 2: WEST, 3: LIKE_WEST, 4: EAST})
 
-    assert swarm.groups() == {frozenset({4}), frozenset({0}), frozenset({2, 3})}
-    root = swarm.base.hierarchy.root
-    assert root.leaves == (swarm.peer(4),)
+    assert swarm.groups() == {frozenset({0, 4}), frozenset({2, 3})}
+    tree = swarm.base.hierarchy
+    assert set(tree.root.leaves) == {swarm.peer(0), swarm.peer(4)}
+    assert {group.id for group in tree.groups} < before
 
 
 def test_tau_and_hysteresis_follow_their_tables_by_round():
@@ -165,11 +170,12 @@ def test_tau_and_hysteresis_follow_their_tables_by_round():
     ]
 
 
-def test_a_bonus_keeps_neighbours_together_that_barely_differ():
+def test_a_bonus_keeps_neighbours_together_that_differ_by_little():
     """
-    Two peers change sides by a hair: with the largest bonus their old groups stay.
+    Corners of a rectangle: neighbours are 100 apart in one direction, strangers 90 in the other.
     """
-    middle = {0: EAST, 1: b"\xff" * 16, 2: WEST, 3: b"\x01" * 16}
+    low, far, near = bytes(8), b"\x64" * 8, b"\x5a" * 8
+    middle = {0: low + low, 1: far + low, 2: far + near, 3: low + near}
     plain, sticky = chain(), chain(hysteresis=(0, 77))
 
     for swarm in (plain, sticky):
