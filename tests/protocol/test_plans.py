@@ -1,11 +1,14 @@
 """What a plan says follows from its base and its digests: trees that are kept, clocks, standing, sketches."""
 
-from dataclasses import dataclass, field
+import struct
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from swarmdem.identifiers import PeerId
+from swarmdem.protocol import hierarchy
 from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.placement import Standing
@@ -21,7 +24,14 @@ from swarmdem.protocol.plans import (
 )
 from swarmdem.protocol.proposals import plan_refusal
 from swarmdem.protocol.situation import Situation
-from swarmdem.protocol.state import ScheduleClock, digest_ext, pack_sketch
+from swarmdem.protocol.state import (
+    ScheduleClock,
+    State,
+    digest_ext,
+    pack_sketch,
+    state_refusal,
+    wants_standing,
+)
 from swarmdem.simulation.signatures import PretendedIdentity, PretendedVerifier
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
@@ -303,3 +313,40 @@ def test_a_founding_plans_sketch_is_its_proposers_to_choose():
     for sketch in (SKETCH, pack_sketch(2.0, bytes(32))):
         plan = swarm.make(frames, FOUNDING, reference=GENESIS, sketch=sketch)
         assert judged(swarm, frames, plan) == ""
+
+
+BUCKETS = st.lists(st.integers(-32767, 32767), min_size=16, max_size=16)
+SCALES = st.floats(0, 3.4028234663852886e38, width=32, allow_subnormal=False).map(abs)
+INT8 = st.lists(st.integers(-127, 127), min_size=16, max_size=16).map(lambda row: struct.pack("16b", *row))
+SHAPES = (
+    {"metric": "cosine", "outliers": 2},
+    {"newcomers": "top", "outliers": 1, "linkage": "ward", "tau": 3},
+    {"cut": "maxclust", "cuts": (3.0, 2.0), "levels": 2, "newcomers": "top", "hysteresis": (40,)},
+    {"cut": "maxclust", "cuts": (2.0,), "grouping": "complementary", "metric": "cosine", "drift": 1},
+    {"cut": "threshold", "cuts": (0.5,), "min_size": 2, "outliers": 3, "metric": "cosine_delta"},
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.sampled_from(SHAPES))
+def test_whatever_base_and_digests_say_a_plan_follows_that_reads_back_as_it_was_made(data, shape):
+    """
+    State as a lying majority may have certified it, scales and buckets as a liar may publish them.
+    """
+    swarm = Chain(Charter(**{"swarm": "test", "digest": 16, "levels": 1, **shape})).found(0, 1, 2, 3)
+    if swarm.charter.metric == "cosine":
+        reference = pack_sketch(data.draw(SCALES), struct.pack("<16h", *data.draw(BUCKETS)))
+        swarm.base = replace(swarm.base, state=State(sketch=reference))
+    peers = st.lists(st.integers(0, 8), min_size=1, max_size=9, unique=True)
+    for _ in range(3):
+        frames = [swarm.digest(i, data.draw(INT8), scale=data.draw(SCALES)) for i in data.draw(peers)]
+        plan = swarm.make(frames)
+        tree = swarm.adopt(plan) and swarm.base.hierarchy
+        assert tree is not None
+        assert hierarchy.plan_groups(tree) == plan.groups
+        assert state_refusal(swarm.charter, plan) == ""
+        if wants_standing(swarm.charter):
+            places = bytes(b & 0xFE for b in data.draw(st.binary(min_size=len(frames), max_size=len(frames))))
+            changed = {**dict(plan.ext), 3: places}
+            lied = msgspec.structs.replace(plan, ext=tuple(sorted(changed.items())))
+            swarm.adopt(lied)

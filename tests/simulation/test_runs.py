@@ -36,7 +36,7 @@ def test_no_invariant_breaks_in_the_smallest_swarms(peers, seed):
     assert outcome.broken == "", "\n".join([outcome.broken, *outcome.last_lines])
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_no_invariant_breaks_under_faults_whatever_the_charter(seed):
     outcome = run(Settings(seed=seed, peers=6, rounds=5, vary=True))
 
@@ -45,7 +45,7 @@ def test_no_invariant_breaks_under_faults_whatever_the_charter(seed):
 
 
 @pytest.mark.parametrize("peers", [1, 2, 3])
-@pytest.mark.parametrize("seed", range(200, 206))
+@pytest.mark.parametrize("seed", range(200, 204))
 def test_no_invariant_breaks_in_the_smallest_swarms_whatever_the_charter(peers, seed):
     outcome = run(Settings(seed=seed, peers=peers, rounds=4, vary=True))
 
