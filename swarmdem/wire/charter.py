@@ -237,10 +237,26 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("version", c.version == WIRE_VERSION, f"this program speaks version {WIRE_VERSION}"),
         ("inputs", len({name for name, _ in c.inputs}) == len(c.inputs), "names must differ"),
         *_schedule_rules(c),
+        *_tree_rules(c),
+        (
+            "private",
+            len(c.private) <= 64 and all(p.isprintable() and 0 < len(p.encode()) <= 256 for p in c.private),
+            "at most 64 patterns of 1 to 256 bytes of printable text",
+        ),
+        ("options", len({name for name, _ in c.options}) == len(c.options), "names must differ"),
+        ("options", len(c.options) <= 64 and all(0 < len(name) <= 64 for name, _ in c.options), "at most 64"),
+        ("options", all(math.isfinite(value) for _, value in c.options), "finite numbers"),
+        ("features", c.features == 0, "unknown feature bits"),
+        ("ext", not c.ext, "none are defined in this version"),
+    )
+
+
+def _tree_rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
+    return (
         ("cuts", c.cut == "binary" or len(c.cuts) == c.levels, f"the cut {c.cut} takes one for each level"),
         ("cuts", c.cut != "binary" or not c.cuts, "none under the binary cut"),
         ("cuts", c.cut != "maxclust" or _falling(c.cuts, 1, LISTED_MAX), "falling numbers of groups, from 1"),
-        ("cuts", c.cut != "maxclust" or all(n == int(n) for n in c.cuts), "whole numbers of groups"),
+        ("cuts", c.cut != "maxclust" or all(n.is_integer() for n in c.cuts), "whole numbers of groups"),
         ("cuts", c.cut != "threshold" or _falling(c.cuts[::-1], 0, 1), "rising shares from 0 to 1"),
         ("grouping", c.grouping == "similar" or c.cut == "maxclust", "complementary needs the cut maxclust"),
         ("min_size", 1 <= c.min_size <= LISTED_MAX, f"1 to {LISTED_MAX}"),
@@ -255,16 +271,6 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("drift", 0 <= c.drift <= 15, "0 to 15"),
         ("neighbours", 0 <= c.neighbours <= 64 and c.neighbours % 2 == 0, "an even number, 0 to 64"),
         ("update", c.update == "tree" or c.levels == 0, "gossip needs levels = 0"),
-        (
-            "private",
-            len(c.private) <= 64 and all(p.isprintable() and 0 < len(p.encode()) <= 256 for p in c.private),
-            "at most 64 patterns of 1 to 256 bytes of printable text",
-        ),
-        ("options", len({name for name, _ in c.options}) == len(c.options), "names must differ"),
-        ("options", len(c.options) <= 64 and all(0 < len(name) <= 64 for name, _ in c.options), "at most 64"),
-        ("options", all(math.isfinite(value) for _, value in c.options), "finite numbers"),
-        ("features", c.features == 0, "unknown feature bits"),
-        ("ext", not c.ext, "none are defined in this version"),
     )
 
 
@@ -276,7 +282,7 @@ def _schedule_rules(c: Charter) -> Iterator[tuple[str, bool, str]]:
         low, high = known or (0.0, 0.0)
         yield "schedules", 0 < len(table) <= TABLE_MAX, f"{name}: 1 to {TABLE_MAX} values"
         yield "schedules", all(low <= value <= high for value in table), f"{name}: from {low} to {high}"
-        yield "schedules", name != "tau" or all(v == int(v) for v in table), "tau: whole numbers"
+        yield "schedules", name != "tau" or all(v.is_integer() for v in table), "tau: whole numbers"
 
 
 def _falling(values: Sequence[float], low: float, high: float) -> bool:

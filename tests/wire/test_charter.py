@@ -214,6 +214,17 @@ def test_a_mistake_is_named_with_its_path(message, settings):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("setting", ["cuts", "schedules"])
+def test_no_number_of_a_strangers_charter_does_more_than_being_refused(setting, value):
+    flat = Charter(swarm="x", levels=1, cut="maxclust", cuts=(2.0,))
+    values = msgpack.unpackb(charters.encode(flat))
+    values[Charter.__struct_fields__.index(setting)] = [value] if setting == "cuts" else [["tau", [value]]]
+
+    with pytest.raises(MalformedFrameError, match=setting):
+        charters.decode(msgpack.packb(values))
+
+
 def test_a_charter_needs_a_name():
     with pytest.raises(ConfigError, match=r"charter\.swarm: missing"):
         charter_toml.from_mapping({})
