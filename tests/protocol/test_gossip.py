@@ -186,6 +186,13 @@ def test_a_peer_without_a_model_of_its_own_takes_its_neighbours_mean():
     assert swarm.models[finish.model] == mean_of(swarm, [peer_name(1), peer_name(2)])
 
 
+def test_a_peer_that_has_nothing_and_gets_nothing_gives_the_round_up():
+    swarm = gossiping(3, without_upload=[0], dead=[1, 2]).run()
+
+    ((_, finish),) = swarm.nodes[peer_name(0)].finished
+    assert (finish.applied, finish.reason) == (False, "nothing was averaged")
+
+
 def test_a_peer_without_samples_goes_into_no_mean():
     swarm = gossiping(3, weights={0: 0, 1: 7, 2: 3}).run()
 

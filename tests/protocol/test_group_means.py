@@ -113,6 +113,17 @@ def test_a_last_mean_that_nobody_serves_is_waited_for_no_longer_than_inputs_are(
     assert all(node.finished[0][1].applied for node in second.nodes.values())
 
 
+def test_a_last_mean_that_must_not_be_used_is_done_without_at_once():
+    first, second = two_rounds()
+    group = second.hierarchy.groups[1]
+    second.bad.add(means(first)[group.id].model)
+    second.run()
+
+    check_invariants(second)
+    assert means(second)[group.id].previous is None
+    assert max(when for node in second.nodes.values() for when, _ in node.finished) < 2 * SECOND
+
+
 def test_who_was_started_anew_knows_no_last_mean_and_its_groups_begin_anew():
     first = Swarm([0, 1, 2], charter=MOVING).run()
     for node in first.nodes.values():
