@@ -28,6 +28,8 @@ from swarmdem.wire.charter import Charter
 
 PREFIX = "SWARMDEM_"
 """Beginning of the environment variables that are settings."""
+ELSEWHERE = {"SWARMDEM_DATA_DIR"}
+"""Those that are no settings of a peer: `swarmdem experiment` looks for data there."""
 
 Tables = Mapping[str, Mapping[str, Any]]
 _T = TypeVar("_T")
@@ -189,7 +191,7 @@ def _beside(base: Path, kind: type, key: str, value: Any) -> Any:
 def _environment(variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
     for variable, text in sorted(variables.items()):
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable in ELSEWHERE:
             continue
         name, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if name not in _TABLES or key not in {entry.name for entry in fields(_TABLES[name])}:

@@ -244,7 +244,9 @@ def experiment(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write and go on with (default: experiments/NAME).")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where data files are.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", envvar="SWARMDEM_DATA_DIR", help="Where data files are.")
+    ] = None,
     curves: Annotated[
         Path | None, typer.Option("--curves", help="Published curves to draw along: a CSV file.")
     ] = None,

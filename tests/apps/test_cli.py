@@ -158,6 +158,13 @@ def test_presets_are_listed(call):
     assert re.search(r"^paper-mnist +the paper's comparison", out, re.MULTILINE)
 
 
+def test_the_environment_may_say_where_data_are(call, monkeypatch, tmp_path):
+    monkeypatch.setenv("SWARMDEM_DATA_DIR", str(tmp_path))
+
+    assert f"not in {tmp_path} either" in call("experiment", "paper-mnist")[2]
+    assert "--charter: missing" in call("peer")[2], "no setting of a peer, and no mistake"
+
+
 def test_ctrl_c_leaves_with_130(call, monkeypatch):
     def interrupted(**_):
         raise KeyboardInterrupt
