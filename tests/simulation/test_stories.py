@@ -3,7 +3,15 @@
 import pytest
 
 from swarmdem.identifiers import SECOND
-from swarmdem.protocol.events import FinishMean, Publish, Report, RoundFinished, Slot
+from swarmdem.protocol.events import (
+    Certified,
+    FinishMean,
+    NeighboursAveraged,
+    Publish,
+    Report,
+    RoundFinished,
+    Slot,
+)
 from swarmdem.simulation.faults import Fault, Kind
 from swarmdem.simulation.runs import Run, Settings
 from swarmdem.wire.messages import NORMAL, Mean, Proposal
@@ -179,3 +187,34 @@ def test_training_that_fails_costs_its_own_peer_only():
     outcome = play(story(4, Fault(Kind.FAIL, 20 * SECOND, 60 * SECOND, (2,)), rounds=7))
 
     assert outcome.provisional == 0
+
+
+def test_gossiping_peers_go_on_without_a_neighbour_that_died_with_its_model():
+    """It dies when the certificate lists it, before anybody has fetched from it."""
+    settings = Settings(seed=3, peers=4, rounds=5, faults=False)
+    run = Run(settings, faults=(), charter={"update": "gossip", "levels": 0, "neighbours": 2})
+    dead = kill_at(run, certified_in(2), back_after=20 * SECOND)
+    means, observe = [], run.world.observe
+
+    def listen(peer, effect):
+        observe(peer, effect)
+        if isinstance(effect, Report) and isinstance(effect.event, NeighboursAveraged):
+            means.append((peer.id, effect.event))
+
+    run.world.observe = listen
+    play(run)
+
+    second = {peer: mean for peer, mean in means if mean.round == 2}
+    without = {peer for peer, mean in second.items() if mean.silent == (dead[0].id,)}
+    assert len(without) == 2
+    assert all(len(second[peer].included) == 2 for peer in without)
+    assert {len(mean.silent) for _, mean in means if mean.round > 3} == {0}
+
+
+def certified_in(round_number):
+    """Say which effect reports the certificate of a round."""
+    return lambda _, effect: (
+        isinstance(effect, Report)
+        and isinstance(effect.event, Certified)
+        and effect.event.round == round_number
+    )
