@@ -4,31 +4,39 @@ Reads `RUN/record/` as `swarm --record` writes it and imports nothing of swarmde
 and the certificate of each round it computes anew, in float64 and plain integers,
 
 - the name of every upload's blob: it must be what the peer's certified digest named;
-- the tree: average linkage over the digests by greedy merging, binary cut (must be equal);
-- every group's mean (DemLearn eq. 9), every group's result and every peer's model (eq. 10):
-  |a - b| <= 1e-6 max(1, |b|);
+- the tree and what the plan hands on (`recompute_trees.py`): must be equal;
+- every group's mean (DemLearn eq. 9) with the warm-up's gain and the share of the mean before (Dem-AI
+  eq. 3), every group's result (eq. 10) with its sum over the groups above (Dem-AI eq. 2), every
+  average of neighbours, and every peer's model: |a - b| <= 1e-6 max(1, |b|);
 - the tree's hash: it must stand in the journal of every peer listed, beside the certificate's.
 
 Who was included in a mean, and which results were cut off from their parent's, is taken from
-`trees.jsonl`. Exit code 1 and one line per difference when something does not fit.
+`trees.jsonl`; which mean of the round before went in, and which neighbours, from the head of the mean.
+What a strategy of its own does with results, private arrays and memory are not recomputed. Exit code
+1 and one line per difference when something does not fit.
 """
 
-import base64
 import json
-import math
 import sys
 from dataclasses import dataclass, field
-from fractions import Fraction
 from hashlib import blake2b, sha256
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
+sys.path.insert(0, str(Path(__file__).parent))  # wherever this file was loaded from
+
+from recompute_trees import members_of, recomputed_plan, tree_hash
+
 TOLERANCE = 1e-6
+COUNTER_TOLERANCE = 4.0
+"""Integer arrays are rounded at every step of the update."""
 LEAF_BYTES = 65_536
-OUTLIER_MEDIANS = 16
+GAIN_NORM_MAX = 4.0
+STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
+SUM = "pull/"
 
 
 @dataclass
@@ -50,9 +58,13 @@ class Check:
         if not path.exists():
             self.differences.append(f"{path}: missing")
             return
-        for name, found in load_file(path).items():
-            error = np.abs(found.astype(np.float64) - expected[name])
-            if not (error <= TOLERANCE * np.maximum(1.0, np.abs(expected[name]))).all():
+        recorded = load_file(path)
+        self.equal("arrays", path, sorted(recorded), sorted(expected))
+        for name in recorded.keys() & expected.keys():
+            found, wanted = recorded[name], expected[name]
+            error = np.abs(found.astype(np.float64) - wanted)
+            least = TOLERANCE if found.dtype.kind == "f" else COUNTER_TOLERANCE
+            if not (error <= np.maximum(least, TOLERANCE * np.abs(wanted))).all():
                 self.differences.append(f"{path}: {kind} {name!r} differs by up to {error.max():.3g}")
 
 
@@ -64,6 +76,8 @@ def check_run(run):
     rounds = sorted((run / "record").glob("round-*"))
     if not rounds:
         check.differences.append(f"{run / 'record'}: no rounds")
+    for path in sorted((run / "record").glob("reference-*.safetensors")):
+        check.equal("reference", path, blob_name(load_file(path)), path.stem.removeprefix("reference-"))
     for folder in rounds:
         certificate = json.loads((folder / "certificate.json").read_text())
         row = trees.get(certificate["certificate"])
@@ -71,9 +85,14 @@ def check_run(run):
             check.differences.append(f"{folder}: its certificate is not in trees.jsonl")
             continue
         check_uploads(check, folder, certificate)
-        groups, parents = check_tree(check, folder, certificate, row)
-        check_models(check, folder, certificate, row, parents)
-        check_journals(check, folder, certificate, journals, tree_hash(groups, parents))
+        plan = check_plan(check, folder, certificate, row)
+        models = Models(check, folder, certificate, plan)
+        if certificate["settings"]["update"] == "gossip":
+            models.check_neighbours()
+        else:
+            models.check_groups(row)
+        hashed = tree_hash(plan["groups"], plan["parents"])
+        check_journals(check, folder, certificate, journals, hashed)
     return check
 
 
@@ -96,142 +115,155 @@ def blob_name(arrays):
     return sha256(b"swarmdem/1/blob\0" + len(blob).to_bytes(8, "big") + b"".join(leaves)).hexdigest()
 
 
-def check_tree(check, folder, certificate, row):
-    """Compare the certified tree with the one the digests give; return groups and attachments."""
-    groups, parents = recomputed_tree(certificate)
-    levels = {group: (level, parent) for group, level, parent in groups}
-    certified = {group["id"]: (group["level"], group["parent"]) for group in certificate["groups"]}
+def check_plan(check, folder, certificate, row):
+    """Compare the certified plan with the one its digests give; return the latter."""
+    plan = recomputed_plan(certificate)
+    levels = {group["id"]: (group["level"], group["parent"]) for group in plan["groups"]}
     written = {group["id"]: (group["level"], group["parent"]) for group in row["groups"]}
     attached = {peer: group["id"] for group in row["groups"] for peer in group["leaves"]}
+    certified = {group["id"]: (group["level"], group["parent"]) for group in certificate["groups"]}
     check.equal("tree", folder / "certificate.json", certified, levels)
     check.equal("tree", f"trees.jsonl round {row['round']}", written, levels)
-    check.equal("tree", folder / "certificate.json", certificate["parents"], parents)
-    check.equal("tree", f"trees.jsonl round {row['round']}", attached, parents)
-    return groups, parents
+    check.equal("tree", folder / "certificate.json", certificate["parents"], plan["parents"])
+    check.equal("tree", f"trees.jsonl round {row['round']}", attached, plan["parents"])
+    for what in ("time", "tau", "hysteresis", "clock", "standing"):
+        check.equal(what, folder / "certificate.json", certificate[what], plan[what])
+    return plan
 
 
-def recomputed_tree(certificate):
-    """Return [(group, level, parent)] and {peer: group} by greedy average linkage and binary cut."""
-    assert certificate["cut"] == "binary"
-    assert certificate["hysteresis"] == 0
-    base, levels = bytes.fromhex(certificate["base"]), certificate["levels"]
-    comparable = [
-        d for d in certificate["digests"]
-        if (d["seed"], d["reference"]) == (certificate["seed"], certificate["reference"])
-    ]  # fmt: skip
-    peers, vectors = common_vectors(comparable)
-    everybody = sorted(digest["peer"] for digest in certificate["digests"])
-    root = group_name(base, levels + 1, everybody)
-    groups, parents = [(root, levels + 1, None)], {peer: root for peer in everybody if peer not in peers}
-    pending = [(dendrogram(peers, vectors, certificate["metric"]), levels + 1, root)] if peers else []
-    while pending:
-        node, level, group = pending.pop()
-        split = [node] if level == 1 or isinstance(node, str) else node
-        for child in split if level > 1 else [[leaf] for leaf in leaves_of(node)]:
-            members = leaves_of(child)
-            if len(members) == 1:
-                parents[members[0]] = group
+class Models:
+    """The models of one round, recomputed."""
+
+    def __init__(self, check, folder, certificate, plan):
+        self.check = check
+        self.folder = folder
+        self.certificate = certificate
+        self.settings = certificate["settings"]
+        self.parents = plan["parents"]
+        self.agents = {group: len(peers) for group, peers in members_of(plan).items()}
+        self.weights = {digest["peer"]: digest["weight"] for digest in certificate["digests"]}
+        paths = {peer: folder / f"upload-{peer}.safetensors" for peer in self.weights}
+        self.uploads = {peer: as_float64(path) for peer, path in paths.items() if path.exists()}
+        kinds = (load_file(path) for path in paths.values() if path.exists())
+        self.counters = {name for name, array in next(kinds, {}).items() if array.dtype.kind != "f"}
+
+    def check_groups(self, row):
+        """Recompute every mean, every group's result and every peer's model of a round."""
+        results, sums = {}, {}
+        for group in row["groups"]:  # the root is the first
+            if group["aggregator"] is None:
+                continue
+            name, key, parent = f"{group['level']}-{group['id']}.safetensors", group["id"], group["parent"]
+            mean = None
+            if group["included"]:
+                weights = [self.weights[peer] for peer in group["included"]]
+                mean = self.mean_of_group(name, group["included"], weights)
+                self.check.close("mean", self.folder / f"mean-{name}", mean)
+            above = results.get(parent)
+            if above is None or group["cut"]:
+                results[key] = mean
             else:
-                name = group_name(base, level - 1, sorted(members))
-                groups.append((name, level - 1, group))
-                pending.append((child, level - 1, name))
-    return sorted(groups, key=lambda group: (-group[1], group[0])), parents
+                results[key] = mixed(mean, above, self.settings["mixing"])
+                if self.settings["pull_to"] == "all":
+                    handed = sums.get(parent) or self.share(above, parent)
+                    sums[key] = added(handed, self.share(results[key], key))
+            carried = {SUM + array: total for array, total in sums.get(key, {}).items()}
+            self.check.close("group", self.folder / f"group-{name}", {**results[key], **carried})
+        for path in sorted(self.folder.glob("applied-*.safetensors")):
+            peer = path.stem.removeprefix("applied-")
+            self.check_applied(path, self.uploads.get(peer), results[self.parents[peer]])
 
+    def check_neighbours(self):
+        """Recompute every average of neighbours and every peer's model of a round."""
+        for path in sorted(self.folder.glob("applied-*.safetensors")):
+            peer = path.stem.removeprefix("applied-")
+            averaged = self.folder / f"gossip-{peer}.safetensors"
+            if not averaged.exists():  # it was alone
+                self.check.close("applied", path, self.uploads[peer])
+                continue
+            included = head_of(averaged).get("included", "").split(",")
+            strangers = set(included) - {peer} - self.neighbours(peer)
+            self.check.equal("neighbours", averaged, sorted(strangers), [])
+            mean = self.amplified(mean_of([self.uploads[other] for other in included], [1] * len(included)))
+            self.check.close("gossip", averaged, mean)
+            self.check_applied(path, self.uploads.get(peer), mean)
 
-def common_vectors(digests):
-    """Return peers and their sketches in steps of median / 256; those above 16 medians are left out."""
-    scales = sorted(Fraction(digest["scale"]) for digest in digests if digest["scale"] != 0)
-    median = scales[(len(scales) - 1) // 2] if scales else Fraction(0)
-    peers, vectors = [], []
-    for digest in sorted(digests, key=lambda digest: digest["peer"]):
-        scale = Fraction(digest["scale"])
-        if scale > OUTLIER_MEDIANS * median:
-            continue
-        step = min(max(round(256 * scale / median), 1), 4095) if scale else 0
-        sketch = np.frombuffer(base64.b64decode(digest["sketch"]), np.int8)
-        peers.append(digest["peer"])
-        vectors.append([step * int(value) for value in sketch])
-    return peers, vectors
+    def check_applied(self, path, upload, result):
+        """Compare one peer's model with eq. 10; extras are those of the result."""
+        if not self.settings["mixes"] and upload is not None:
+            return  # the strategy's own way
+        model = mixed(upload, result, self.settings["mixing"])
+        model |= {name: result[name] for name in self.settings["extras"]}
+        self.check.close("applied", path, model)
 
+    def mean_of_group(self, name, included, weights):
+        """Return what a group's mean must be: eq. 9, then the gain, then Dem-AI eq. 3."""
+        mean = self.amplified(mean_of([self.uploads[peer] for peer in included], weights))
+        previous = head_of(self.folder / f"mean-{name}").get("previous", "")
+        if not previous:
+            return mean
+        before = self.folder.with_name(f"round-{self.certificate['previous']['round']:04d}") / f"mean-{name}"
+        if not before.exists():
+            self.check.differences.append(f"{before}: missing, yet it went into the mean after it")
+            return mean
+        self.check.equal("previous", before, blob_name(load_file(before)), previous)
+        return mixed(mean, as_float64(before), 1.0 - self.settings["gamma"])
 
-def dendrogram(peers, vectors, metric):
-    """Return nested pairs of peers: the nearest two clusters are merged until one is left."""
-    assert metric == "euclidean"
-    near = {}
-    for (a, first), (b, second) in combinations(zip(peers, vectors, strict=True), 2):
-        squared = sum((x - y) ** 2 for x, y in zip(first, second, strict=True))
-        near[a, b] = math.floor(math.sqrt(squared) * 4096.0)
-    clusters = {peer: peer for peer in peers}  # by least leaf
+    def amplified(self, mean):
+        """Return the mean times the warm-up's gain, unless it would outgrow the reference fourfold."""
+        gain = self.settings["gain"]
+        if gain == 1.0:
+            return mean
+        names = [name for name in mean if name not in {*self.settings["extras"], *self.counters}]
+        names = [name for name in names if name.rpartition(".")[2] not in STATISTICS]
+        reference = self.folder.with_name(f"reference-{self.certificate['reference']}.safetensors")
+        if gain * norm(mean, names) > GAIN_NORM_MAX * norm(as_float64(reference), names):
+            return mean
+        return {name: array * gain if name in names else array for name, array in mean.items()}
 
-    def height(a, b):
-        pairs = [near[min(x, y), max(x, y)] for x in leaves_of(clusters[a]) for y in leaves_of(clusters[b])]
-        return Fraction(sum(pairs), len(pairs))
+    def share(self, model, group):
+        """Return a group's share of the sum that it hands down."""
+        return {
+            name: np.zeros_like(array) if name in self.counters else array / self.agents[group]
+            for name, array in model.items()
+        }
 
-    heights = {pair: height(*pair) for pair in combinations(sorted(clusters), 2)}
-    while len(clusters) > 1:
-        a, b = min(heights, key=lambda pair: (heights[pair], pair))
-        clusters[a] = (clusters[a], clusters.pop(b))
-        heights = {pair: known for pair, known in heights.items() if b not in pair}
-        for other in clusters:
-            if other != a:
-                pair = (min(a, other), max(a, other))
-                heights[pair] = height(*pair)
-    return next(iter(clusters.values()))
+    def neighbours(self, peer):
+        """Return the peers next to *peer* on the ring of this round."""
+        seed = bytes.fromhex(self.certificate["base"]) + b"gossip"
+        key = blake2b(seed, digest_size=32, person=b"sd/rank").digest()
 
+        def draw(other):
+            name = bytes.fromhex(other)
+            return blake2b(name, key=key, digest_size=8, person=b"sd/rank").digest(), name
 
-def leaves_of(node):
-    """Return the peers below a node of nested pairs."""
-    return [node] if isinstance(node, str) else [leaf for child in node for leaf in leaves_of(child)]
-
-
-def group_name(base, level, members):
-    """Return the id of a group, in hex digits."""
-    content = bytes([len(base)]) + base + bytes([level]) + b"".join(bytes.fromhex(peer) for peer in members)
-    return blake2b(content, digest_size=16, person=b"sd/group").hexdigest()
-
-
-def tree_hash(groups, parents):
-    """Return the hash of a tree, in hex digits."""
-    digest = blake2b(digest_size=32, person=b"sd/tree")
-    for group, level, parent in groups:
-        leaves = sorted(peer for peer, above in parents.items() if above == group)
-        digest.update(bytes.fromhex(group) + bytes([level]) + bytes.fromhex(parent or "00" * 16))
-        digest.update(len(leaves).to_bytes(4, "big") + b"".join(map(bytes.fromhex, leaves)))
-    return digest.hexdigest()
-
-
-def check_models(check, folder, certificate, row, parents):
-    """Recompute every mean, every group's result and every peer's model of a round."""
-    alpha = certificate["mixing"]
-    weights = {digest["peer"]: digest["weight"] for digest in certificate["digests"]}
-    uploads = {
-        peer: as_float64(folder / f"upload-{peer}.safetensors")
-        for peer in weights
-        if (folder / f"upload-{peer}.safetensors").exists()
-    }
-    results = {}
-    for group in row["groups"]:  # the root is the first
-        if group["aggregator"] is None:
-            continue
-        name = f"{group['level']}-{group['id']}.safetensors"
-        above = results.get(group["parent"])
-        mean = None
-        if group["included"]:
-            mean = mean_of(
-                [uploads[peer] for peer in group["included"]], [weights[p] for p in group["included"]]
-            )
-            check.close("mean", folder / f"mean-{name}", mean)
-        result = mean if above is None or group["cut"] else mixed(mean, above, alpha)
-        results[group["id"]] = result
-        check.close("group", folder / f"group-{name}", result)
-    for path in sorted(folder.glob("applied-*.safetensors")):
-        peer = path.stem.removeprefix("applied-")
-        check.close("applied", path, mixed(uploads.get(peer), results[parents[peer]], alpha))
+        ring = sorted(self.weights, key=draw)
+        reach = min(self.settings["neighbours"] // 2, len(ring))
+        place = ring.index(peer)
+        return {ring[(place + offset) % len(ring)] for offset in range(-reach, reach + 1)} - {peer}
 
 
 def as_float64(path):
     """Return the arrays of a file in double precision."""
     return {name: array.astype(np.float64) for name, array in load_file(path).items()}
+
+
+def head_of(path):
+    """Return what the head of a safetensors file says beside the arrays; nothing without a file."""
+    if not path.exists():
+        return {}
+    with safe_open(path, "numpy") as file:
+        return file.metadata() or {}
+
+
+def norm(model, names):
+    """Return the Euclidean length of some of a model's arrays."""
+    return float(np.sqrt(sum(np.square(model[name]).sum() for name in names)))
+
+
+def added(one, other):
+    """Return the sum of two models."""
+    return {name: one[name] + other[name] for name in one}
 
 
 def mean_of(models, weights):
@@ -246,7 +278,7 @@ def mean_of(models, weights):
 def mixed(mean, parent, alpha):
     """Eq. 10: alpha x parent + (1 - alpha) x mean; without a mean the parent's result as it is."""
     if mean is None:
-        return parent
+        return dict(parent)
     return {name: alpha * parent[name] + (1 - alpha) * mean[name] for name in mean}
 
 
