@@ -118,8 +118,8 @@ class Learner(Protocol):
     """What a peer needs from a training loop. Called from one worker thread, never concurrently.
 
     A learner may have more, and some strategies and measurements ask for it: `scores` (see `Scoring`),
-    `labels` (training samples by class), `task` (classification unless it says otherwise) and `sgd`
-    (a `PlainSgd`, None when it trains in any other way).
+    `labels` (training samples by class, 0 for those it lacks), `task` (classification unless it says
+    otherwise) and `sgd` (a `PlainSgd`, None when it trains in any other way).
     """
 
     @property

@@ -81,9 +81,8 @@ class SoftmaxRegression:
 
     @property
     def labels(self) -> Mapping[int, int]:
-        """Training samples by class."""
-        classes, counts = np.unique(self._targets, return_counts=True)
-        return dict(zip(classes.tolist(), counts.tolist(), strict=True))
+        """Training samples by class, for every class the model knows."""
+        return dict(enumerate(np.bincount(self._targets, minlength=len(self._bias)).tolist()))
 
     @property
     def sgd(self) -> PlainSgd:

@@ -217,7 +217,7 @@ class Strategy:
             trained: The whole model before the update.
             applied: The whole model after it.
             result: The parent's result, completed by the peer's private arrays.
-            labels: Training samples by class; empty when the learner does not say.
+            labels: Training samples by class, 0 for those it lacks; empty when the learner does not say.
             memory: `Outcome.memory` of the round that *trained* is of; empty when there was none.
         """
         return Deployment(models=(applied,))

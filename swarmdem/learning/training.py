@@ -125,11 +125,12 @@ class TorchLearner:
 
     @property
     def labels(self) -> Mapping[int, int]:
-        """Training samples by class; empty for a regression."""
+        """Training samples by class, for every class the model knows; empty for a regression."""
         if self.task == "regression":
             return {}
-        classes, counts = np.unique(self._targets.cpu().numpy(), return_counts=True)
-        return dict(zip(classes.tolist(), counts.tolist(), strict=True))
+        classes = self.scores(self._inputs[:1].cpu().numpy()).shape[1]
+        counts = np.bincount(self._targets.cpu().numpy(), minlength=classes)
+        return dict(enumerate(counts.tolist()))
 
     @property
     def sgd(self) -> PlainSgd | None:

@@ -152,7 +152,10 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
             ConfigError: A value has the wrong type or is out of range.
         """
         for name, kind in _field_types(Charter):
-            value = typed(f"charter.{name}", getattr(self, name), kind)
+            given = getattr(self, name)
+            if name in _TABLES and isinstance(given, Mapping):
+                given = tuple(given.items())
+            value = typed(f"charter.{name}", given, kind)
             if name in _TABLES:
                 value = tuple(sorted(value))  # a table has no order; the hash must not depend on one
             msgspec.structs.force_setattr(self, name, value)

@@ -233,7 +233,7 @@ def test_scores_are_those_that_evaluation_counts():
 def test_a_learner_says_what_it_holds_and_how_it_steps():
     one = TorchLearner(linear(), (np.zeros((5, 8)), np.array([2, 0, 2, 2, 0])), epochs=3, batch_size=2)
 
-    assert dict(one.labels) == {0: 2, 2: 3}
+    assert dict(one.labels) == {0: 2, 1: 0, 2: 3}
     assert one.task == "classification"
     assert (one.sgd.rate, one.sgd.steps) == (0.05, 9)
     assert learner(optimizer="adam").sgd is None

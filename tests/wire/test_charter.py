@@ -272,3 +272,8 @@ def test_without_tables_the_settings_themselves_hold():
 
     assert (charter.scheduled("mixing", 3), charter.scheduled("tau", 3)) == (0.5, 4.0)
     assert (charter.scheduled("own", 3), charter.hysteresis_at(3)) == (1.0, 0)
+
+
+def test_tables_may_be_given_as_mappings():
+    pairs = Charter(swarm="a", options=(("b", 1.0), ("a", 2.0)), schedules=(("own", (1.0, 0.5)),))
+    assert Charter(swarm="a", options={"a": 2, "b": 1}, schedules={"own": [1, 0.5]}) == pairs

@@ -15,6 +15,7 @@ from swarmdem.learning.strategies.averaging import FedAvg, FedProx
 from swarmdem.learning.strategies.gossiping import Gossip, Local
 from swarmdem.learning.strategies.personal import FedBn, FedPer
 from swarmdem.learning.strategies.pfedme import PFedMe
+from swarmdem.learning.strategies.plus import DemLearnPlus
 from swarmdem.learning.strategies.scaffold import Scaffold
 from swarmdem.learning.strategy import Strategy
 from swarmdem.wire.charter import Charter
@@ -22,7 +23,18 @@ from swarmdem.wire.charter import Charter
 STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
     {
         strategy.name: strategy
-        for strategy in (Strategy, FedAvg, FedProx, PFedMe, Local, Gossip, FedBn, FedPer, Scaffold)
+        for strategy in (
+            Strategy,
+            DemLearnPlus,
+            FedAvg,
+            FedProx,
+            PFedMe,
+            Local,
+            Gossip,
+            FedBn,
+            FedPer,
+            Scaffold,
+        )
     }
 )
 """Packaged strategies by name; `demlearn` is `Strategy` itself."""
