@@ -145,9 +145,7 @@ class Catchup:
             return [], None
         plan = open_certificate(certificate, self.sealer, self.charter)
         if plan is None:
-            return [
-                Reject(sender, "certificate without the votes it needs")
-            ], None
+            return [Reject(sender, "certificate without the votes it needs")], None
         if not _of_its_electors(plan, ours):
             return [Reject(sender, "certificate of another electorate")], None
         theirs = base_of(certificate, plan)
