@@ -136,9 +136,10 @@ def _work(folder: Path, variant: Variant, seed: int) -> _Work:
         raise ConfigError(f"{path}: was begun with data = {begun.data!r}, not {settings.data!r}")
     if begun.step_size != settings.step_size:
         raise ConfigError(f"{path}: was begun with lr = {begun.step_size}, not {settings.step_size}")
+    if begun.rounds > settings.rounds:
+        raise ConfigError(f"{path}: was begun with rounds = {begun.rounds}, not {settings.rounds}")
+    # A run that was killed at its end may have a round more than asked for: its peers were ahead of its rows.
     done = max((row["round"] for row in run.rows()), default=0)
-    if done > settings.rounds:
-        raise ConfigError(f"{path}: has {done} rounds already, more than {settings.rounds}")
     return _Work(variant, settings, path, done)
 
 
