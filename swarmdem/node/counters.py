@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from swarmdem.wire.blobs import CHUNK
+from swarmdem.wire.messages import KINDS
+
 REASONS_MAX = 64
 """Different reasons for refusals that are counted apart; the rest is `other`."""
 
@@ -16,6 +19,16 @@ class NodeCounters:
     """Arrivals refused, by reason."""
     unsent: int = 0
     """Frames not sent because the link was down."""
+    frames: Counter[str] = field(default_factory=Counter)
+    """Frames sent, by kind."""
+    bytes: Counter[str] = field(default_factory=Counter)
+    """Bytes sent, topics included, by kind."""
+
+    def sent(self, topic: str, payload: bytes) -> None:
+        """Count a frame that was handed to the bus."""
+        kind = kind_of(payload)
+        self.frames[kind] += 1
+        self.bytes[kind] += len(topic) + len(payload)
 
     def refuse(self, reason: str) -> None:
         """Count one refusal."""
@@ -48,3 +61,28 @@ class PeerCounters:
     """Arrivals refused, by reason."""
     train_cpu_s: float
     evaluate_cpu_s: float
+    sent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Frames and bytes sent, by kind: a message's name in lower case, `chunk` (of a model), `cleared`."""
+
+    def since(self, earlier: "PeerCounters | None") -> dict[str, object]:
+        """Return what was sent, refused and lost since *earlier*, None: since the peer started."""
+        sent, refused = (earlier.sent, earlier.refused) if earlier else ({}, {})
+        dropped, unsent = (earlier.dropped, earlier.unsent) if earlier else (0, 0)
+        by_kind = {
+            kind: [frames - sent.get(kind, (0, 0))[0], size - sent.get(kind, (0, 0))[1]]
+            for kind, (frames, size) in self.sent.items()
+        }
+        reasons = {reason: count - refused.get(reason, 0) for reason, count in self.refused.items()}
+        return {
+            "sent": {kind: counts for kind, counts in by_kind.items() if counts[0]},
+            "refused": {reason: count for reason, count in reasons.items() if count},
+            "dropped": self.dropped - dropped,
+            "unsent": self.unsent - unsent,
+        }
+
+
+def kind_of(payload: bytes) -> str:
+    """Return the kind of a frame of our own: its message's name in lower case, `chunk` or `cleared`."""
+    if len(payload) < 4:
+        return "cleared"  # an empty payload takes a retained message back
+    return "chunk" if payload[3] == CHUNK else KINDS[payload[3]].__name__.lower()

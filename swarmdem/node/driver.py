@@ -186,11 +186,15 @@ class Driver:
     async def message(self, receiver: PeerId, message: BlobWant | BlobOffer) -> None:
         """See `serving.BulkSender.message`."""
         frame = self._sealer.seal(message)
-        await self._port.publish(self._topic(frame, receiver), frame.raw, bulk=True)
+        topic = self._topic(frame, receiver)
+        await self._port.publish(topic, frame.raw, bulk=True)
+        self.counters.sent(topic, frame.raw)
 
     async def chunk(self, receiver: PeerId, chunk: bytes) -> None:
         """See `serving.BulkSender.chunk`."""
-        await self._port.publish(topics.bulk(self._scope, receiver, self._sealer.peer), chunk, bulk=True)
+        topic = topics.bulk(self._scope, receiver, self._sealer.peer)
+        await self._port.publish(topic, chunk, bulk=True)
+        self.counters.sent(topic, chunk)
 
     def _topic(self, frame: Frame, receiver: PeerId | None = None) -> str:
         return topics.topic_of(frame.message, frame.scope, self._sealer.peer, receiver)
@@ -200,6 +204,8 @@ class Driver:
             await self._port.publish(topic, payload, retain=retain)
         except TransportError:
             self.counters.unsent += 1  # the protocol repeats what still matters
+        else:
+            self.counters.sent(topic, payload)
 
     # Incoming
 

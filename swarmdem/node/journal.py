@@ -1,7 +1,10 @@
-"""What happened at one peer, as JSON lines: every event, and one `round` line per round.
+"""What happened at one peer, as JSON lines: every event, one `round` and one `traffic` line per round.
 
 Ids are hex digits, keys are sorted, one object a line; a line is written whole when the event
 happens. The `round` line carries the hashes all peers of a round must share: certificate and tree.
+The `traffic` line says what was sent, refused and lost since the one before, or since the peer
+started: `sent` maps a kind of frame to [frames, bytes], `refused` a reason to a number of arrivals;
+`dropped` are arrivals, `unsent` frames.
 """
 
 import dataclasses
@@ -12,7 +15,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from swarmdem.errors import StoreError
-from swarmdem.identifiers import PeerId, PlanId
+from swarmdem.identifiers import PeerId, PlanId, Round
+from swarmdem.node.counters import PeerCounters
 from swarmdem.protocol.events import Certified, RoundFinished
 
 _TREES_MAX = 64  # certificates remembered until their round is over
@@ -24,6 +28,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._file: TextIO | None = None
         self._trees: dict[PlanId, bytes] = {}
+        self._counted: PeerCounters | None = None
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +47,12 @@ class Journal:
             tree = self._trees.get(event.plan, b"").hex() or None
             line = {"event": "round", "round": event.round, "certificate": event.plan.hex(), "tree": tree}
             self._append(line)
+
+    def note_traffic(self, round: Round, counters: PeerCounters) -> None:
+        """Append what the peer sent, refused and lost since it was told last."""
+        if self._file is not None:
+            self._append({"event": "traffic", "round": round, **counters.since(self._counted)})
+            self._counted = counters
 
     def close(self) -> None:
         """Release the file."""

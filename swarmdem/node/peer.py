@@ -364,6 +364,7 @@ class Peer:
                 self._finished = max(self._finished, round - 1)
             case RoundFinished(round=round):
                 self._finished = max(self._finished, round)
+                self._journal.note_traffic(round, self.counters)
             case CharterRefused(settings=settings) if not self._certified:
                 self._fail(CharterMismatchError(self._charter.swarm, settings))
             case KeyRefused():

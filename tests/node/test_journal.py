@@ -6,8 +6,12 @@ import pytest
 
 from swarmdem.errors import StoreError
 from swarmdem.identifiers import GroupId, ModelHash, PeerId, PlanId
+from swarmdem.node.counters import NodeCounters, PeerCounters
 from swarmdem.node.journal import Journal
 from swarmdem.protocol.events import Certified, PeerSeen, RoundFinished
+from swarmdem.wire.blobs import CHUNK
+from swarmdem.wire.frame import MAGIC, WIRE_VERSION
+from swarmdem.wire.messages import Hello
 
 PLAN = PlanId(b"\x11" * 32)
 CERTIFIED = Certified(PLAN, b"\x22" * 32, 7, 0, 1, (PeerId(b"\x33" * 16),), b"\x44" * 32)
@@ -60,3 +64,41 @@ def test_a_journal_that_cannot_be_opened_names_its_path(tmp_path):
 
     with pytest.raises(StoreError, match=r"file/a\.jsonl"):
         Journal(tmp_path / "file" / "a.jsonl")
+
+
+def test_traffic_is_told_since_the_line_before(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl")
+    rest = {"messages_received": 0, "bytes_received": 0, "train_cpu_s": 0.0, "evaluate_cpu_s": 0.0}
+    first = PeerCounters(
+        messages_sent=3, bytes_sent=90, dropped=1, unsent=0, refused={}, sent={"digest": (3, 90)}, **rest
+    )
+    second = PeerCounters(
+        messages_sent=5, bytes_sent=590, dropped=1, unsent=2, refused={"replayed": 4},
+        sent={"digest": (3, 90), "chunk": (2, 500)}, **rest,
+    )  # fmt: skip
+
+    journal.note_traffic(1, first)
+    journal.note_traffic(2, second)
+    journal.close()
+
+    assert lines(tmp_path / "a.jsonl") == [
+        {
+            "event": "traffic", "round": 1, "sent": {"digest": [3, 90]}, "refused": {}, "dropped": 1,
+            "unsent": 0,
+        },
+        {
+            "event": "traffic", "round": 2, "sent": {"chunk": [2, 500]}, "refused": {"replayed": 4},
+            "dropped": 0, "unsent": 2,
+        },
+    ]  # fmt: skip
+
+
+def test_frames_are_counted_by_kind_with_their_topics():
+    counters = NodeCounters()
+
+    counters.sent("t/1", MAGIC + bytes((WIRE_VERSION, CHUNK)) + b"data")
+    counters.sent("t/1", MAGIC + bytes((WIRE_VERSION, Hello.TYPE)) + b"more")
+    counters.sent("t/22", b"")
+
+    assert counters.frames == {"chunk": 1, "hello": 1, "cleared": 1}
+    assert counters.bytes == {"chunk": 11, "hello": 11, "cleared": 4}
