@@ -5,17 +5,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.examples.device_data import write_sensors, write_stations
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(name):
+@pytest.fixture
+def sensors(tmp_path):
+    return write_sensors(tmp_path / "vehicles")
+
+
+@pytest.fixture
+def stations(tmp_path):
+    return write_stations(tmp_path / "air")
+
+
+def run(name, *arguments):
     """Run an example with warnings as errors; return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name],
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -26,7 +40,7 @@ def percentages(text):
 
 
 def test_every_example_is_tested():
-    named = set(re.findall(r"run\(\"(\w+\.py)\"\)", Path(__file__).read_text()))
+    named = set(re.findall(r"run\(\"(\w+\.py)\"", Path(__file__).read_text()))
 
     assert named == {path.name for path in EXAMPLES.glob("*.py")}
 
@@ -67,3 +81,23 @@ def test_a_custom_learner_finds_the_line_together():
     assert len(lines) == 4
     assert len(set(lines)) == 1, "all end with one line"
     assert all(abs(float(slope) - 3) < 0.3 and abs(float(offset) + 1) < 0.5 for slope, offset in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_sensors_are_compared_under_three_strategies(sensors):
+    output = run("06_vehicle_sensors.py", sensors, "--rounds", "2", "--splits", "1")
+
+    rows = re.findall(r"^(local only|FedAvg|DemLearn) +([\d.]+) +([\d.]+) +([\d.]+)$", output, re.M)
+    assert [row[0] for row in rows] == ["local only", "FedAvg", "DemLearn"]
+    assert all(0.5 < float(share) <= 1 for row in rows for share in row[1:3])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_stations_are_compared_with_persistence_under_three_strategies(stations):
+    output = run("07_beijing_air.py", stations, "--rounds", "2", "--every", "1")
+
+    rows = re.findall(r"^(Dongsi|Tiantan|all samples) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$", output, re.M)
+    assert [row[:2] for row in rows] == [("Dongsi", "6.00"), ("Tiantan", "12.00"), ("all samples", "9.00")]
+    assert all(float(error) < 60 for row in rows for error in row[2:])
