@@ -10,8 +10,8 @@ and the certificate of each round it computes anew, in float64 and plain integer
   average of neighbours, and every peer's model: |a - b| <= 1e-6 max(1, |b|);
 - the tree's hash: it must stand in the journal of every peer listed, beside the certificate's.
 
-Who was included in a mean, and which results were cut off from their parent's, is taken from
-`trees.jsonl`; which mean of the round before went in, and which neighbours, from the head of the mean.
+Which results were cut off from their parent's is taken from `trees.jsonl`, what went into a mean from
+the head of its file: uploads and means of this round, the group's mean of the round before.
 What a strategy of its own does with results, private arrays and memory are not recomputed. Exit code
 1 and one line per difference when something does not fit.
 """
@@ -144,22 +144,22 @@ class Models:
         self.weights = {digest["peer"]: digest["weight"] for digest in certificate["digests"]}
         paths = {peer: folder / f"upload-{peer}.safetensors" for peer in self.weights}
         self.uploads = {peer: as_float64(path) for peer, path in paths.items() if path.exists()}
+        models = {digest["peer"]: digest["model"] for digest in certificate["digests"]}
+        self.known = {models[peer]: (upload, (peer,)) for peer, upload in self.uploads.items()}
+        """Every model that can go into a mean, with the peers in it, by name."""
         kinds = (load_file(path) for path in paths.values() if path.exists())
         self.counters = {name for name, array in next(kinds, {}).items() if array.dtype.kind != "f"}
 
     def check_groups(self, row):
         """Recompute every mean, every group's result and every peer's model of a round."""
-        results, sums = {}, {}
-        for group in row["groups"]:  # the root is the first
-            if group["aggregator"] is None:
-                continue
-            name, key, parent = f"{group['level']}-{group['id']}.safetensors", group["id"], group["parent"]
-            mean = None
+        means, results, sums = {}, {}, {}
+        led = [group for group in row["groups"] if group["aggregator"] is not None]
+        for group in reversed(led):  # the root is the first
             if group["included"]:
-                weights = [self.weights[peer] for peer in group["included"]]
-                mean = self.mean_of_group(name, group["included"], weights)
-                self.check.close("mean", self.folder / f"mean-{name}", mean)
-            above = results.get(parent)
+                means[group["id"]] = self.mean_of_group(f"mean-{file_of(group)}", group["included"])
+        for group in led:
+            key, parent = group["id"], group["parent"]
+            above, mean = results.get(parent), means.get(key)
             if above is None or group["cut"]:
                 results[key] = mean
             else:
@@ -168,7 +168,8 @@ class Models:
                     handed = sums.get(parent) or self.share(above, parent)
                     sums[key] = added(handed, self.share(results[key], key))
             carried = {SUM + array: total for array, total in sums.get(key, {}).items()}
-            self.check.close("group", self.folder / f"group-{name}", {**results[key], **carried})
+            path = self.folder / f"group-{file_of(group)}"
+            self.check.close("group", path, {**results[key], **carried})
         for path in sorted(self.folder.glob("applied-*.safetensors")):
             peer = path.stem.removeprefix("applied-")
             self.check_applied(path, self.uploads.get(peer), results[self.parents[peer]])
@@ -196,18 +197,39 @@ class Models:
         model |= {name: result[name] for name in self.settings["extras"]}
         self.check.close("applied", path, model)
 
-    def mean_of_group(self, name, included, weights):
-        """Return what a group's mean must be: eq. 9, then the gain, then Dem-AI eq. 3."""
-        mean = self.amplified(mean_of([self.uploads[peer] for peer in included], weights))
-        previous = head_of(self.folder / f"mean-{name}").get("previous", "")
-        if not previous:
-            return mean
-        before = self.folder.with_name(f"round-{self.certificate['previous']['round']:04d}") / f"mean-{name}"
-        if not before.exists():
-            self.check.differences.append(f"{before}: missing, yet it went into the mean after it")
-            return mean
-        self.check.equal("previous", before, blob_name(load_file(before)), previous)
-        return mixed(mean, as_float64(before), 1.0 - self.settings["gamma"])
+    def mean_of_group(self, name, included):
+        """Compare one leader's mean with eq. 9, the gain and Dem-AI eq. 3; return what it must be."""
+        path = self.folder / name
+        inputs = dict(pair.split(":") for pair in head_of(path).get("inputs", "").split(",") if pair)
+        unknown = inputs.keys() - self.known.keys()
+        if unknown or not inputs:
+            self.check.differences.append(f"{path}: mean of models that are not recorded: {sorted(unknown)}")
+            return as_float64(path)
+        everybody = sorted(peer for key in inputs for peer in self.known[key][1])
+        self.check.equal("included", path, everybody, sorted(included))
+        weights = [int(weight) for weight in inputs.values()]
+        self.check.equal(
+            "weights", path, weights, [sum(self.weights[p] for p in self.known[key][1]) for key in inputs]
+        )
+        mean = self.amplified(mean_of([self.known[key][0] for key in inputs], weights))
+        previous = head_of(path)["previous"]
+        if previous:
+            mean = self.moved(mean, name, previous)
+        self.check.close("mean", path, mean)
+        self.known[blob_name(load_file(path))] = mean, tuple(included)
+        return mean
+
+    def moved(self, mean, name, previous):
+        """Return a mean with its share of the group's mean before it."""
+        number = self.certificate["previous"]["round"]
+        folder = self.folder.with_name(f"round-{number:04d}")
+        stem = name.removesuffix(".safetensors").removesuffix("-1")
+        for path in (folder / f"{stem}.safetensors", folder / f"{stem}-1.safetensors"):
+            if path.exists() and blob_name(load_file(path)) == previous:
+                self.check.equal("previous", path, previous, previous)
+                return mixed(mean, as_float64(path), 1.0 - self.settings["gamma"])
+        self.check.differences.append(f"{folder}: no {stem} named {previous}, which went into a mean later")
+        return mean
 
     def amplified(self, mean):
         """Return the mean times the warm-up's gain, unless it would outgrow the reference fourfold."""
@@ -246,6 +268,12 @@ class Models:
 def as_float64(path):
     """Return the arrays of a file in double precision."""
     return {name: array.astype(np.float64) for name, array in load_file(path).items()}
+
+
+def file_of(group):
+    """Return the end of the names of a group's files: those of the leader whose result counts."""
+    term = f"-{group['term']}" if group["term"] else ""
+    return f"{group['level']}-{group['id']}{term}.safetensors"
 
 
 def head_of(path):

@@ -2,8 +2,9 @@
 
 In `round-NNNN/`: `certificate.json` (digests, settings of the tree, votes, what the plan before handed
 on), and as float32 safetensors what this peer sent (`upload-PEER`), made as aggregator
-(`mean-LEVEL-ID`, `group-LEVEL-ID`) or with its neighbours (`gossip-PEER`) and applied (`applied-PEER`).
-The head of a mean names what went in beside the inputs. `reference-HASH` lies beside the rounds. Peers of
+(`mean-LEVEL-ID`, `group-LEVEL-ID`; with `-1` those of the
+second leader) or with its neighbours (`gossip-PEER`) and applied (`applied-PEER`).
+The head of a mean names what went in. `reference-HASH` lies beside the rounds. Peers of
 a run share the directory; all write the same certificate. For studies: nothing is synced, and a failure
 to write is logged, never fatal. Private arrays are not recorded.
 """
@@ -86,11 +87,12 @@ class Recorder:
                 self._certified(event)
             case GroupAveraged(model=model) if model is not None:
                 previous = event.previous.hex() if event.previous is not None else ""
+                inputs = ",".join(f"{name.hex()}:{weight}" for name, weight in event.inputs)
                 self._model(
-                    event.round, f"mean-{event.level}-{event.group.hex()}", model, {"previous": previous}
+                    event.round, f"mean-{_group(event)}", model, {"previous": previous, "inputs": inputs}
                 )
             case GroupFinished(model=model):
-                self._model(event.round, f"group-{event.level}-{event.group.hex()}", model)
+                self._model(event.round, f"group-{_group(event)}", model)
             case NeighboursAveraged(model=model):
                 included = ",".join(peer.hex() for peer in event.included)
                 self._model(event.round, f"gossip-{self._me.hex()}", model, {"included": included})
@@ -163,6 +165,12 @@ class Recorder:
         write = self._trainer.disk.submit(work)
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
+
+
+def _group(event: GroupAveraged | GroupFinished) -> str:
+    """Return the part of a file's name for one leader's term in a group."""
+    name = f"{event.level}-{event.group.hex()}"
+    return f"{name}-{event.term}" if event.term else name
 
 
 def _settings(craft: Craft, time: int) -> dict[str, Any]:
