@@ -21,14 +21,14 @@ class NodeCounters:
     """Frames not sent because the link was down."""
     frames: Counter[str] = field(default_factory=Counter)
     """Frames sent, by kind."""
-    bytes: Counter[str] = field(default_factory=Counter)
+    frame_bytes: Counter[str] = field(default_factory=Counter)
     """Bytes sent, topics included, by kind."""
 
     def sent(self, topic: str, payload: bytes) -> None:
         """Count a frame that was handed to the bus."""
         kind = kind_of(payload)
         self.frames[kind] += 1
-        self.bytes[kind] += len(topic) + len(payload)
+        self.frame_bytes[kind] += len(topic) + len(payload)
 
     def refuse(self, reason: str) -> None:
         """Count one refusal."""

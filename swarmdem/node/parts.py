@@ -39,7 +39,7 @@ class Running:
         return PeerCounters(
             port.messages_sent, port.messages_received, port.bytes_sent, port.bytes_received, port.dropped,
             own.unsent, dict(own.refused), cost.train_cpu_s, cost.evaluate_cpu_s,
-            {kind: (frames, own.bytes[kind]) for kind, frames in own.frames.items()},
+            {kind: (frames, own.frame_bytes[kind]) for kind, frames in own.frames.items()},
         )  # fmt: skip
 
 

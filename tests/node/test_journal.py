@@ -101,4 +101,4 @@ def test_frames_are_counted_by_kind_with_their_topics():
     counters.sent("t/22", b"")
 
     assert counters.frames == {"chunk": 1, "hello": 1, "cleared": 1}
-    assert counters.bytes == {"chunk": 11, "hello": 11, "cleared": 4}
+    assert counters.frame_bytes == {"chunk": 11, "hello": 11, "cleared": 4}
