@@ -124,12 +124,16 @@ class _Asked:
         """All peers, sorted."""
         return sorted([*(sketch.peer for sketch in self.sketches), *self.unplaced])
 
+    def newcomers(self) -> frozenset[PeerId]:
+        """Return the peers that begin under the root with this tree; none while there was no tree."""
+        if self.before is None or self.shape.newcomers != "top" or not self.shape.levels:
+            return frozenset()
+        return frozenset(self.peers).difference(self.before.root.members)
+
     def starting(self) -> dict[PeerId, Standing]:
         """Return the standing of every peer before this tree says anything about it."""
-        known = dict(self.standing)
-        new = NEWCOMER if self.shape.newcomers == "top" and self.shape.levels > 0 else Standing()
-        there = frozenset(self.before.root.members) if self.before is not None else frozenset(self.peers)
-        return {peer: known.get(peer, Standing()) if peer in there else new for peer in self.peers}
+        known, new = dict(self.standing), self.newcomers()
+        return {peer: NEWCOMER if peer in new else known.get(peer, Standing()) for peer in self.peers}
 
 
 _Formed = tuple[Hierarchy, Mapping[PeerId, Standing]]
@@ -159,8 +163,7 @@ def _formed(asked: _Asked) -> _Formed:
         others = points_of(beside, metric=shape.metric, median=median, reference=shape.reference)
         far = dict.fromkeys((sketch.peer for sketch in asked.sketches), True)
         far |= _far(draft, peers, points, [sketch.peer for sketch in beside], others)
-        before = asked.before.root.members if asked.before is not None else ()
-        for peer in sorted(set(far).intersection(before)):
+        for peer in sorted(set(far).difference(asked.newcomers())):
             standing[peer] = standing[peer].next(far=far[peer], levels=shape.levels, outliers=shape.outliers)
     depths = {peer: found.depth for peer, found in standing.items() if found.depth != DEPTH_FREE}
     root = lifted(draft.joined_by(sorted(set(asked.peers).difference(peers))), depths)
