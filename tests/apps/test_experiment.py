@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 
+from swarmdem import apps
 from swarmdem.apps import experiment, experiment_view
 from swarmdem.apps.reading import read_experiment
 from swarmdem.errors import ConfigError, MissingExtraError
@@ -144,6 +145,7 @@ def test_a_run_that_died_before_it_began_is_begun_anew(tmp_path):
 def test_without_the_extra_one_line_says_what_to_install_before_anything_runs(tmp_path, monkeypatch):
     (tmp_path / "tiny.toml").write_text(TINY)
     monkeypatch.setitem(sys.modules, "swarmdem.apps.drawing", None)
+    monkeypatch.delattr(apps, "drawing", raising=False)
 
     with pytest.raises(MissingExtraError) as refused:
         experiment.run_experiment(str(tmp_path / "tiny.toml"), out=tmp_path / "out")
