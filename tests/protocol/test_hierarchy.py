@@ -5,6 +5,7 @@ import subprocess
 import sys
 from hashlib import blake2b
 from pathlib import Path
+from struct import pack
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -239,8 +240,26 @@ def golden_sketches() -> list[Sketch]:
     return sketches
 
 
+GOLDEN_SETTINGS: dict[str, dict[str, object]] = {
+    "ward": {"linkage": "ward"},
+    "ward of angles": {"linkage": "ward", "metric": "cosine_delta"},
+    "cosine": {"metric": "cosine", "reference": pack("<f64h", 0.75, *range(-3200, 3200, 100))},
+    "threshold": {"cut": "threshold", "cuts": (0.4, 0.7, 0.95)},
+    "threshold of ward": {"cut": "threshold", "cuts": (0.2, 0.5, 0.7), "linkage": "ward"},
+    "maxclust": {"cut": "maxclust", "cuts": (7, 4, 2), "min_size": 3},
+    "maxclust of ward": {"cut": "maxclust", "cuts": (9, 5, 3), "linkage": "ward"},
+    "complementary": {"cut": "maxclust", "cuts": (6, 3, 2), "grouping": "complementary"},
+    "complementary angles": {
+        "cut": "maxclust", "cuts": (6, 3, 2), "grouping": "complementary", "metric": "cosine_delta"
+    },
+}  # fmt: skip
+
+
 def golden_text() -> str:
-    """The golden trees as text: a line per group, its leaves below it."""
+    """The golden trees as text: a line per group, its leaves below it; of other settings the hash alone.
+
+    The trees of other settings follow the first one, with the largest co-member bonus.
+    """
     lines = []
     for metric in ("euclidean", "cosine_delta"):
         found = formed(golden_sketches(), metric=metric)
@@ -249,6 +268,10 @@ def golden_text() -> str:
             parent = group.parent.hex() if group.parent else "-"
             lines.append(f"  {group.level} {group.id.hex()} {parent}")
             lines.extend(f"      {leaf.hex()}" for leaf in group.leaves)
+    first = formed(golden_sketches())
+    for name, wanted in GOLDEN_SETTINGS.items():
+        found = formed(golden_sketches(), base=bytes(32), hysteresis=77, previous=first, **wanted)
+        lines.append(f"{name} {found.tree_hash().hex()}")
     return "\n".join(lines) + "\n"
 
 
