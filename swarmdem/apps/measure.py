@@ -1,6 +1,15 @@
-"""What a study measures inside a worker: the paper's five metrics, in the training thread.
+"""What a study measures inside a worker: the five measures of the paper (DemLearn, arXiv 2007.03278, IV).
 
-Only a run that owns everybody's data can do this; a real peer reports its own test alone.
+All are correct answers over samples, added up before dividing: a peer with more test samples counts
+for more. For a regression they are absolute errors over samples.
+
+- **C-SPE** (client specialisation): what each peer deploys on its own test data.
+- **C-GEN** (client generalisation): what each peer deploys on the test data of all peers.
+- **G-SPE** (group specialisation): each group's model on its members' test data, by level.
+- **G-GEN** (group generalisation): each group's model on the test data of all peers, by level.
+- **Global**: the root's model on the test data of all peers.
+
+Only a run that owns everybody's data can measure this; a real peer reports its own test alone.
 
 A forward pass over everybody's test data is what measuring costs, so each model gets one: C-SPE and
 G-SPE are read off the same scores, and a model that several peers deploy (the root's, or a mean that
