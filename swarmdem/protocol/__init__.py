@@ -5,6 +5,6 @@ order in which they must be performed; `next_wakeup()` is the only timer. The sh
 and the simulation (`simulation.world`) are two interpreters of the same effects.
 
 A round, in the order of the modules: `membership` (who is there), `agreement` (which digests
-count), `clustering` and `hierarchy` (who is grouped with whom), `election` (who aggregates),
+count), `forming` and `hierarchy` (who is grouped with whom), `election` (who aggregates),
 `update` (averages up, mixtures down).
 """
