@@ -3,7 +3,6 @@ import pytest
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.deployment import combined, evaluate, evaluation_of, predict
-from swarmdem.learning.evaluation import score_peer
 from swarmdem.learning.learner import Dataset, Evaluation
 from swarmdem.learning.softmax import SoftmaxRegression
 from swarmdem.learning.strategy import Deployment
@@ -77,18 +76,10 @@ def test_measuring_a_deployment_leaves_the_learners_model_alone():
     one = learner()
     one.load(LEFT)
 
-    union = score_peer(one, Dataset(X, Y), deployment=both(boost={1: 3.0}), own=Dataset(X[1:], Y[1:]))
+    union = evaluate(one, both(boost={1: 3.0}), Dataset(X, Y))
 
-    assert (union.c_spe.correct, union.c_spe.count) == (2.0, 2)
-    assert (union.c_gen.correct, union.c_gen.count) == (2.0, 3)
+    assert (union.correct, union.count) == (2.0, 3)
     assert np.array_equal(one.parameters()["weight"], LEFT["weight"])
-
-
-def test_one_deployed_model_is_measured_on_the_learners_own_test_data():
-    scores = score_peer(learner(), Dataset(X, Y), deployment=Deployment(models=(LEFT,)))
-
-    assert scores.c_spe == scores.c_gen
-    assert scores.c_spe.count == 3
 
 
 @pytest.mark.parametrize(
