@@ -28,7 +28,7 @@ from swarmdem.errors import DataError, SwarmError
 STRATEGIES = {
     "local only": {"strategy": "local"},
     "FedAvg": {"strategy": "fedavg"},
-    "DemLearn": {"strategy": "demlearn", "mixing": 0.6},
+    "DemLearn": {"strategy": "demlearn", "mixing": 0.8, "weights": "samples"},
 }
 TESTED = 4
 """One of so many samples of a sensor is for testing."""
