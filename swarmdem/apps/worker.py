@@ -6,6 +6,7 @@ they tell each other goes through the broker all the same.
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -93,6 +94,7 @@ async def _work(reports: BinaryIO) -> None:
     host = Host(job, settings, go, data, say)
     async with AsyncExitStack() as stack:
         await host.open(stack, dict(zip(job.devices, learners, strict=True)))
+        gc.freeze()  # torch's half a million objects stay: no collection need look at them again
         say(Ready())
         running = asyncio.create_task(host.run(), name="rounds")
         stopping = asyncio.create_task(_until_stop(orders), name="orders")

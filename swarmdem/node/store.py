@@ -14,7 +14,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -146,7 +146,8 @@ class DirectoryStore:
             for slot, model in models.items():
                 name = f"{slot}-{model.name.hex()}.safetensors"
                 before = [other for other in slots.get(slot, ()) if other != name]
-                self._put(self._models / name, model)
+                # The newest stays until the index names its successor; the one before it may go now.
+                self._put(self._models / name, model, spare=before[1:])
                 slots[slot] = (name, *before[:1])
         except OSError as error:
             raise StoreError(f"checkpoint in {self._models}: {error.strerror}") from error
@@ -159,10 +160,11 @@ class DirectoryStore:
         """Return the newest intact model of every slot; what was damaged joins `damage`."""
         found: dict[Slot, Model] = {}
         for slot, names in sorted(self._slots.items()):
-            for name in names:
+            for number, name in enumerate(names):
                 model = self._read_model(slot, name, accepts)
                 if model is not None:
                     found[slot] = model
+                    self._slots[slot] = names[number:]  # what is intact is the newest from now on
                     break
         return found
 
@@ -171,11 +173,12 @@ class DirectoryStore:
         self._log.close()
         self._lock.close()
 
-    def _put(self, path: Path, model: Model) -> None:
+    def _put(self, path: Path, model: Model, *, spare: Sequence[str]) -> None:
         """Write a checkpoint once per process: slots and peers that hold one model share its file."""
         if any(link_atomic(source, path, durable=self._durable) for source in model.files[-1:]):
             return
-        write_atomic(path, *to_file(model), durable=self._durable)
+        over = self._models / spare[0] if spare else None
+        write_atomic(path, *to_file(model), durable=self._durable, spare=over)
         model.files[:] = [path]
 
     def _read_model(self, slot: Slot, name: str, accepts: Accepts) -> Model | None:

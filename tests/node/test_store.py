@@ -8,6 +8,7 @@ import pytest
 
 from swarmdem.errors import KeyInUseError, StoreError
 from swarmdem.learning.parameters import schema_of
+from swarmdem.node.files import write_atomic
 from swarmdem.node.keys import read_key, write_key
 from swarmdem.node.models import model_of
 from swarmdem.node.store import DirectoryStore
@@ -105,6 +106,50 @@ def test_only_the_last_two_checkpoints_of_a_slot_are_kept(reopen, tmp_path):
         store.save({Slot.OWN: model(value)})
 
     assert len([name for name in files(tmp_path) if name.startswith("own-")]) == 2
+
+
+def test_a_spare_checkpoint_is_written_over_and_its_other_names_keep_their_content(reopen, tmp_path):
+    store = reopen()
+    store.save({Slot.OWN: model(0), Slot.ANCHOR: model(0)})
+    for value in (1, 2):
+        store.save({Slot.OWN: model(value)})
+    before = {path.stat().st_ino for path in (tmp_path / "state" / "models").glob("own-*")}
+    store.save({Slot.OWN: model(3)})
+    after = {path.stat().st_ino for path in (tmp_path / "state" / "models").glob("own-*")}
+    store.save({Slot.OWN: model(4)})
+
+    loaded = reopen().load(ANY)
+    assert before == after, "the blocks of the oldest"
+    assert (loaded[Slot.OWN].name, loaded[Slot.ANCHOR].name) == (model(4).name, model(0).name)
+
+
+def test_the_only_intact_checkpoint_is_never_written_over(reopen, tmp_path, monkeypatch):
+    store = reopen()
+    for value in (1, 2):
+        store.save({Slot.OWN: model(value)})
+    models = tmp_path / "state" / "models"
+    (models / f"own-{model(2).name.hex()}.safetensors").write_bytes(b"rotten")
+    store = reopen()
+    store.load(ANY)
+    monkeypatch.setattr("swarmdem.node.files.os.open", refused)
+    with pytest.raises(StoreError):
+        store.save({Slot.OWN: model(3)})
+    monkeypatch.undo()
+
+    assert reopen().load(ANY)[Slot.OWN].name == model(1).name
+
+
+def refused(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def test_what_a_process_that_died_left_beside_is_not_written_through(tmp_path):
+    kept, target = tmp_path / "kept", tmp_path / "target"
+    kept.write_bytes(b"kept")
+    os.link(kept, tmp_path / f".target.{os.getpid()}.new")
+    write_atomic(target, b"new ", b"content")
+
+    assert (kept.read_bytes(), target.read_bytes()) == (b"kept", b"new content")
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage" * 100])
