@@ -286,6 +286,26 @@ def experiment(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an experiment's.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write (default: report.html in the folder).")
+    ] = None,
+    curves: Annotated[
+        Path | None, typer.Option("--curves", help="Published curves to draw along: a CSV file.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+) -> None:
+    """Write one HTML page about a run or an experiment.
+
+    Curves, the tree over time, peers, aggregators, bytes, failures; the page needs no network.
+    """
+    from swarmdem.apps.report.command import write_report
+
+    typer.echo(str(write_report(folder, out, curves=curves, show=open_)))
+
+
+@app.command()
 def simulate(
     peers: Annotated[int, typer.Option("--peers", help="N: peers of each simulated swarm.")] = 20,
     rounds: Annotated[int, typer.Option("--rounds", help="Rounds every live peer must reach.")] = 30,

@@ -1,0 +1,354 @@
+"""The sections about one run: what it came to, curves, groups, peers, bytes, incidents, settings."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from swarmdem.apps import figures
+from swarmdem.apps.figures import Line
+from swarmdem.apps.reading import GROUP_METRICS, METRICS, Run
+from swarmdem.apps.report import html, peers, trees
+from swarmdem.apps.report.html import Content, Html, element
+from swarmdem.apps.report.incidents import incidents
+from swarmdem.apps.report.inline import inline
+from swarmdem.apps.report.stories import Story, ranges, read_stories
+from swarmdem.apps.report.trees import Forest, forest
+from swarmdem.apps.table import megabytes
+from swarmdem.wire.messages import KINDS
+
+_MEASURED = {"after_update": "after the update", "after_training": "after training"}
+_BULK = {"chunk": "A piece of a model", "cleared": "A retained message taken back"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A run with all that its report is made from, read once."""
+
+    run: Run
+    prefix: str = ""
+    """In front of every id, so that several runs fit on one page."""
+    heading: int = 2
+    """Level of the sections' headings."""
+    stories: Mapping[str, Story] = field(default_factory=dict)
+
+    @cached_property
+    def woods(self) -> Forest:
+        """Its trees."""
+        return forest(self.run)
+
+
+def tell(run: Run, prefix: str = "", heading: int = 2) -> Told:
+    """Read a run's journals.
+
+    Raises:
+        DataError: One of them is damaged.
+    """
+    return Told(run, prefix, heading, read_stories(run))
+
+
+def sections(told: Told) -> list[tuple[str, str, Html]]:
+    """Return (id, title, section) of everything about a run."""
+    parts = [
+        ("curves", "Learning curves", _curves(told)),
+        ("groups", "Groups over time", _groups(told)),
+        ("peers", "Peers", peers.table_of_peers(told.run, told.stories, told.woods)),
+        ("aggregators", "Aggregators and their loads", peers.aggregators(told.run, told.stories)),
+        ("bytes", "Bytes by kind", _traffic(told)),
+        ("incidents", "Failures and what was done", _incidents(told)),
+        ("settings", "Settings", _settings(told.run)),
+    ]
+    return [
+        (told.prefix + id_, title, html.section(title, *content, id_=told.prefix + id_, level=told.heading))
+        for id_, title, content in parts
+    ]
+
+
+def status(run: Run) -> str:
+    """Return one sentence: what ran and how far it is."""
+    settings, done = run.settings, run.rounds[-1].round if run.rounds else 0
+    wanted = settings.get("rounds")
+    who = f"{settings.get('peers', len(run.peers))} peers, {settings.get('strategy', 'unknown strategy')}"
+    what = f"{settings.get('data', 'unknown data')} with {settings.get('model', 'unknown model')}"
+    far = (
+        f"all {done} rounds"
+        if run.finished
+        else f"unfinished, {done} of {wanted or 'an unknown number of'} rounds"
+    )
+    return f"{who} on {what}, seed {settings.get('seed', 'unknown')}: {far}."
+
+
+def overview(run: Run) -> Html:
+    """Return the numbers that sum a run up, and what is missing."""
+    rows = run.rounds
+    total = {name: sum(getattr(row, name) for row in rows) for name in ("wall_s", "cpu_s", "bytes_sent")}
+    learning = sum(row.train_cpu_s + row.evaluate_cpu_s for row in rows)
+    pairs = [
+        ("rounds", str(len(rows))),
+        ("certified", f"{sum(row.certified for row in rows)} of {len(rows)}"),
+        ("peers at the end", str(rows[-1].peers if rows else len(run.peers))),
+    ]
+    for metric, name in METRICS.items():
+        if series := run.series(metric):
+            pairs.append((f"{name}, round {series[-1][0]}", f"{series[-1][1]:.3f}"))
+    pairs += [
+        ("sent by all peers", megabytes(total["bytes_sent"])),
+        ("wall time", _seconds(total["wall_s"])),
+        ("CPU time", _seconds(total["cpu_s"])),
+    ]
+    if learning:
+        pairs.append(("CPU over learning", f"{total['cpu_s'] / learning:.2f} times"))
+    absent = list(run.missing)
+    if not run.trees and "trees.jsonl" not in absent:
+        absent.append("trees (none written yet)")
+    gap = (
+        f"Missing in this folder: {', '.join(absent)}. What follows is made from the rest."
+        if absent
+        else None
+    )
+    return html.joined([html.facts(pairs), element("p", gap, class_="missing") if gap else None])
+
+
+def _seconds(value: float) -> str:
+    if value < 90:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def _curves(told: Told) -> list[Html]:
+    run = told.run
+    if not run.evaluated:
+        return [element("p", "No round has been evaluated yet."), *_costs(run)]
+    y_label = "mean absolute error" if run.metric == "mae" else "accuracy"
+    panels = {}
+    for metric, name in METRICS.items():
+        series = {label: run.series(metric, when) for when, label in _MEASURED.items()}  # type: ignore[arg-type]
+        lines = [_line(label, points) for label, points in series.items() if points]
+        if lines:
+            panels[name] = lines
+    drawn = figures.curves(panels, y_label=y_label)
+    text = ", ".join(panels)
+    caption = (
+        "C-SPE: a peer's model on its own test data. C-GEN: on that of all peers. Global: the root's model "
+        "on all test data." + (" Less is better." if run.metric == "mae" else "")
+    )
+    parts = [html.figure(inline(drawn, f"{text} by round"), caption)]
+    parts += _levels(run, y_label)
+    parts += _served(run, y_label)
+    parts += _costs(run)
+    return [*parts, html.folded("All rounds as a table", _round_table(run))]
+
+
+def _line(label: str, points: Sequence[tuple[float, float]], color: int | None = None) -> Line:
+    return Line(label=label, x=[x for x, _ in points], y=[y for _, y in points], color=color)
+
+
+def _levels(run: Run, y_label: str) -> list[Html]:
+    """Return the scores of group models by level, where there is more than the root's."""
+    found = {int(n) for row in run.evaluated if row.g_gen for n in row.g_gen.after_update or {}}
+    levels = sorted(found)
+    if len(levels) < 2:
+        return []
+    panels = {}
+    for metric, name in GROUP_METRICS.items():
+        lines = []
+        for level in levels:
+            points = [(row.round, row.level_value(metric, level)) for row in run.evaluated]
+            known = [(round, value) for round, value in points if value is not None]
+            label = "root" if level == levels[-1] else f"groups of level {level}"
+            lines.append(_line(label, known))
+        panels[name] = lines
+    caption = "G-SPE: a group's model on its members' test data. G-GEN: on that of all peers."
+    return [html.figure(inline(figures.curves(panels, y_label=y_label), "G-SPE and G-GEN by round"), caption)]
+
+
+def _served(run: Run, y_label: str) -> list[Html]:
+    """Return how far apart the best and the worst served peers are, round by round."""
+    panels = {}
+    for metric, name in (("c_spe", "C-SPE"), ("c_gen", "C-GEN")):
+        spread: dict[str, list[tuple[float, float]]] = {"best peer": [], "median peer": [], "worst peer": []}
+        for row in run.evaluated:
+            scores = [getattr(peer, metric) for peer in row.per_peer.values()]
+            values = sorted((v for v in scores if v is not None), reverse=run.metric == "mae")
+            if values:
+                for label, value in zip(
+                    spread, (values[-1], statistics.median(values), values[0]), strict=True
+                ):
+                    spread[label].append((row.round, value))
+        if spread["best peer"]:
+            panels[f"{name} of single peers"] = [_line(label, points) for label, points in spread.items()]
+    if not panels:
+        return []
+    caption = "The gap between the best and the worst served peer, after the update."
+    return [html.figure(inline(figures.curves(panels, y_label=y_label), "best, median, worst peer"), caption)]
+
+
+def _costs(run: Run) -> list[Html]:
+    if not run.rounds:
+        return []
+    losses = [(row.round, row.loss) for row in run.rounds if row.loss is not None]
+    known = [row for row in run.rounds if not row.interrupted]
+    panels = {
+        "training loss": [_line("all peers", [(n, v) for n, v in losses])],
+        "seconds a round": [
+            _line("wall time", [(row.round, row.wall_s) for row in known]),
+            _line("CPU time", [(row.round, row.cpu_s) for row in known]),
+            _line("training and evaluation", [(r.round, r.train_cpu_s + r.evaluate_cpu_s) for r in known]),
+        ],
+        "MB sent a round": [_line("all peers", [(row.round, row.bytes_sent / 1e6) for row in known])],
+    }
+    caption = "Mean loss of the peers' training, and what a round costs all peers together."
+    return [html.figure(inline(figures.curves(panels), "loss, seconds and bytes by round"), caption)]
+
+
+def _round_table(run: Run) -> Html:
+    titles = [
+        "#round", "certified", "#installed", "#skipped groups", "#failovers", "#loss",
+        *(f"#{name}" for name in METRICS.values()), "#MB sent", "#wall s", "#CPU s",
+    ]  # fmt: skip
+    rows = [
+        [
+            html.number(row.round, "d"), "yes" if row.certified else "no", f"{row.applied} of {row.peers}",
+            row.skipped_groups, row.failovers, html.number(row.loss, ".4f"),
+            *(html.number(row.value(metric)) for metric in METRICS),
+            html.number(row.bytes_sent / 1e6, ".2f"), html.number(row.wall_s, ".2f"),
+            html.number(row.cpu_s, ".2f"),
+        ]
+        for row in run.rounds
+    ]  # fmt: skip
+    return html.table("Every round; scores are those after the update", titles, rows, sortable=True)
+
+
+def _groups(told: Told) -> Iterator[Html]:
+    woods = told.woods
+    last = woods.last
+    if last is None:
+        yield element("p", "No tree of groups was written.")
+        return
+    if woods.depth == 0:
+        yield element("p", "All peers were in one group in every round.")
+        return
+    yield html.note(
+        f"A group keeps its name and colour for as long as it lives. {_moving(woods)} Above the rows: how "
+        "many peers changed the group they hang from."
+    )
+    levels = range(1, woods.depth + 1)
+    if woods.depth > 1:
+        options = [
+            element("option", "the group a peer hangs from" if n == 1 else f"groups of level {n}", value=n)
+            for n in levels
+        ]
+        choice = element("select", *options, class_="level")
+        yield element("label", "Show ", choice, class_="controls")
+    for level in levels:
+        caption = "Own group" if level == 1 else f"Group of level {level}"
+        drawn = html.figure(trees.bands(woods, level), f"{caption} of every peer, round by round.")
+        yield Html(drawn.replace("<figure>", f'<figure data-level="{level}">', 1))
+    title = element(f"h{told.heading + 1}", "The tree of a round")
+    place = len(trees.view_data(woods)["rounds"]) - 1
+    slider = Html(f'<input type="range" min="0" max="{place}" value="{place}" aria-label="Round">')
+    steps = [
+        element("button", text, type="button", data_step=step, aria_label=label)
+        for text, step, label in (("◀", -1, "Previous tree"), ("▶", 1, "Next tree"))
+    ]
+    controls = element("div", steps[0], slider, steps[1], element("output"), class_="controls", hidden=True)
+    fallback = element("noscript", element("p", f"Round {last.round}:"), trees.outline(woods, last))
+    drawing = element("div", class_="drawing scroll", tabindex="0", role="region", aria_label="Tree")
+    data = html.data_block(trees.view_data(woods), "tree-data")
+    yield element("div", title, controls, drawing, data, fallback, class_="treeview")
+    if any(woods.moves.values()):
+        yield html.folded("Who moved where", _moves(woods))
+
+
+def _moving(woods: Forest) -> str:
+    moved = sum(bool(moves) for moves in woods.moves.values())
+    total = sum(len(moves) for moves in woods.moves.values())
+    if not total:
+        return "No peer ever moved."
+    late = max(round for moves in woods.moves.values() for round, _, _ in moves)
+    return f"{moved} of {len(woods.peers)} peers moved, {total} times in all, last in round {late}."
+
+
+def _moves(woods: Forest) -> Html:
+    by_step: dict[tuple[int, str, str], list[str]] = {}
+    for peer, moves in woods.moves.items():
+        for step in moves:
+            by_step.setdefault(step, []).append(peer[:8])
+    rows: list[Sequence[Content]] = [
+        [
+            html.number(round, "d"), trees.chip(woods, before), trees.chip(woods, after),
+            html.number(len(moved), "d"), ", ".join(sorted(moved)),
+        ]
+        for (round, before, after), moved in sorted(by_step.items())
+    ]  # fmt: skip
+    return html.table("Moves between groups", ["#round", "from", "to", "#peers", "who"], rows, sortable=True)
+
+
+def _traffic(told: Told) -> Iterator[Html]:
+    run, stories = told.run, [story for story in told.stories.values() if story.counted]
+    total = sum(row.bytes_sent for row in run.rounds)
+    if not stories:
+        yield element(
+            "p",
+            f"All peers together sent {megabytes(total)}. What kinds of frames these were is not known: the "
+            "peers' journals hold no traffic lines.",
+        )
+        return
+    sizes = {kind: sum(story.bytes_[kind] for story in stories) for story in stories for kind in story.bytes_}
+    frames = {kind: sum(story.frames[kind] for story in stories) for kind in sizes}
+    all_bytes = sum(sizes.values())
+    doc = {kind.__name__.lower(): (kind.__doc__ or "").partition("\n")[0] for kind in KINDS.values()} | _BULK
+    peer_rounds = max(sum(len(story.finished) for story in stories), 1)
+    rows: list[Sequence[Content]] = [
+        [
+            element("code", kind), doc.get(kind, ""), html.number(frames[kind], ",d"),
+            html.share_bar(sizes[kind] / 1e3, all_bytes / 1e3, ",.1f"),
+            html.number(sizes[kind] / all_bytes * 100, ".1f"), html.number(sizes[kind] / peer_rounds, ",.0f"),
+        ]
+        for kind in sorted(sizes, key=lambda kind: -sizes[kind])
+    ]  # fmt: skip
+    models = sizes.get("chunk", 0) / all_bytes
+    yield element(
+        "p",
+        f"All peers together sent {megabytes(all_bytes)} in {sum(frames.values()):,} frames; {models:.1%} of "
+        "the bytes were pieces of models, the rest is what the swarm needs to agree.",
+    )
+    titles = ["kind", "what it says", "#frames", "#kB", "#%", "#bytes a peer and round"]
+    yield html.table("Sent by all peers, topics included, by kind of frame", titles, rows, sortable=True)
+    if len(stories) < len(told.stories):
+        yield html.note(f"{len(told.stories) - len(stories)} peers' journals hold no traffic lines.")
+
+
+def _incidents(told: Told) -> Iterator[Html]:
+    found = incidents(told.run, told.stories)
+    if not found:
+        yield element(
+            "p",
+            "None: every round was certified, every group had its result, every peer installed every model.",
+        )
+        return
+    rows: list[Sequence[Content]] = [
+        [incident.what, html.number(incident.times, ",d"), ranges(incident.rounds), incident.done]
+        for incident in found
+    ]
+    yield html.table("What went wrong", ["what", "#times", "rounds", "what was done"], rows)
+
+
+def _settings(run: Run) -> Iterator[Html]:
+    tables: Mapping[str, Any] = {"settings": run.settings, **run.tables}
+    for name in ("run", "settings", "charter", "versions"):
+        if values := tables[name] if name == "settings" else run.tables.get(name, {}):
+            shown = [[element("code", key), element("code", _value(value))] for key, value in values.items()]
+            content = html.table(f"[{name}] of run.toml", ["name", "value"], shown)
+            yield content if name == "run" else html.folded(f"[{name}]", content)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "; ".join(" ".join(str(part) for part in entry.values()) for entry in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
