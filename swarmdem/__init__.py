@@ -50,7 +50,9 @@ if TYPE_CHECKING:
         GroupChanged as GroupChanged,
         GroupFinished as GroupFinished,
         KeyRefused as KeyRefused,
+        NeighboursAveraged as NeighboursAveraged,
         PeerSeen as PeerSeen,
+        PlasticityRaised as PlasticityRaised,
         Recovered as Recovered,
         RoundFinished as RoundFinished,
     )
@@ -76,7 +78,8 @@ _HOMES = {
     "swarmdem.node.trainer": ("Hooks", "TrainingFinished"),
     "swarmdem.protocol.events": (
         "Certified", "CharterRefused", "Degraded", "Elected", "Equivocated", "GroupAveraged", "GroupChanged",
-        "GroupFinished", "KeyRefused", "PeerSeen", "Recovered", "RoundFinished",
+        "GroupFinished", "KeyRefused", "NeighboursAveraged", "PeerSeen", "PlasticityRaised", "Recovered",
+        "RoundFinished",
     ),
     "swarmdem.protocol.status": ("Phase", "Status"),
     "swarmdem.wire.charter": ("Charter",),

@@ -92,7 +92,7 @@ def test_without_torch_one_sentence_says_what_to_install():
     """And the numpy learner is there all the same."""
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from swarmdem.learning import building, evaluation, aggregation, digest\n"
+        "from swarmdem.learning import building, deployment, aggregation, digest, strategies\n"
         "from swarmdem.errors import MissingExtraError\n"
         "import numpy as np\n"
         "from swarmdem.learning.learner import Dataset\n"

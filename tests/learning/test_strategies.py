@@ -162,7 +162,7 @@ def test_options_of_pfedme_out_of_range_are_refused(options, named):
 
 
 def test_an_unknown_strategy_is_refused():
-    with pytest.raises(ConfigError, match="strategy = 'fedsgd': known are demlearn, fedavg, fedprox"):
+    with pytest.raises(ConfigError, match="strategy = 'fedsgd': known are demlearn, demlearn-plus, fedavg, fedprox"):
         settings_of("fedsgd", {})
 
 
