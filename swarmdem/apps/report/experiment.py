@@ -44,12 +44,9 @@ def progress(folder: ExperimentFolder) -> str:
     wanted = sum(len(result.variant.runs) for result in folder.results)
     begun = sum(len(result.runs) for result in folder.results)
     finished = sum(run.finished for result in folder.results for run in result.runs)
-    far = (
-        ""
-        if finished == wanted
-        else f" {begun - finished} more are unfinished, {wanted - begun} have not begun."
-    )
-    return f"{len(folder.results)} variants, {finished} of {wanted} runs finished.{far}"
+    counts = {"finished": finished, "unfinished": begun - finished, "not begun": wanted - begun}
+    far = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{len(folder.results)} variants, {wanted} runs: {far}."
 
 
 def _variants(folder: ExperimentFolder, published: Published | None) -> Iterator[Html]:

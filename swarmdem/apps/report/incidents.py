@@ -93,8 +93,8 @@ def _of_peers(stories: Iterable[Story]) -> Iterator[Incident]:
     for peer in sorted(lost_sight):
         seen_by = sum(peer in story.lost_sight for story in stories)
         yield Incident(
-            f"peer {peer[:8]} went out of sight of {seen_by} peers", 1, tuple(sorted(lost_sight[peer])),
-            "the others went on without it",
+            f"peer {peer[:8]} went out of sight of {_count(seen_by, 'peer')}", 1,
+            tuple(sorted(lost_sight[peer])), "the others went on without it",
         )  # fmt: skip
     silent = sum((story.silent for story in stories), Counter[str]())
     if silent:
@@ -128,11 +128,7 @@ def _of_links(stories: Iterable[Story]) -> Iterator[Incident]:
         over = sum(over for _, _, over in found)
         peers = Counter(story.peer for story, _, _ in found)
         if words.startswith("no connection"):
-            done = (
-                f"reconnected {over} times"
-                if over == len(found)
-                else f"reconnected {over} of {len(found)} times"
-            )
+            done = f"reconnected {'every time' if over == len(found) else f'{over} of {len(found)} times'}"
         elif over:
             done = f"over again in {over} of {len(found)} cases"
         else:
@@ -160,6 +156,10 @@ def _of_frames(stories: Iterable[Story]) -> Iterator[Incident]:
             (),
             "what still mattered was said again later",
         )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _named(peers: Counter[str]) -> str:

@@ -13,7 +13,7 @@ _COLOURS = {color.lower(): f"var(--c{place})" for place, color in enumerate(figu
     "#000000": "currentColor"  # axes and the palette's black alike
 }
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
-_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_COLOUR = re.compile(r"(?<=: )#[0-9a-f]{6}(?=[;\"])")
 _FONT = re.compile(r" font-family: [^;\"]+;")
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _VIEW_BOX = re.compile(r'viewBox="([\d. ]+)"')
@@ -36,6 +36,6 @@ def inline(figure: Figure, label: str) -> Html:
     assert view_box is not None, "matplotlib writes a viewBox"
     opening = (
         f'<svg class="plot" role="img" aria-label="{escape(label)}" viewBox="{view_box[1]}" '
-        f'style="max-width:{figure.get_size_inches()[0] * 72 * _PAGE_SCALE:.0f}px">'
+        f'style="--w:{figure.get_size_inches()[0] * 72 * _PAGE_SCALE:.0f}px">'
     )
     return Html(opening + text[text.index(">") + 1 :])

@@ -98,7 +98,7 @@ def _spread(name: str, values: Mapping[str, float], round: int, worse: int) -> H
 
 def _flag(name: str, side: int, worse: int) -> Html:
     good = side != worse
-    shown = f"{'▲' if side > 0 else '▼'} {name} {'above' if side > 0 else 'below'} "
+    shown = f"{'high' if side > 0 else 'low'} {name} "
     return element("span", shown, class_=f"flag {'high' if good else 'low'}")
 
 

@@ -1,0 +1,41 @@
+"""Failures in words."""
+
+from swarmdem.apps.reading import read_run
+from swarmdem.apps.report.incidents import incidents
+from swarmdem.apps.report.stories import read_stories
+from tests.apps.report.journals import troubled_run
+from tests.apps.run_folders import row, write_run
+
+
+def found(path):
+    run = read_run(path)
+    return [(one.what, one.times, one.rounds) for one in incidents(run, read_stories(run))]
+
+
+def test_a_run_in_which_nothing_failed_has_no_incidents(tmp_path):
+    assert found(write_run(tmp_path / "run", [row(1), row(2)])) == []
+
+
+def test_everything_that_failed_is_told_once_with_its_rounds(tmp_path):
+    assert found(troubled_run(tmp_path / "run")) == [
+        ("a list of digests without the votes of a majority", 1, (2,)),
+        ("the run was stopped before the round was written down", 1, (5,)),
+        ("an aggregator that gave no result in time", 2, (3,)),
+        ("a group without any result", 1, (4,)),
+        ("a group closed before the models of all its members had come (dd44 3x)", 3, (3, 4, 5)),
+        ("a peer did not install the round's model: no result came in time (dd44)", 1, (3,)),
+        ("peer dd44 went out of sight of 1 peer", 1, (2,)),
+        ("the swarm's loss had risen for long enough (drift)", 1, (4,)),
+        ("peer cc33 said two things where only one can be true", 1, ()),
+        ("no connection to the broker: refused (aa11)", 1, (2,)),
+        ("an arriving frame was refused: replayed", 4, ()),
+        ("a frame came while a peer's queue was full", 3, ()),
+        ("a frame could not be sent: the link was down", 2, ()),
+    ]
+
+
+def test_a_lost_connection_says_whether_it_came_back(tmp_path):
+    run = read_run(troubled_run(tmp_path / "run"))
+    (link,) = [one for one in incidents(run, read_stories(run)) if one.what.startswith("no connection")]
+
+    assert link.done == "reconnected every time"

@@ -1,0 +1,149 @@
+"""`swarmdem report`: whole pages, whatever is in the folder."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from swarmdem.apps import cli
+from swarmdem.apps.report.command import experiment_page, run_page, write_report
+from swarmdem.errors import ConfigError, DataError
+from tests.apps.report.journals import troubled_run
+from tests.apps.run_folders import row, write_experiment, write_run
+
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+SECTIONS = ("curves", "groups", "peers", "aggregators", "bytes", "incidents", "settings")
+
+
+class Page(HTMLParser):
+    """Collects what a page consists of and complains about elements that do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.text = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found[name] for name in ("href", "src", "xlink:href") if name in found]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_a_page_has_every_section_and_refers_to_nothing_but_itself(tmp_path):
+    page = Page(run_page(troubled_run(tmp_path / "run")))
+
+    assert set(SECTIONS) < set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link for link in page.links if not link.startswith("#")} == {"data:,"}
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_bytes_are_told_by_kind_in_words(tmp_path):
+    text = run_page(troubled_run(tmp_path / "run"))
+
+    assert "All peers together sent 6.0 kB in 4 frames; 90.0% of the bytes were pieces of models" in text
+    assert "<code>digest</code>" in text
+
+
+def test_an_unfinished_run_says_so_and_names_what_is_missing(tmp_path):
+    text = run_page(write_run(tmp_path / "run", [row(1)], rounds=9, trees=False))
+
+    assert "unfinished, 1 of 9 rounds" in text
+    assert "Missing in this folder: trees.jsonl, summary.json." in text
+    assert "No round has been evaluated yet." in text
+    assert "No tree of groups was written." in text
+    assert "hold no traffic lines" in text
+
+
+def test_a_run_that_has_only_its_settings_is_reported(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.toml").write_text("")
+
+    text = run_page(tmp_path / "run")
+
+    assert "unfinished, 0 of an unknown number of rounds" in text
+    assert "Missing in this folder: rounds.jsonl, trees.jsonl, peers, summary.json." in text
+
+
+def test_nothing_from_a_run_becomes_markup(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1), row(2, 0.5)])
+    evil = "</script><img src=x onerror=alert(1)>"
+    with (folder / "run.toml").open("a") as file:
+        file.write(
+            f"[versions]\n\"{evil}\" = '{evil}'\n[[resumed]]\nstarted = '{evil}'\nstrategy = '{evil}'\n"
+        )
+    (folder / "peers" / "aa11.jsonl").write_text(f'{{"event":"degraded","what":"{evil}"}}\n')
+
+    page = Page(run_page(folder))
+
+    assert evil not in run_page(folder)
+    assert any(evil in text for text in page.text)
+    assert "x" not in page.links
+
+
+def test_an_experiment_has_its_variants_and_the_sections_of_every_run(tmp_path):
+    runs = {0: [row(1, 0.3), row(2, 0.4)], 1: [row(1, 0.3), row(2, 0.6)]}
+    folder = write_experiment(
+        tmp_path / "tiny",
+        [("plain", runs, {}), (r"$\frac$ <b>", {0: [row(1, 0.2), row(2, 0.3)]}, {}), ("open", {0: []}, {})],
+    )
+
+    text = experiment_page(folder)
+    page = Page(text)
+
+    assert "3 variants, 4 runs: 3 finished, 1 not begun." in text
+    assert '<td class="n" data-key="0.4">0.400 ± 0.071</td>' in text
+    assert r"$\frac$ &lt;b&gt;" in text
+    assert "open, seed 0: not begun." in text
+    assert {f"run-runs_plain-s1-{name}" for name in SECTIONS} < set(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_the_same_folder_gives_the_same_page(tmp_path):
+    folder = troubled_run(tmp_path / "run")
+
+    assert run_page(folder) == run_page(folder)
+
+
+def test_the_page_goes_into_the_folder_or_where_it_is_wanted(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1)])
+
+    assert write_report(folder) == folder / "report.html"
+    assert write_report(folder, tmp_path / "page.html").read_text() == (folder / "report.html").read_text()
+
+
+def test_what_is_no_run_is_refused_with_a_line(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no such folder"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"neither a run folder \(no run.toml\) nor an experiment's"):
+        write_report(tmp_path)
+    with pytest.raises(ConfigError, match=r"--out .*: No such file or directory"):
+        write_report(write_run(tmp_path / "run", [row(1)]), tmp_path / "none" / "page.html")
+
+
+def test_the_command_prints_the_path_and_leaves_with_2_on_a_bad_folder(tmp_path, monkeypatch, capsys):
+    folder = write_run(tmp_path / "run", [row(1)])
+    monkeypatch.setattr("sys.argv", ["swarmdem", "report", str(folder)])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+
+    monkeypatch.setattr("sys.argv", ["swarmdem", "report", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert re.fullmatch(r"swarmdem: .*neither a run folder.*\n", capsys.readouterr().err)

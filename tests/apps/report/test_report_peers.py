@@ -1,0 +1,40 @@
+"""Tables of single peers."""
+
+import pytest
+
+from swarmdem.apps.reading import read_run
+from swarmdem.apps.report.html import joined
+from swarmdem.apps.report.peers import aggregators, outliers, table_of_peers
+from swarmdem.apps.report.stories import read_stories
+from swarmdem.apps.report.trees import forest
+from tests.apps.report.journals import troubled_run, unequal_run
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.9, 0.9, 0.9, 0.9, 0.6), {"4": -1}),
+        ((0.80, 0.82, 0.84, 0.86, 1.0), {"4": 1}),
+        ((0.80, 0.82, 0.84, 0.86, 0.9), {}),
+        ((0.9, 0.9, 0.9, 0.9, 0.889), {}),  # alike but for a sample or two
+        ((0.1, 0.9, 0.9), {}),  # too few to tell
+    ],
+)
+def test_outliers_are_far_from_the_median_by_the_others_spread(values, expected):
+    assert outliers({str(place): value for place, value in enumerate(values)}) == expected
+
+
+def test_the_spread_between_best_and_worst_served_is_told_and_outliers_are_flagged(tmp_path):
+    run = read_run(unequal_run(tmp_path / "run"))
+    made = joined(table_of_peers(run, read_stories(run), forest(run)))
+
+    assert "C-GEN in round 2: from 0.300 (worst, cc33) to 0.800 (best, dd44), a gap of 0.500" in made
+    assert made.count('<span class="flag low">low C-GEN </span>') == 1
+
+
+def test_loads_of_aggregators_add_up_over_rounds(tmp_path):
+    run = read_run(troubled_run(tmp_path / "run"))
+    made = joined(aggregators(run, read_stories(run)))
+
+    assert "2 of 4 peers aggregated groups, 10 times in all." in made
+    assert "did so 5 times, 2.0 times an even share." in made
