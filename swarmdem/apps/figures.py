@@ -30,6 +30,7 @@ _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
     "svg.hashsalt": "swarmdem",  # the same data give the same file
+    "text.parse_math": False,  # names of variants are people's own: a $ in them is a $
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
