@@ -69,9 +69,8 @@
       const size = { x, y: middle - HIGH / 2, width: BOX, height: HIGH, rx: 4 };
       drawn.push(element("rect", { ...size, class: `${classes(colour)} box` }));
       if (colour >= 8) { drawn.push(element("rect", { ...size, class: "over", fill: `url(#${colour >= 16 ? "dotted" : "striped"})` })); }
-      const cutting = cut ? ", closed early" : "";
-      drawn.push(element("text", { x: x + 7, y: middle - 2 }, `${name}: ${members} peers`));
-      drawn.push(element("text", { x: x + 7, y: middle + 10 }, aggregator < 0 ? "no result" : `led by ${peers[aggregator]}${cutting}`));
+      drawn.push(element("text", { x: x + 7, y: middle - 2 }, `${name}: ${members} peers${cut ? ", closed early" : ""}`));
+      drawn.push(element("text", { x: x + 7, y: middle + 10 }, aggregator < 0 ? "no result" : `led by ${peers[aggregator]}`));
       return middle;
     };
     groups.forEach((group, place) => { if (group[3] < 0) { box(place); y += 12; } });

@@ -87,6 +87,8 @@ def table_of_peers(run: Run, stories: Mapping[str, Story], woods: Forest) -> Ite
 def _spread(name: str, values: Mapping[str, float], round: int, worse: int) -> Html:
     ordered = sorted(values, key=lambda peer: (worse * -1 * values[peer], peer))
     worst, best = ordered[0], ordered[-1]
+    if values[worst] == values[best]:
+        return element("p", f"{name} in round {round}: {values[best]:.3f} for every peer.")
     gap, median = abs(values[best] - values[worst]), statistics.median(values.values())
     deviation = f", standard deviation {statistics.pstdev(values.values()):.3f}" if len(values) > 1 else ""
     return element(

@@ -269,7 +269,7 @@ def _moving(woods: Forest) -> str:
     if not total:
         return "No peer ever moved."
     late = max(round for moves in woods.moves.values() for round, _, _ in moves)
-    return f"{moved} of {len(woods.peers)} peers moved, {total} times in all, last in round {late}."
+    return f"{moved} of {len(woods.peers)} peers moved ({total} moves in all, the last in round {late})."
 
 
 def _moves(woods: Forest) -> Html:
@@ -300,7 +300,10 @@ def _traffic(told: Told) -> Iterator[Html]:
     sizes = {kind: sum(story.bytes_[kind] for story in stories) for story in stories for kind in story.bytes_}
     frames = {kind: sum(story.frames[kind] for story in stories) for kind in sizes}
     all_bytes = sum(sizes.values())
-    doc = {kind.__name__.lower(): (kind.__doc__ or "").partition("\n")[0] for kind in KINDS.values()} | _BULK
+    doc = {
+        kind.__name__.lower(): (kind.__doc__ or "").partition("\n")[0].replace("`", "")
+        for kind in KINDS.values()
+    } | _BULK
     peer_rounds = max(sum(len(story.finished) for story in stories), 1)
     rows: list[Sequence[Content]] = [
         [

@@ -172,7 +172,7 @@ def bands(woods: Forest, level: int) -> Html:
     label = f"Groups of {len(woods.order)} peers in rounds {first} to {last}, a row a peer, a column a round"
     return element(
         "svg", *drawn, class_="bands", viewBox=f"0 0 {width:.0f} {height}", role="img", aria_label=label,
-        style=f"width:{width:.0f}px",
+        style=f"--w:{width:.0f}px",
     )  # fmt: skip
 
 

@@ -58,8 +58,8 @@ def troubled_run(path):
     return path
 
 
-def unequal_run(path):
-    """Write a run whose last row has one peer that is served far worse than the others."""
+def unequal_run(path, metric="accuracy"):
+    """Write a run whose last row has one peer that stands apart from the others."""
     per_peer = {peer: {"c_spe": 0.9, "c_gen": 0.8} for peer in PEERS}
     per_peer["cc33"] = {"c_spe": 0.9, "c_gen": 0.3}
-    return write_run(path, [row(1), row(2, 0.7, per_peer=per_peer)])
+    return write_run(path, [row(1), row(2, 0.7, metric=metric, per_peer=per_peer)])

@@ -32,6 +32,22 @@ def test_the_spread_between_best_and_worst_served_is_told_and_outliers_are_flagg
     assert made.count('<span class="flag low">low C-GEN </span>') == 1
 
 
+def test_of_an_error_less_is_better(tmp_path):
+    run = read_run(unequal_run(tmp_path / "run", metric="mae"))
+    made = joined(table_of_peers(run, read_stories(run), forest(run)))
+
+    assert "C-GEN in round 2: from 0.800 (worst, aa11) to 0.300 (best, cc33), a gap of 0.500" in made
+    assert made.count('<span class="flag high">low C-GEN </span>') == 1
+
+
+def test_scores_that_are_all_the_same_have_no_worst(tmp_path):
+    run = read_run(unequal_run(tmp_path / "run"))
+
+    assert "C-SPE in round 2: 0.900 for every peer." in joined(
+        table_of_peers(run, read_stories(run), forest(run))
+    )
+
+
 def test_loads_of_aggregators_add_up_over_rounds(tmp_path):
     run = read_run(troubled_run(tmp_path / "run"))
     made = joined(aggregators(run, read_stories(run)))
