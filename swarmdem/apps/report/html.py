@@ -64,7 +64,7 @@ def share_bar(value: float, of: float, shape: str = ",.0f") -> Cell:
     """Return a number with a bar that is full at *of*."""
     share = min(max(value / of, 0.0), 1.0) if of else 0.0
     bar = element("span", class_="bar", style=f"--v:{share:.3f}", aria_hidden="true")
-    return Cell(joined([bar, element("span", format(value, shape), class_="amount")]), value)
+    return Cell(element("span", bar, format(value, shape), class_="amount"), value)
 
 
 def table(

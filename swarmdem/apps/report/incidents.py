@@ -1,7 +1,7 @@
 """What went wrong in a run and what was done about it, in words."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from swarmdem.apps.reading import Run
@@ -22,7 +22,7 @@ class Incident:
 def incidents(run: Run, stories: Mapping[str, Story]) -> list[Incident]:
     """Return what went wrong, whole rounds first, then groups, peers, frames."""
     told = list(stories.values())
-    return [*_of_rounds(run), *_of_groups(run), *_of_peers(told), *_of_links(told), *_of_frames(told)]
+    return [*_of_rounds(run), *_of_groups(run), *_of_peers(run, told), *_of_links(told), *_of_frames(told)]
 
 
 def _of_rounds(run: Run) -> Iterator[Incident]:
@@ -72,8 +72,14 @@ def _of_groups(run: Run) -> Iterator[Incident]:
         )  # fmt: skip
 
 
-def _of_peers(stories: Iterable[Story]) -> Iterator[Incident]:
-    stories = list(stories)
+def _of_peers(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
+    behind = [row for row in run.rounds if row.applied < row.peers]
+    if behind and not any(story.kept for story in stories):
+        yield Incident(
+            "a peer did not install the round's model (no journal says why)",
+            sum(row.peers - row.applied for row in behind), tuple(row.round for row in behind),
+            "it kept its own model",
+        )  # fmt: skip
     kept: dict[str, Counter[str]] = {}
     rounds: dict[str, set[int]] = {}
     for story in stories:
@@ -118,7 +124,7 @@ def _of_peers(stories: Iterable[Story]) -> Iterator[Incident]:
             yield Incident(f"peer {story.peer[:8]} could not take part: {words}", 1, (), "it fell silent")
 
 
-def _of_links(stories: Iterable[Story]) -> Iterator[Incident]:
+def _of_links(stories: Sequence[Story]) -> Iterator[Incident]:
     by_words: dict[str, list[tuple[Story, int, bool]]] = {}
     for story in stories:
         for trouble in story.troubles:
@@ -138,8 +144,7 @@ def _of_links(stories: Iterable[Story]) -> Iterator[Incident]:
         )
 
 
-def _of_frames(stories: Iterable[Story]) -> Iterator[Incident]:
-    stories = list(stories)
+def _of_frames(stories: Sequence[Story]) -> Iterator[Incident]:
     refused = sum((story.refused for story in stories), Counter[str]())
     for reason, count in sorted(refused.items(), key=lambda item: (-item[1], item[0])):
         yield Incident(f"an arriving frame was refused: {reason}", count, (), "it was thrown away")

@@ -93,7 +93,7 @@ def overview(run: Run) -> Html:
         if series := run.series(metric):
             pairs.append((f"{name}, round {series[-1][0]}", f"{series[-1][1]:.3f}"))
     pairs += [
-        ("sent by all peers", megabytes(total["bytes_sent"])),
+        ("sent by all peers", _volume(total["bytes_sent"])),
         ("wall time", _seconds(total["wall_s"])),
         ("CPU time", _seconds(total["cpu_s"])),
     ]
@@ -108,6 +108,10 @@ def overview(run: Run) -> Html:
         else None
     )
     return html.joined([html.facts(pairs), element("p", gap, class_="missing") if gap else None])
+
+
+def _volume(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else megabytes(count)
 
 
 def _seconds(value: float) -> str:
@@ -293,7 +297,7 @@ def _traffic(told: Told) -> Iterator[Html]:
     if not stories:
         yield element(
             "p",
-            f"All peers together sent {megabytes(total)}. What kinds of frames these were is not known: the "
+            f"All peers together sent {_volume(total)}. What kinds of frames these were is not known: the "
             "peers' journals hold no traffic lines.",
         )
         return
@@ -316,7 +320,7 @@ def _traffic(told: Told) -> Iterator[Html]:
     models = sizes.get("chunk", 0) / all_bytes
     yield element(
         "p",
-        f"All peers together sent {megabytes(all_bytes)} in {sum(frames.values()):,} frames; {models:.1%} of "
+        f"All peers together sent {_volume(all_bytes)} in {sum(frames.values()):,} frames; {models:.1%} of "
         "the bytes were pieces of models, the rest is what the swarm needs to agree.",
     )
     titles = ["kind", "what it says", "#frames", "#kB", "#%", "#bytes a peer and round"]

@@ -34,6 +34,12 @@ def test_everything_that_failed_is_told_once_with_its_rounds(tmp_path):
     ]
 
 
+def test_a_model_that_was_not_installed_is_told_without_a_journal(tmp_path):
+    assert found(write_run(tmp_path / "run", [row(1), row(2, applied=1)])) == [
+        ("a peer did not install the round's model (no journal says why)", 3, (2,)),
+    ]
+
+
 def test_a_lost_connection_says_whether_it_came_back(tmp_path):
     run = read_run(troubled_run(tmp_path / "run"))
     (link,) = [one for one in incidents(run, read_stories(run)) if one.what.startswith("no connection")]
