@@ -115,7 +115,7 @@ class Craft:
         if self.charter.basis == "updates":
             base = {name: task.start[name] for name in base}
         scale, sketch = digest.sketch(trained, base, seed=order.seed, size=self.charter.digest)
-        aside = self.layout.aside(outcome.model, outcome.memory, of=model.name)
+        aside = self.layout.aside(outcome.model, outcome.memory, of=model.name, forgets=bool(task.memory))
         return Upload(
             model=model, aside=aside, scale=scale, sketch=sketch, loss_milli=in_thousandths(outcome.loss)
         )

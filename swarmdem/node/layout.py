@@ -106,14 +106,18 @@ class Layout:
         """Return the private arrays in force: those of *aside*, before the first the learner's own."""
         return self.initial_private if aside is None else _under(_PRIVATE, aside)
 
-    def aside(self, whole: Parameters, memory: Parameters, *, of: ModelHash) -> Model | None:
+    def aside(
+        self, whole: Parameters, memory: Parameters, *, of: ModelHash, forgets: bool = False
+    ) -> Model | None:
         """Return what training leaves with the peer beside the model *of*; None when that is nothing.
+
+        With *forgets* an empty memory is something: it takes the place of an earlier one.
 
         Raises:
             SchemaError: An array of the memory is of a dtype that cannot be stored.
             NotFiniteError: A value is NaN or infinite.
         """
-        if not self.initial_private and not memory:
+        if not self.initial_private and not memory and not forgets:
             return None
         arrays = {_OF: np.frombuffer(of, np.uint8)}
         arrays |= {_PRIVATE + spec.name: whole[spec.name] for spec in self._private}

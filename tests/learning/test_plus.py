@@ -76,6 +76,15 @@ def test_a_peer_that_missed_a_round_starts_from_the_result_and_takes_two_rounds_
     assert ahead.model["w"].tolist() == [7.5, 0.0]
 
 
+def test_a_peer_that_joins_late_is_not_thrown_ahead_by_all_that_the_swarm_learned_before():
+    strategy = plus(momentum=0.5)
+    genesis = strategy.train(Still(), task(0.0, {}, round=50))
+    first = strategy.train(Still(), task(9.0, genesis.memory, round=51))
+    assert first.model["w"].tolist() == [9.0, 0.0]
+    second = strategy.train(Still(), task(10.0, first.memory, round=52))
+    assert second.model["w"].tolist() == [10.5, 0.0]
+
+
 def test_counters_and_running_statistics_have_no_momentum():
     def start(value: float) -> Task:
         arrays = {"w": np.float32(value), "bn.running_mean": np.float32(value), "count": np.int64(value)}

@@ -111,6 +111,31 @@ async def test_private_arrays_of_a_round_that_was_not_applied_are_forgotten(make
     assert shop.learner.arrays["head"].tolist() == [8, 8]
 
 
+class Forgetful(Strategy):
+    """Remembers its odd rounds only."""
+
+    name = "forgetful"
+
+    def train(self, learner, task):
+        learner.load(task.start)
+        loss = learner.train(round=task.round, objective=self.objective(task))
+        self.found = dict(task.memory)
+        memory = {"round": f32(task.round)} if task.round % 2 else {}
+        return Outcome(model=learner.parameters(), loss=loss, memory=memory)
+
+
+async def test_an_empty_memory_takes_the_place_of_an_earlier_one(make):
+    shop = make(strategy=Forgetful)
+    reference, found = shop.hold(w=f32(0, 0, 0)), []
+    for number in (1, 2, 3):
+        upload = (await trained(shop, reference, round=number)).model
+        shop.bench.apply(Apply(PLAN, number, GROUP, shop.hold(w=f32(5, 5, 5)), upload))
+        await shop.answer()
+        found.append(sorted(shop.bench._craft.strategy.found))
+
+    assert found == [[], ["round"], []]
+
+
 async def test_memory_and_private_arrays_survive_a_crash_between_upload_and_apply(make, tmp_path):
     learner = Counting(w=f32(0, 0, 0), head=f32(7, 7))
     settings = {"strategy": Remembering, "private": ("head",)}
