@@ -282,7 +282,8 @@ class Peer:
             store = DirectoryStore(self._state, durable=self._durable)
         stack.callback(store.close)
         shelf = ModelShelf(trainer.pool)
-        craft = Craft(self._charter, self._strategy, layout, labels_of(self._learner))
+        labels = await loop.run_in_executor(trainer.training, labels_of, self._learner)
+        craft = Craft(self._charter, self._strategy, layout, labels)
         offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
         shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
         sealer = FrameSealer(
