@@ -26,6 +26,7 @@ import numpy as np
 from swarmdem.apps.accounting import pss_bytes
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load
+from swarmdem.learning.learner import Objective
 from swarmdem.learning.scaling import standardization
 
 SETTLE_S = 4.0
@@ -67,7 +68,7 @@ def bare_round_s(data, peers, rounds):
     for round in range(1, rounds + 1):
         begun = time.perf_counter()
         for learner in learners:
-            learner.train(round=round, anchor=None, pull=0.0)
+            learner.train(round=round, objective=Objective())
         models = [learner.parameters() for learner in learners]
         mean = {name: np.mean([model[name] for model in models], axis=0) for name in models[0]}
         for learner in learners:
