@@ -97,6 +97,7 @@ class Average(Clusters):
         """
         totals = self.totals[here]
         whole = totals // self.sizes
+        whole[self.gone] = whole[here] = _NEVER  # divided by many items even that could come out small
         near = np.flatnonzero(whole == whole.min())
         if len(near) == 1:
             return int(near[0])

@@ -206,6 +206,21 @@ def test_clusters_of_parts_are_as_far_apart_as_their_items_say(distances, linkag
         assert Fraction(*clusters.height(row, column)) == height(one, other, distances, linkage)
 
 
+def test_one_item_opposite_to_all_others_of_the_largest_swarm_merges_last():
+    points = np.zeros((1024, 16))
+    points[:, 0] = 2.0**20
+    points[1023, 0] = -(2.0**20)
+    distances = distances_of(
+        points, metric="cosine_delta", linkage="average", together=together_in([-1] * 1024), bonus=0
+    )
+
+    tree = dendrogram(distances, linkage="average")
+
+    assert tree.below(tree.top) == [*range(1024)]
+    assert tree.children(tree.top)[1] == 1023
+    assert tree.height(tree.top) == 2**42
+
+
 def test_few_items_need_no_special_care():
     nothing = dendrogram(np.zeros((0, 0), dtype=np.int64), linkage="average")
 
