@@ -104,7 +104,7 @@ class GroupRow(msgspec.Struct, frozen=True):
     included: tuple[str, ...] = ()
     """Peers whose models are in its mean."""
     cut: bool = False
-    """The group was closed before all of its members had sent their models."""
+    """No result of its parent came in time: its own mean became its result."""
     aggregator: str | None = None
     term: int | None = None
 

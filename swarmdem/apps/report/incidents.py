@@ -60,15 +60,28 @@ def _of_groups(run: Run) -> Iterator[Incident]:
     if skipped:
         yield Incident(
             "a group without any result", sum(row.skipped_groups or 0 for row in skipped),
-            tuple(row.round for row in skipped), "the group was skipped; its members kept their models",
+            tuple(row.round for row in skipped),
+            "peers attached to it kept their models, groups below it were cut off",
         )  # fmt: skip
-    cut = [(tree.round, group) for tree in run.trees for group in tree.groups if group.cut]
+    cut = [tree.round for tree in run.trees for group in tree.groups if group.cut]
     if cut:
-        absent = Counter(peer for _, group in cut for peer in set(group.members) - set(group.included))
-        named = f" ({_named(absent)})" if absent else ""
         yield Incident(
-            f"a group closed before the models of all its members had come{named}", len(cut),
-            tuple(round for round, _ in cut), "the mean was taken over those that had come",
+            "a group to which no result of its parent came in time", len(cut), tuple(sorted(set(cut))),
+            "it was cut off for that round: its own mean became its result",
+        )  # fmt: skip
+    late: Counter[str] = Counter()
+    rounds: set[int] = set()
+    for tree in run.trees:
+        for group in tree.groups:
+            apart = group.parent is None and run.charter.get("outliers")  # left out by design, perhaps
+            if group.included and not apart:
+                absent = set(group.leaves) - set(group.included)
+                late.update(absent)
+                rounds |= {tree.round} if absent else set()
+    if late:
+        yield Incident(
+            f"a peer whose model is not in its group's mean ({_named(late)})", late.total(),
+            tuple(sorted(rounds)), "the mean was taken over the models that had come",
         )  # fmt: skip
 
 
@@ -117,7 +130,7 @@ def _of_peers(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
     for peer in sorted({peer for story in stories for peer in story.equivocated}):
         yield Incident(
             f"peer {peer[:8]} said two things where only one can be true", 1, (),
-            "both frames are kept as proof; its voice was not counted",
+            "both frames prove it; their ids are in the journals",
         )  # fmt: skip
     for story in stories:
         for words in story.refusals:

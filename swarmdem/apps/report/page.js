@@ -69,7 +69,7 @@
       const size = { x, y: middle - HIGH / 2, width: BOX, height: HIGH, rx: 4 };
       drawn.push(element("rect", { ...size, class: `${classes(colour)} box` }));
       if (colour >= 8) { drawn.push(element("rect", { ...size, class: "over", fill: `url(#${colour >= 16 ? "dotted" : "striped"})` })); }
-      drawn.push(element("text", { x: x + 7, y: middle - 2 }, `${name}: ${members} peers${cut ? ", closed early" : ""}`));
+      drawn.push(element("text", { x: x + 7, y: middle - 2 }, `${name}: ${members} peers${cut ? ", cut off" : ""}`));
       drawn.push(element("text", { x: x + 7, y: middle + 10 }, aggregator < 0 ? "no result" : `led by ${peers[aggregator]}`));
       return middle;
     };

@@ -47,10 +47,10 @@ def table_of_peers(run: Run, stories: Mapping[str, Story], woods: Forest) -> Ite
             yield _spread(name, values, row.round, worse)
     if row is None:
         yield element("p", "Scores of single peers were not measured.")
-    apart = _set_apart(woods)
+    apart = _set_apart(run, woods)
     if apart:
         named = ", ".join(f"{peer[:8]} (rounds {ranges(rounds)})" for peer, rounds in sorted(apart.items()))
-        yield element("p", f"Right under the root and left out of its mean: {named}.")
+        yield element("p", f"Set apart, right under the root and not in its mean: {named}.")
     titles = [
         "peer", "#C-SPE", "#C-GEN", "stands out", "group", "#moves", "#installed", "#kept its own", "#loss",
         "#MB sent", "#frames refused",
@@ -104,13 +104,15 @@ def _flag(name: str, side: int, worse: int) -> Html:
     return element("span", shown, class_=f"flag {'high' if good else 'low'}")
 
 
-def _set_apart(woods: Forest) -> dict[str, list[int]]:
-    """Return peers that hang from the root and are not in its mean though it was not cut: by design."""
+def _set_apart(run: Run, woods: Forest) -> dict[str, list[int]]:
+    """Return peers that hang from the root and are not in its mean, where the charter sets outliers apart."""
     found: dict[str, list[int]] = {}
+    if not run.charter.get("outliers"):
+        return found
     for round, trees in woods.rounds.items():
         for tree in trees:
             root = tree.root
-            if root is None or root.cut or not root.included:
+            if root is None or not root.included:
                 continue
             for peer in set(root.leaves) - set(root.included):
                 found.setdefault(peer, []).append(round)

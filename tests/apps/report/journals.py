@@ -18,7 +18,7 @@ def traffic(round, sent, **more):
 
 
 def moved(round):
-    """Return the tree of `run_folders` with dd44 in the pair, which was closed without it."""
+    """Return the tree of `run_folders` with dd44 in the pair, which was cut off and whose mean lacks it."""
     found = tree(round)
     root, pair = found["groups"]
     pair |= {"members": ["aa11", "bb22", "dd44"], "leaves": ["aa11", "bb22", "dd44"], "cut": True, "term": 1}

@@ -41,7 +41,7 @@ def test_a_run_renders_without_a_complaint(tmp_path):
     assert console == []
     assert re.search(r"<output>round 5</output>", document)
     assert '<svg class="tree"' in document
-    assert "A: 3 peers, closed early" in document
+    assert "A: 3 peers, cut off" in document
 
 
 def test_an_experiment_renders_without_a_complaint(tmp_path):

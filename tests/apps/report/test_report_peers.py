@@ -8,6 +8,7 @@ from swarmdem.apps.report.peers import aggregators, outliers, table_of_peers
 from swarmdem.apps.report.stories import read_stories
 from swarmdem.apps.report.trees import forest
 from tests.apps.report.journals import troubled_run, unequal_run
+from tests.apps.run_folders import tree, write_lines
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,19 @@ def test_scores_that_are_all_the_same_have_no_worst(tmp_path):
     assert "C-SPE in round 2: 0.900 for every peer." in joined(
         table_of_peers(run, read_stories(run), forest(run))
     )
+
+
+def test_outliers_that_the_swarm_set_apart_are_named(tmp_path):
+    folder = unequal_run(tmp_path / "run")
+    found = tree(2)
+    found["groups"][0]["included"] = ["aa11", "bb22", "cc33"]
+    write_lines(folder / "trees.jsonl", [tree(1), found])
+    with (folder / "run.toml").open("a") as file:
+        file.write("outliers = 2\n")
+    run = read_run(folder)
+    made = joined(table_of_peers(run, read_stories(run), forest(run)))
+
+    assert "Set apart, right under the root and not in its mean: dd44 (rounds 2)." in made
 
 
 def test_loads_of_aggregators_add_up_over_rounds(tmp_path):
