@@ -84,8 +84,8 @@ class Objective:
     moving: MovingAnchor | None = None
     """Makes the anchor move (pFedMe)."""
     calibration: float = 0.0
-    """tau of the logit adjustment for label skew (Menon et al., arXiv 2007.07314, eq. 10, as FedLC,
-    arXiv 2209.00189, applies it per peer): scores + tau log(share of the class) in the training loss.
+    """tau of the logit adjustment for label skew (Menon et al., arXiv 2007.07314, eq. 10, with the shares
+    of one peer): scores + tau log(share of the class) in the training loss.
     A class the peer does not hold counts with the share `ABSENT_SHARE`."""
 
     def require_plain(self, learner: str) -> None:

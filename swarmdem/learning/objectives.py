@@ -38,8 +38,9 @@ def calibrated_loss(labels: torch.Tensor, tau: float) -> Loss:
 
     .. math:: F_n = -\log \mathrm{softmax}_y(f(x) + \tau \log \pi), \quad \pi_c = n_c / n
 
-    arXiv 2007.07314, eq. 10, with the shares of one peer (FedLC, arXiv 2209.00189). What is learned is a
-    model for balanced classes: nothing is gained by pushing classes down that this peer never sees.
+    arXiv 2007.07314, eq. 10, with the shares of one peer. That each peer calibrates by its own labels is
+    FedLC's idea (arXiv 2209.00189), whose margin is another: tau n_c^(-1/4) off the score. What is learned
+    is a model for balanced classes: nothing is gained by pushing classes down that this peer never sees.
 
     Args:
         labels: Every training target of the peer, (n,).

@@ -60,13 +60,15 @@ class DemLearnPlus(Strategy):
 
     def train(self, learner: Learner, task: Task) -> Outcome:
         """Train from ahead of the group's model."""
-        # Only in the first round, or right after one of this peer's own, is its start the group's last result.
+        # Else the start is older than the group's last result: a round was missed, or all before it.
         follows = task.round == 1 or (bool(task.memory) and int(task.memory[ROUND]) == task.round - 1)
         learner.load(self._ahead(task) if follows else task.start)
         loss = learner.train(round=task.round, objective=self.objective(task))
         memory: MutableParameters = {ROUND: np.array(task.round)}
         if follows:
-            memory |= {BEFORE + name: array for name, array in task.start.items() if _moves(name, array.dtype)}
+            memory |= {
+                BEFORE + name: array for name, array in task.start.items() if _moves(name, array.dtype)
+            }
         return Outcome(model=learner.parameters(), loss=loss, memory=memory)
 
     def deploy(
