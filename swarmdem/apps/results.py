@@ -115,8 +115,9 @@ def spread(result: Result) -> tuple[Value, Value] | None:
 
         return _over_runs(result.runs, of_run)
 
-    low, high = served(min), served(max)
-    return None if low is None or high is None else (low, high)
+    errors = any(run.metric == "mae" for run in result.runs)  # of errors the least is best
+    worst, best = (served(max), served(min)) if errors else (served(min), served(max))
+    return None if worst is None or best is None else (worst, best)
 
 
 def read_published(path: Path, data_set: str) -> Published:

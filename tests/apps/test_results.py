@@ -76,6 +76,15 @@ def test_worst_and_best_served_peers_are_found(folder):
     assert (low.mean, high.mean) == (pytest.approx(0.5), pytest.approx(0.7))
 
 
+def test_of_errors_the_largest_is_the_worst(tmp_path):
+    rows = [row(1, 0.4, metric="mae")]
+    folder = read_experiment(write_experiment(tmp_path / "x", [("a", {0: rows}, {})]))
+
+    worst, best = results.spread(folder.results[0])
+
+    assert (worst.mean, best.mean) == (pytest.approx(0.5), pytest.approx(0.3))
+
+
 def test_published_means_end_where_the_run_does(folder, published):
     assert published["FedAvg"][2] == {"c_spe": 0.9, "c_gen": 0.4, "global": 0.6}
     assert results.published_last(published, "FedAvg", "c_gen", 2) == pytest.approx(0.7 / 3)
