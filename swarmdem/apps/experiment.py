@@ -25,6 +25,7 @@ from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import run_swarm
 from swarmdem.errors import ConfigError, MissingExtraError
+from swarmdem.node.files import write_atomic
 
 _MAY_DIFFER = {"rounds", "broker", "workers", "device", "data", "lr"}
 """Settings a run may have been begun with otherwise; `data` and `lr` are compared as resolved."""
@@ -151,7 +152,8 @@ def _clear_stillborn(path: Path) -> None:
     """
     if not path.exists():
         return
-    strange = sorted(entry.name for entry in path.iterdir() if entry.name not in _BEFORE_RUN_TOML)
+    names = (entry.name for entry in path.iterdir() if not entry.name.startswith(".run.toml."))
+    strange = sorted(name for name in names if name not in _BEFORE_RUN_TOML)
     if strange:
         raise ConfigError(f"{path}: not a run folder (it holds {strange[0]!r})")
     shutil.rmtree(path)
@@ -196,7 +198,7 @@ def _describe(folder: Path, experiment: Experiment) -> None:
     }  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_atomic(path, json.dumps(content, indent=2).encode() + b"\n", durable=False)
     except OSError as error:
         raise ConfigError(f"--out {folder}: {error.strerror}") from error
 
@@ -208,5 +210,5 @@ def _write_table(folder: Path, published: results.Published | None) -> list[Path
         "table.csv": results.comma_separated(found, published),
     }
     for name, content in texts.items():
-        (folder / name).write_text(content, encoding="utf-8")
+        write_atomic(folder / name, content.encode(), durable=False)
     return [folder / name for name in texts]

@@ -128,6 +128,7 @@ def load(source: str, data_dir: Path | None, changes: Mapping[str, Any] | None =
         raise ConfigError(f"{path}: experiment.seeds: a list of numbers is expected")
     _check_seeds(f"{path}: experiment.seeds", seeds)
     shared = {key: value for key, value in common.items() if key not in _EXPERIMENT_KEYS}
+    _check_changes(changes or {}, variants)
     tables = [{**table, **(changes or {})} for table in variants]
     expanded = [made for table in tables for made in _variants(path, shared, table, data_dir)]
     folders = [variant.folder for variant in expanded]
@@ -142,6 +143,16 @@ def load(source: str, data_dir: Path | None, changes: Mapping[str, Any] | None =
         curves=None if curves is None else _text(curves, f"{path}: experiment.curves"),
         variants=tuple(expanded),
     )
+
+
+def _check_changes(changes: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse changes that would not be what they say for every variant."""
+    for name in changes:
+        if name in _EXPERIMENT_KEYS | _VARIANT_KEYS:
+            raise ConfigError(f"--set {name}: not a setting of `swarm`")
+        for table in variants:
+            if isinstance(grid := table.get("grid"), dict) and name in grid:
+                raise ConfigError(f"--set {name}: variant {table.get('name')!r} has a grid of it")
 
 
 def _tables(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -28,6 +28,7 @@ from swarmdem.apps import toml
 from swarmdem.apps.settings import SwarmSettings, from_mapping
 from swarmdem.errors import ConfigError, MalformedFrameError, SwarmError
 from swarmdem.identifiers import text
+from swarmdem.node.files import write_atomic
 from swarmdem.transport.settings import BrokerAddress
 from swarmdem.wire import charter as charters, charter_toml
 from swarmdem.wire.charter import Charter
@@ -69,9 +70,8 @@ class RunFolder:
             for folder in (self.path, self.path / "peers", self.models, self.state):
                 folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            (self.path / "run.toml").write_text(
-                describe(settings, charter, command, started), encoding="utf-8"
-            )
+            described = describe(settings, charter, command, started)
+            write_atomic(self.path / "run.toml", described.encode(), durable=False)
         except OSError as error:
             raise ConfigError(f"--out {self.path}: {error.strerror}") from error
 

@@ -133,6 +133,7 @@ def test_a_longer_experiment_goes_on_with_the_variant_chosen(killed):
 def test_a_run_that_died_before_it_began_is_begun_anew(tmp_path):
     stillborn = tmp_path / "stillborn"
     (stillborn / "state" / "0").mkdir(parents=True)
+    (stillborn / ".run.toml.123.new").touch()  # killed while it wrote down its settings
 
     experiment._clear_stillborn(stillborn)
 

@@ -62,6 +62,10 @@ def test_settings_of_all_variants_can_be_changed(written):
     assert [(v.settings.rounds, v.settings.evaluate) for v in found.variants] == [(7, "both")] * 5
     with pytest.raises(ConfigError, match="--set rounds: SETTING=VALUE is expected"):
         changed(["rounds"])
+    with pytest.raises(ConfigError, match=r"--set mixing: variant 'DemLearn \{mixing\}' has a grid of it"):
+        load(written(TINY), None, changed(["mixing=0.9"]))
+    with pytest.raises(ConfigError, match="--set name: not a setting of `swarm`"):
+        load(written(TINY), None, changed(["name=x"]))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +128,10 @@ def test_every_preset_has_a_line_about_it_and_can_be_run_where_its_data_are(tmp_
     assert all(found.values())
     for name in found:
         assert load(name, tmp_path).name == name
+    networks = {name: {v.settings.model for v in load(name, tmp_path).variants} for name in found}
+    assert networks["paper-mnist"] == networks["paper-fashion"] == {"cnn"}
+    assert networks["paper-femnist"] == {"cnn-femnist"}, "the authors' network for it has no dropout"
+    assert networks["paper-cifar10"] == {"cnn3"}
 
 
 def test_a_preset_without_its_data_says_which_are_missing(tmp_path):
