@@ -22,7 +22,7 @@ from swarmdem.protocol.complementary import complementary
 from swarmdem.protocol.cuts import binary_cut, maxclust_labels, nested, threshold_labels
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.identity import named
-from swarmdem.protocol.placement import DEPTH_FREE, NEWCOMER, Standing, far_points
+from swarmdem.protocol.placement import DEPTH_FREE, FEWEST, NEWCOMER, Standing, far_points
 from swarmdem.protocol.sketches import Floats, Integers, Sketch, is_loud, median_scale, points_of
 from swarmdem.wire.charter import Charter
 
@@ -161,7 +161,7 @@ def _formed(asked: _Asked) -> _Formed:
     if shape.outliers or any(standing[peer].depth != DEPTH_FREE for peer in peers):
         beside = [sketch for sketch in apart if not is_loud(sketch, median)]
         others = points_of(beside, metric=shape.metric, median=median, reference=shape.reference)
-        far = dict.fromkeys((sketch.peer for sketch in asked.sketches), True)
+        far = dict.fromkeys((sketch.peer for sketch in asked.sketches), len(peers) >= FEWEST)
         far |= _far(draft, peers, points, [sketch.peer for sketch in beside], others)
         for peer in sorted(set(far).difference(asked.newcomers())):
             standing[peer] = standing[peer].next(far=far[peer], levels=shape.levels, outliers=shape.outliers)

@@ -1,8 +1,9 @@
 """Where a peer may stand: newcomers start at the top, peers far from all groups are set apart.
 
 A peer is *far* when its distance to the nearest group's mean, itself left out of it, exceeds the
-upper quartile of all clustered peers by more than three times the quartiles' difference (integers;
-nobody is far among fewer than `_FEWEST`). Groups are those without groups below them.
+upper quartile of all clustered peers by more than three times the quartiles' difference (integers).
+Groups are those without groups below them. Who is too loud to be clustered is far too. Nobody is far
+from fewer than `FEWEST` clustered peers: so those set apart come back when they are left alone.
 
 - A newcomer hangs under the root first and may go one level further down each certificate in which it
   is not far (Dem-AI, arXiv 2003.09301: new agents enter at the top).
@@ -26,8 +27,10 @@ from swarmdem.protocol.sketches import Floats, centre, roots, squares
 DEPTH_FREE = 255
 """No limit: the peer stands where its digest puts it."""
 
+FEWEST = 4
+"""Clustered peers from which one can be far."""
+
 _DEPTH_FREE_PACKED = 15
-_FEWEST = 4
 _IQR_TIMES = 3
 
 
@@ -96,7 +99,7 @@ def far_points(
         groups: Rows of *points* by group; a point is in one group at most. At least one group.
         others: [M, m] of peers that were not clustered.
     """
-    if len(points) < _FEWEST:
+    if len(points) < FEWEST:
         return [False] * len(points), [False] * len(others)
     centres = np.stack([centre(points[list(rows)]) for rows in groups])
     distances = roots(squares(points, centres))

@@ -269,6 +269,8 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
         return "a round out of reach"
     if digest.kind != digest_kind(charter):
         return "digest kind not spoken here"
+    if charter.weights == "agents" and digest.weight > 1:
+        return f"a weight of {digest.weight} where every agent counts once"
     if len(digest.model) != 32 or not 0 < digest.model_bytes <= charter.blob_max:
         return "digest names no model, or one too large"
     if charter.schema and digest.model_bytes != charter.model_bytes:

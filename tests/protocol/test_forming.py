@@ -194,6 +194,26 @@ def test_a_peer_far_by_its_scale_is_far_too():
     assert tree.root.leaves == (peer(9),)
 
 
+def test_among_few_nobody_is_far_by_its_scale():
+    swarm = Swarm(levels=1, outliers=1, newcomers="top")
+    sketches = [Sketch(peer(0), 1.0, b"\x01"), Sketch(peer(9), 17.0, b"\x01")]
+    wanted = {"base": bytes(32), "shape": swarm.shape, "hysteresis": 0, "carry": False}
+    _, standing = form(sketches, (), previous=Previous(), **wanted)
+    assert standing[peer(9)] == Standing()
+
+
+def test_peers_set_apart_come_back_when_nobody_else_is_left():
+    swarm = Swarm(levels=1, cut="maxclust", cuts=(3,), outliers=2)
+    for _ in range(2):
+        swarm.go(TRIPLES | {9: (-120,)})
+    assert swarm.standing(9).apart
+
+    swarm.go({9: (-120,)})
+    swarm.go({9: (-120,)})
+
+    assert swarm.standing(9) == Standing(depth=0)
+
+
 def test_who_cannot_be_compared_hangs_under_the_root_and_keeps_its_standing():
     swarm = Swarm(levels=1, outliers=3, newcomers="top")
     swarm.go(PAIRS)

@@ -267,6 +267,21 @@ def test_a_digest_of_the_other_basis_is_not_listed(basis, kind):
     assert digest_refusal(swarm.charter, swarm.base, swarm.digest(0, EAST).message) == ""
 
 
+@pytest.mark.parametrize(
+    ("weights", "weight", "refusal"),
+    [
+        ("agents", 0, ""),
+        ("agents", 1, ""),
+        ("agents", 2, "a weight of 2 where every agent counts once"),
+        ("samples", 2**32 - 1, ""),
+    ],
+)
+def test_no_peer_counts_twice_where_agents_are_counted(weights, weight, refusal):
+    swarm = chain(weights=weights)
+
+    assert digest_refusal(swarm.charter, swarm.base, swarm.digest(0, EAST, weight=weight).message) == refusal
+
+
 def test_updates_are_compared_like_parameters():
     swarm = chain(basis="updates")
 
