@@ -174,6 +174,35 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert "has its 4 rounds already" in run("--resume", folder, code=2)
 
 
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    def write(brightest):
+        y = np.arange(40) % 2
+        x = np.where(y[:, None] > 0, brightest, 3).repeat(5, 1).astype(np.uint8)
+        np.savez(tmp_path / "d.npz", x=x, y=y, device=np.arange(40) // 20, train=np.arange(40) % 5 > 0)
+
+    folder = tmp_path / "run"
+    write(200)
+    run(
+        *SMALL,
+        "--peers",
+        2,
+        "--rounds",
+        1,
+        "--broker",
+        "memory",
+        "--data",
+        tmp_path / "d.npz",
+        "--out",
+        folder,
+    )
+    write(100)
+
+    printed = run("--resume", folder, "--rounds", 2, code=2)
+
+    assert "d.npz is not the data the run began with" in printed
+    assert len(rows(folder)) == 1
+
+
 def test_equal_seeds_give_equal_peers_and_models_to_start_from(tmp_path):
     settings = (*SMALL, "--peers", 2, "--rounds", 1, "--broker", "memory", "--seed", 5)
     for name in ("one", "two"):
