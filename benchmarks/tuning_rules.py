@@ -146,10 +146,13 @@ def turned_down():
             yield Rule(f"{root}, held labels + {boost:g}", (root,), _boosted(boost))
         for strength in (0.1, 0.2, 0.3, 0.5, 1.0):
             yield Rule(f"{root}, {strength:g} log(n_c + 1)", (root,), _counted(strength, 0))
-        for strength in (1.0, 1.25, 1.5, 1.75, 2.0):
+        for strength in (0.0, 1.0, 1.25, 1.5, 1.75, 2.0):
             for share in (0.0, 0.25, 0.4):
                 name = f"{root}, {strength:g} kappa log(n_c + 1), own share {share:g} (1 - kappa) of logs"
                 yield Rule(name, both, _counted(strength, share))
+            for share in (0.4, 0.8):
+                name = f"{root}, {strength:g} kappa log(n_c + 1), own share {share:g} (1 - kappa)^2 of logs"
+                yield Rule(name, both, _counted(strength, share, power=2))
         for boost in (0.0, 1.0, 2.0, 3.0):
             for share in (0.5, 1.0):
                 name = f"{root}, gate + {boost:g}, own share {share:g} inside"
@@ -185,12 +188,12 @@ def _boosted(boost, share=0.0):
     return answer
 
 
-def _counted(strength, share):
+def _counted(strength, share, power=1):
     def answer(models, counts):
         if len(models) == 1:
             return deployed(models, boost=_log_counts(counts, strength))
         kappa = skew(counts)
-        whole = logarithmic(models, share * (1 - kappa))
+        whole = logarithmic(models, share * (1 - kappa) ** power)
         return deployed([whole], boost=_log_counts(counts, strength * kappa))
 
     return answer
