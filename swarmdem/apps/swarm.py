@@ -191,7 +191,7 @@ async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], bro
     else:
         if session.charter.schema != prepared.schema:
             raise ConfigError(f"--resume {folder.path}: the model is not the one the run began with")
-        if session.charter.inputs != prepared.inputs:
+        if dict(session.charter.inputs) != dict(prepared.inputs):
             raise ConfigError(f"--resume {folder.path}: {settings.data} is not the data the run began with")
         folder.reopen(session.command, started, changes)
     session.peers = tuple(_key_of(folder, settings.seed, number) for number in range(settings.peers))
