@@ -105,6 +105,7 @@ def _of_peers(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
             kept[reason].total(), tuple(sorted(rounds[reason])),
             "it kept its own model and took part in the next round",
         )  # fmt: skip
+    yield from _absences(run, stories)
     lost_sight: dict[str, set[int]] = {}
     for story in stories:
         for peer, lost in story.lost_sight.items():
@@ -135,6 +136,37 @@ def _of_peers(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
     for story in stories:
         for words in story.refusals:
             yield Incident(f"peer {story.peer[:8]} could not take part: {words}", 1, (), "it fell silent")
+
+
+def _absences(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
+    """Yield rounds that peers did not finish, by how that ended.
+
+    A single round at the end is no absence: runs stop when the last round is written down.
+    """
+    end = run.rounds[-1].round if run.rounds else 0
+    stopped: dict[int, Counter[str]] = {}
+    back: Counter[str] = Counter()
+    missed: set[int] = set()
+    for story in stories:
+        if not story.finished:
+            continue
+        last = max(story.finished)
+        if last < end - 1:
+            stopped.setdefault(last, Counter())[story.peer] = 1
+        gaps = set(range(min(story.finished), last)) - story.finished
+        if gaps:
+            back[story.peer] = len(gaps)
+            missed |= gaps
+    for last, peers in sorted(stopped.items()):
+        yield Incident(
+            f"a peer fell silent for good ({_named(peers)})", len(peers), tuple(range(last + 1, end + 1)),
+            "the others went on without it",
+        )  # fmt: skip
+    if back:
+        yield Incident(
+            f"a peer was away for a round ({_named(back)})", back.total(), tuple(sorted(missed)),
+            "it caught up from a later certificate",
+        )  # fmt: skip
 
 
 def _of_links(stories: Sequence[Story]) -> Iterator[Incident]:

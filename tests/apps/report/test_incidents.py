@@ -3,8 +3,8 @@
 from swarmdem.apps.reading import read_run
 from swarmdem.apps.report.incidents import incidents
 from swarmdem.apps.report.stories import read_stories
-from tests.apps.report.journals import troubled_run
-from tests.apps.run_folders import row, write_run
+from tests.apps.report.journals import finished, troubled_run
+from tests.apps.run_folders import row, write_lines, write_run
 
 
 def found(path):
@@ -25,6 +25,7 @@ def test_everything_that_failed_is_told_once_with_its_rounds(tmp_path):
         ("a group to which no result of its parent came in time", 3, (3, 4, 5)),
         ("a peer whose model is not in its group's mean (dd44 3x)", 3, (3, 4, 5)),
         ("a peer did not install the round's model: no result came in time (dd44)", 1, (3,)),
+        ("a peer fell silent for good (aa11)", 1, (3, 4, 5)),
         ("peer dd44 went out of sight of 1 peer", 1, (2,)),
         ("the swarm's loss had risen for long enough (drift)", 1, (4,)),
         ("peer cc33 said two things where only one can be true", 1, ()),
@@ -38,6 +39,17 @@ def test_everything_that_failed_is_told_once_with_its_rounds(tmp_path):
 def test_a_model_that_was_not_installed_is_told_without_a_journal(tmp_path):
     assert found(write_run(tmp_path / "run", [row(1), row(2, applied=1)])) == [
         ("a peer did not install the round's model (no journal says why)", 3, (2,)),
+    ]
+
+
+def test_a_peer_that_was_away_is_told_from_one_that_never_came_back(tmp_path):
+    folder = write_run(tmp_path / "run", [row(number) for number in range(1, 8)])
+    for peer, rounds in (("aa11", (1, 4, 5, 6, 7)), ("bb22", (1, 2, 3)), ("cc33", (1, 2, 3, 4, 5, 6))):
+        write_lines(folder / "peers" / f"{peer}.jsonl", [finished(number) for number in rounds])
+
+    assert found(folder) == [
+        ("a peer fell silent for good (bb22)", 1, (4, 5, 6, 7)),
+        ("a peer was away for a round (aa11 2x)", 2, (2, 3)),
     ]
 
 
