@@ -26,6 +26,7 @@ def test_everything_that_failed_is_told_once_with_its_rounds(tmp_path):
         ("a peer whose model is not in its group's mean (dd44 3x)", 3, (3, 4, 5)),
         ("a peer did not install the round's model: no result came in time (dd44)", 1, (3,)),
         ("a peer fell silent for good (aa11)", 1, (3, 4, 5)),
+        ("a peer fell silent for good (dd44)", 1, (4, 5)),
         ("peer dd44 went out of sight of 1 peer", 1, (2,)),
         ("the swarm's loss had risen for long enough (drift)", 1, (4,)),
         ("peer cc33 said two things where only one can be true", 1, ()),
