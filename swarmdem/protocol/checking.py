@@ -1,5 +1,6 @@
 """What makes an announced result of a group unacceptable, before anything is fetched."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 from swarmdem.protocol.desk import STEP, Desk
@@ -28,7 +29,7 @@ def flaw(desk: Desk, view: View, frame: Frame, message: Mean | Final) -> str:
         return "the name of its model is malformed"
     if message.model_bytes > desk.charter.blob_max:
         return "its model is too large"
-    wrong = _size_flaw(desk, message)
+    wrong = _size_flaw(desk, view, message)
     if wrong:
         return wrong
     wrong = _mean_flaw(desk, view, message) if isinstance(message, Mean) else _final_flaw(view)
@@ -40,15 +41,27 @@ def flaw(desk: Desk, view: View, frame: Frame, message: Mean | Final) -> str:
     return ""
 
 
-def _size_flaw(desk: Desk, message: Mean | Final) -> str:
-    """A model is of the schema's size, or of twice that: the result of a group that sums up those above."""
+def _size_flaw(desk: Desk, view: View, message: Mean | Final) -> str:
+    """A model is of the schema's size, or of twice that: a result that sums up several groups' models."""
     summed = summed_of(message)
     if summed and (isinstance(message, Mean) or message.cut or desk.charter.pull_to != "all"):
         return "it sums up models where none are asked for"
-    size = desk.charter.model_bytes * (2 if summed else 1)
+    way = _numbers_above(desk, view)
+    if not all(agents in way for agents in summed):  # `in` goes on where the last one was found
+        return "it sums up other groups than those above"
+    size = desk.charter.model_bytes * (2 if len(summed) > 1 else 1)
     if message.model and desk.charter.schema and message.model_bytes != size:
         return f"its model has {message.model_bytes} bytes instead of {size}"
     return ""
+
+
+def _numbers_above(desk: Desk, view: View) -> Iterator[int]:
+    """Yield N of the viewed group and of all above it."""
+    group = view.group
+    yield len(group.members)
+    while group.parent is not None:
+        group = desk.hierarchy.group(group.parent)
+        yield len(group.members)
 
 
 def _mean_flaw(desk: Desk, view: View, mean: Mean) -> str:

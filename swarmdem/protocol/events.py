@@ -290,7 +290,7 @@ class Mix:
     agents: int = 0
     """N of this group: peers below it in the plan."""
     above: int = 0
-    """N of the parent."""
+    """N of the group whose model the parent's result is: of the parent, or of one above that averaged."""
 
 
 @dataclass(frozen=True, slots=True)

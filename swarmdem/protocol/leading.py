@@ -186,12 +186,13 @@ def mix(desk: Desk, view: View) -> None:
     if result is not None and result.model is not None:
         if result.model in desk.stock.held:
             if mean.model is None:
-                passed = summed_of(result.message)
+                passed = _above(above, result) if desk.charter.pull_to == "all" else ()
                 announce_final(desk, view, result.model, result.message.model_bytes, summed=passed)
             else:
                 view.mixing = True
-                view.summed = _summed(desk, view, above, result)
-                desk.effects.append(_mix_order(desk, view, above, mean.model, result.model))
+                if desk.charter.pull_to == "all":
+                    view.summed = (len(view.group.members), *_above(above, result))
+                desk.effects.append(_mix_order(desk, view, above, mean.model, result))
             return
         started = max(down_start(view, above), view.in_office or 0)
         if not desk.reached(view.times.close(started)):
@@ -202,23 +203,22 @@ def mix(desk: Desk, view: View) -> None:
     announce_final(desk, view, mean.model, mean.message.model_bytes, cut=True)
 
 
-def _mix_order(desk: Desk, view: View, above: View, mean: ModelHash, parent: ModelHash) -> Mix:
+def _mix_order(desk: Desk, view: View, above: View, mean: ModelHash, result: Announced) -> Mix:
+    assert result.model is not None
     return Mix(
         plan=desk.plan_id,
         group=view.group.id,
         mean=mean,
-        parent=parent,
+        parent=result.model,
         time=desk.start.time,
         agents=len(view.group.members),
-        above=len(above.group.members),
+        above=_above(above, result)[0],
     )
 
 
-def _summed(desk: Desk, view: View, above: View, result: Announced) -> tuple[int, ...]:
-    """Return N of the groups whose models the result of *view* will sum up, with `pull_to = all`."""
-    if desk.charter.pull_to != "all":
-        return ()
-    return (len(view.group.members), *(summed_of(result.message) or (len(above.group.members),)))
+def _above(above: View, result: Announced) -> tuple[int, ...]:
+    """Return N of the groups whose models the *result* of the parent carries, the nearest first."""
+    return summed_of(result.message) or (len(above.group.members),)
 
 
 def announce_final(

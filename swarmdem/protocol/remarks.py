@@ -3,7 +3,9 @@
 A `Mean` names the mean of the round before that went into it (eq. 3), so that it can be recomputed.
 A `Final` whose model carries the sum of w^(k) / N_k over the groups above (`pull_to = all`, Dem-AI eq. 2)
 names those N, its own group's first: after a cut they are fewer than the tree has levels, and the
-sum alone does not tell. A remark that cannot be read counts as none.
+sum alone does not tell. A group that averaged nothing is missing among them: it hands on what it got;
+where that is another group's model and no sum, one N says whose. A remark that cannot be read counts
+as none.
 """
 
 import struct
@@ -29,12 +31,12 @@ def previous_of(mean: Mean) -> ModelHash | None:
 
 
 def summed_ext(summed: tuple[int, ...]) -> Extensions:
-    """Return the `ext` of a result that sums up the models of groups of so many peers each."""
+    """Return the `ext` of a result that sums up the models of groups of so many peers each, or is one."""
     return ((SUMMED, struct.pack(f">{len(summed)}H", *summed)),) if summed else ()
 
 
 def summed_of(message: Mean | Final) -> tuple[int, ...]:
-    """Return N of the groups whose models a result sums up; empty when it is a model and nothing else."""
+    """Return N of the groups whose models a result sums up; empty when it is its own group's model."""
     content = entry(message.ext, SUMMED) if isinstance(message, Final) else None
     if not content or len(content) % 2 or len(content) > 2 * LEVELS_MAX:
         return ()

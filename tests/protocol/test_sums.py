@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from msgspec import structs
 
+from swarmdem.identifiers import ModelHash
 from swarmdem.protocol import events
 from swarmdem.protocol.deadlines import deadlines
 from swarmdem.protocol.remarks import summed_ext, summed_of
@@ -76,6 +77,34 @@ def test_a_group_without_a_mean_passes_its_parents_sum_on():
     assert applied(swarm, 2).agents == (2, 4, 5)
 
 
+def test_a_group_without_a_mean_says_whose_model_it_hands_on():
+    weights = dict.fromkeys(range(4), 0)
+    swarm = Swarm([[[0, 1], [2, 3]], 4], charter=SUMMING, weights=weights).run()
+
+    check_invariants(swarm)
+    assert swarm.rejected == []
+    assert {applied(swarm, i).agents for i in range(5)} == {(5,)}
+
+
+def test_the_share_of_a_model_handed_on_is_that_of_the_group_it_is_of():
+    swarm = Swarm([[[0, 1], 2, 3], 4, 5], charter=SUMMING)
+    low, middle = swarm.hierarchy.parent_of(peer_name(0)), swarm.hierarchy.parent_of(peer_name(2))
+    node = swarm.nodes[swarm.leaders[low][0]]
+    passed = Final(PLAN_ID, 0, middle, 0, False, b"r" * 32, MODEL_BYTES, (), summed_ext((6,)))
+    node.update.begin()
+    node.update.on_frame(FakeSealer(swarm.leaders[middle][0], swarm.registry).seal(passed), SECOND)
+    for peer in (peer_name(0), peer_name(1)):
+        node.update.on_fetched(swarm.uploads[peer], SECOND)
+    node.update.on_fetched(ModelHash(b"r" * 32), SECOND)
+
+    effects = node.update.on_averaged(
+        events.Averaged(PLAN_ID, low, ModelHash(b"m" * 32), MODEL_BYTES), SECOND
+    )
+
+    (mix,) = [effect for effect in effects if isinstance(effect, events.Mix)]
+    assert (mix.agents, mix.above) == (2, 6)
+
+
 def test_where_the_pull_is_to_the_parent_there_are_no_sums():
     swarm = Swarm(SHAPE).run()
 
@@ -93,6 +122,10 @@ def test_where_the_pull_is_to_the_parent_there_are_no_sums():
         (SUMMING, {"ext": ((2, b"\0\0"),)}, "its model has 2000 bytes instead of 1000"),
         (SUMMING, {"ext": ((2, b"\xff\xff"),)}, "its model has 2000 bytes instead of 1000"),
         (SUMMING, {"ext": ((2, b"\0\1" * 256),)}, "its model has 2000 bytes instead of 1000"),
+        (SUMMING, {"ext": summed_ext((5,))}, "its model has 2000 bytes instead of 1000"),
+        (SUMMING, {"ext": summed_ext((4, 4))}, "it sums up other groups than those above"),
+        (SUMMING, {"ext": summed_ext((5, 4))}, "it sums up other groups than those above"),
+        (SUMMING, {"ext": summed_ext((1, 5))}, "it sums up other groups than those above"),
         (SUMMING, {"cut": True}, "it sums up models where none are asked for"),
         (Charter(swarm="test", schema=SCHEMA), {}, "it sums up models where none are asked for"),
         (Charter(swarm="test", schema=SCHEMA), {"ext": ()}, "its model has 2000 bytes instead of 1000"),

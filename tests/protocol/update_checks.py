@@ -32,6 +32,9 @@ def check_sum(swarm: Swarm, order: events.Apply) -> None:
     summed = sums(swarm.models[order.parent])
     if summed:
         assert sum(share for _, share in summed) == sum(Fraction(1, agents) for agents in order.agents)
+    elif swarm.charter.pull_to == "all":
+        averaged = {event.group for event in swarm.averaged() if event.model == order.parent}
+        assert order.agents in {(len(swarm.hierarchy.group(group).members),) for group in averaged}
     else:
         assert order.agents == (len(swarm.hierarchy.group(order.group).members),)
 
