@@ -39,6 +39,7 @@ class _Totals:
             "bytes_received": sum(c.bytes_received for c in counts),
             "messages_sent": sum(c.messages_sent for c in counts),
             "messages_received": sum(c.messages_received for c in counts),
+            "bytes_shared": sum(c.bytes_shared for c in counts),
             "socket_bytes_sent": sum(u.socket_bytes_sent for u in usage),
             "socket_bytes_received": sum(u.socket_bytes_received for u in usage),
             "train_cpu_s": sum(u.train_cpu_s for u in usage),
@@ -208,12 +209,16 @@ def _pooled(scores: list[Score]) -> Score | None:
 
 
 def _scores(entry: _Round) -> Row:
-    """Return the five metrics of an evaluated round, pooled over the peers that reported."""
+    """Return the five metrics of an evaluated round, pooled over the peers that reported.
+
+    A run that was stopped in between trains no peer twice: what some then did not measure after training
+    is told of nobody, because the rest are no fair sample.
+    """
 
     def of_peers(name: str) -> float | None:
-        return rate(
-            _pooled([report.scores[name] for report in entry.peers.values() if name in report.scores])
-        )
+        measured = [report.scores for report in entry.peers.values() if report.scores]
+        found = [scores[name] for scores in measured if name in scores]
+        return rate(_pooled(found)) if len(found) == len(measured) else None
 
     by_level: dict[int, list[GroupScored]] = {}
     for score in entry.scores.values():

@@ -171,6 +171,18 @@ def test_metrics_are_pooled_over_peers_and_levels():
     assert row["g_gen"] == {"after_training": None, "after_update": {"1": 0.3, "2": 0.4}}
 
 
+def test_what_only_some_peers_measured_is_told_of_nobody():
+    made = book(evaluated=lambda _: True, grouped=False)
+    after = {"c_gen": Score(6, 10), "c_spe": Score(3, 4)}
+    made.add(0, ended("a", scores=after | {"c_gen.after_training": Score(9, 10)}), 1.0)
+    made.add(0, ended("b", scores=after), 1.0)  # trained before the run was stopped, and not again
+    made.add(0, ended("c", scores={}, applied=False), 1.0)
+
+    [(row, _)] = made.due(1.0, lambda: 0.0)
+
+    assert row["c_gen"] == {"after_training": None, "after_update": 0.6}
+
+
 def test_groups_whose_models_are_not_whole_have_no_scores():
     made = book(evaluated=lambda _: True, metric="mae")
     finish_groups(made)
