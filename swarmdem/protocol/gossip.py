@@ -78,6 +78,7 @@ class GossipUpdate:
         charter = start.charter
         transfer = 2 * len(self._neighbours) * charter.model_bytes * SECOND // charter.min_rate
         self._end = start.now + charter.patience_us // 4 + transfer
+        self._given_up_at = self._end + charter.patience_us
         self._served_by = self._end + charter.patience_us // 4  # others may have begun later
         self._wake: Micros | None = None
 
@@ -200,11 +201,15 @@ class GossipUpdate:
                 effects += self._conclude()
             else:
                 fetches, self._wake = self._gathering.fetches.values(), self._end
+        elif self._install.open and now >= self._given_up_at:
+            effects += self._install.give_up("the mean did not come")
         effects += self._stock.order(together(fetch for fetch in fetches if self._stock.awaits(fetch.model)))
         if now >= self._served_by:
             self._unserved.clear()
         elif self._unserved and self._wake is None:
             self._wake = self._served_by
+        if self._wake is None and self._install.open:
+            self._wake = self._given_up_at
         return effects
 
     def _gather(self) -> list[Effect]:

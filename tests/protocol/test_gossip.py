@@ -234,6 +234,17 @@ def test_a_peer_that_is_not_listed_finishes_at_once():
     assert (update.applied, update.idle, update.next_wakeup(), update.duties) == (False, True, None, ())
 
 
+def test_a_mean_that_is_never_computed_is_not_waited_for_without_end():
+    swarm = gossiping(3)
+    swarm._finish_mean = lambda node, order: None
+    swarm.run()
+
+    for node in swarm.nodes.values():
+        ((when, finish),) = node.finished
+        assert (when, finish.applied, finish.reason) == (10 * SECOND, False, "the mean did not come")
+        assert node.update.idle
+
+
 def test_a_peer_may_leave_when_its_neighbours_have_its_model_or_their_time_is_over():
     swarm = gossiping(2)
     one, other = (swarm.nodes[peer_name(i)] for i in (0, 1))
