@@ -55,9 +55,25 @@ def check_update(settings: SwarmSettings) -> None:
     """Refuse settings of the update that contradict each other, before data or model are there.
 
     Raises:
-        ConfigError: One contradicts the strategy or another; the message names it.
+        ConfigError: One contradicts the strategy or another, or would change nothing; the message names it.
     """
-    make_charter(settings, (), (), founders=settings.peers)
+    charter = make_charter(settings, (), (), founders=settings.peers)
+    strategy_of(charter)  # which knows the ranges of its options
+    for setting, idle, why in _idle(settings, charter):
+        if idle:
+            raise ConfigError(f"{setting}: changes nothing, {why}")
+
+
+def _idle(settings: SwarmSettings, charter: Charter) -> tuple[tuple[str, bool, str], ...]:
+    """Return (setting, whether it was chosen in vain, why) for what a charter itself may well hold."""
+    schedules, gossip = settings.schedules or {}, charter.update == "gossip"
+    return (
+        ("mixing", settings.mixing is not None and "mixing" in schedules, "schedules has a table of it"),
+        ("neighbours", settings.neighbours is not None and not gossip, 'it is for strategy = "gossip"'),
+        ("pull_to", settings.pull_to == "all" and charter.pull == 0, "there is no pull"),
+        ("schedules.pull", "pull" in schedules and charter.pull == 0, "there is no pull"),
+        ("schedules.gamma", "gamma" in schedules and gossip, "neighbours have no model of the last round"),
+    )
 
 
 def wire_schema(settings: SwarmSettings, learner: Learner) -> tuple[TensorSpec, ...]:
@@ -67,7 +83,9 @@ def wire_schema(settings: SwarmSettings, learner: Learner) -> tuple[TensorSpec, 
         ConfigError: Settings contradict the strategy, or it cannot work with the learner.
     """
     charter = make_charter(settings, (), (), founders=settings.peers)
-    return Layout(charter, strategy_of(charter), learner.parameters()).wire
+    strategy = strategy_of(charter)
+    strategy.check(learner)
+    return Layout(charter, strategy, learner.parameters()).wire
 
 
 def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Charter:

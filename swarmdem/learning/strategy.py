@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.aggregation import mix
-from swarmdem.learning.learner import Learner, MutableParameters, Objective, Parameters
+from swarmdem.learning.learner import Learner, MutableParameters, Objective, Parameters, task_of
 from swarmdem.learning.parameters import schema_of
 from swarmdem.wire.charter import Charter, TensorSpec
 
@@ -152,6 +152,8 @@ class Strategy:
             ConfigError: Says what is missing.
         """
         self.kept(learner.parameters())
+        if self.option["calibration"] and task_of(learner) == "regression":
+            raise ConfigError("options.calibration: is for classes, not for the values of a regression")
 
     def private(self, model: Parameters) -> Collection[str]:
         """Return the names of arrays that stay with the peer; *model* is in the learner's own order."""

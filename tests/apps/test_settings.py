@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from swarmdem.apps import toml
+from swarmdem.apps.charter import check_update
 from swarmdem.apps.settings import SwarmSettings, from_mapping
 from swarmdem.errors import ConfigError
 
@@ -27,6 +28,28 @@ from swarmdem.errors import ConfigError
 def test_a_bad_setting_is_named_with_its_flag(changes, words):
     with pytest.raises(ConfigError) as refused:
         SwarmSettings(**changes)
+
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mixing": 0.5, "schedules": {"mixing": (0.9,)}}, "mixing: changes nothing, schedules has a table"),
+        ({"neighbours": 4}, 'neighbours: changes nothing, it is for strategy = "gossip"'),
+        ({"pull": 0.0, "pull_to": "all"}, "pull_to: changes nothing, there is no pull"),
+        ({"pull": 0.0, "schedules": {"pull": (1.0,)}}, "schedules.pull: changes nothing"),
+        ({"strategy": "gossip", "schedules": {"gamma": (0.5,)}}, "schedules.gamma: changes nothing"),
+        (
+            {"strategy": "demlearn-plus", "options": {"momentum": 1.5}},
+            "options.momentum = 1.5: from 0 to 0.99",
+        ),
+        ({"strategy": "scaffold", "schedules": {"gamma": (0.5,)}}, "'scaffold' takes plain means only"),
+    ],
+)
+def test_an_update_that_is_not_what_its_settings_say_is_refused_before_anything_starts(changes, words):
+    with pytest.raises(ConfigError) as refused:
+        check_update(SwarmSettings(**changes))
 
     assert words in str(refused.value)
 

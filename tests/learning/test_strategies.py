@@ -161,8 +161,21 @@ def test_options_of_pfedme_out_of_range_are_refused(options, named):
         strategy("pfedme", options=options)
 
 
+def test_calibration_is_refused_where_there_are_no_classes():
+    class Predicting:
+        task = "regression"
+
+        def parameters(self):
+            return {"w": np.zeros(1, np.float32)}
+
+    with pytest.raises(ConfigError, match=r"options\.calibration: is for classes"):
+        strategy("fedavg", options={"calibration": 1.0}).check(Predicting())
+
+
 def test_an_unknown_strategy_is_refused():
-    with pytest.raises(ConfigError, match="strategy = 'fedsgd': known are demlearn, demlearn-plus, fedavg, fedprox"):
+    with pytest.raises(
+        ConfigError, match="strategy = 'fedsgd': known are demlearn, demlearn-plus, fedavg, fedprox"
+    ):
         settings_of("fedsgd", {})
 
 

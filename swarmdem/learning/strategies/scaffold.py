@@ -11,7 +11,7 @@ from swarmdem.errors import ConfigError
 from swarmdem.learning.learner import Learner, MutableParameters, Parameters, PlainSgd, sgd_of
 from swarmdem.learning.parameters import is_statistic
 from swarmdem.learning.strategy import NONE, Outcome, Strategy, Task
-from swarmdem.wire.charter import TensorSpec
+from swarmdem.wire.charter import Charter, TensorSpec
 
 PREFIX = "control/"
 """Begins the names under which control variates travel."""
@@ -35,6 +35,12 @@ class Scaffold(Strategy):
     fixes: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"update": "tree", "levels": 0, "mixing": 1.0, "pull": 0.0, "weights": "agents"}
     )
+
+    def __init__(self, charter: Charter) -> None:
+        super().__init__(charter)
+        for name in ("gamma", "gain"):
+            if name in dict(charter.schedules):
+                raise ConfigError(f"schedules.{name}: strategy = 'scaffold' takes plain means only")
 
     def check(self, learner: Learner) -> None:
         """Refuse a learner that does not take plain gradient steps."""
