@@ -156,7 +156,7 @@ class Desk:
             who.update(self.leaders[group.parent])
         else:
             who.update(group.leaves, *(self.leaders[child] for child in group.children))
-        return who - {self.leaders[group.id][message.term]}
+        return who.difference(self.leaders[group.id][message.term : message.term + 1])
 
     def holders(self, view: View, result: Announced) -> tuple[PeerId, ...]:
         """Return who to fetch a result from, best first: its announcer, then the other leader.

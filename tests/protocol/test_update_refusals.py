@@ -9,7 +9,7 @@ from swarmdem.protocol import events
 from swarmdem.protocol.events import Fetch, Publish, Reject, Report, Send
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Ack, Final, GroupSkip, Mean
-from tests.protocol.update_parts import PLAN_ID, SECOND, FakeSealer
+from tests.protocol.update_parts import PLAN_ID, SECOND, FakeSealer, peer_name
 from tests.protocol.update_swarm import Swarm
 
 MODEL = ModelHash(b"m" * 32)
@@ -89,6 +89,17 @@ def test_only_the_leader_of_a_term_is_believed():
     assert room.hear(room.plain[1], room.mean()) == [Reject(room.plain[1], "not the leader of this term")]
     (fetch,) = room.hear(room.ranks[0], room.mean())
     assert (fetch.model, fetch.sources[:2]) == (MODEL, (room.ranks[0], room.ranks[1]))
+
+
+def test_a_group_of_one_peer_has_no_second_leader_to_believe():
+    swarm = Swarm([0])
+    update = swarm.nodes[peer_name(0)].update
+    update.begin()
+    mean = Mean(PLAN_ID, 0, swarm.hierarchy.root.id, 1, 0, (), b"", 0, ())
+
+    effects = update.on_frame(FakeSealer(peer_name(7), swarm.registry).seal(mean), SECOND)
+
+    assert effects == [Reject(peer_name(7), "not the leader of this term")]
 
 
 def test_frames_of_another_plan_step_or_group_are_ignored():
