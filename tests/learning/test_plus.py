@@ -85,6 +85,13 @@ def test_a_peer_that_joins_late_is_not_thrown_ahead_by_all_that_the_swarm_learne
     assert second.model["w"].tolist() == [10.5, 0.0]
 
 
+def test_what_stays_with_the_peer_has_no_momentum():
+    charter = Charter(swarm="s", private=("head",), **settings_of("demlearn-plus", {}))
+    start = {"w": np.zeros(1, np.float32), "head": np.zeros(1, np.float32)}
+    outcome = strategy_of(charter).train(Still(), Task(round=1, start=start, anchor=None, pull=0))
+    assert sorted(outcome.memory) == ["before/w", "round"]
+
+
 def test_counters_and_running_statistics_have_no_momentum():
     def start(value: float) -> Task:
         arrays = {"w": np.float32(value), "bn.running_mean": np.float32(value), "count": np.int64(value)}

@@ -21,6 +21,8 @@ class FedBn(FedAvg):
     A batch norm's statistics and its affine weights are those of one peer's inputs; everything else is
     averaged. Layers are found by their running statistics: normalisation without any (layer norm, group
     norm) is not; name its arrays in the charter's `private`.
+
+    Deviation: peers count by their samples, as in FedAvg; the paper's Algorithm 1 counts each once.
     """
 
     name: ClassVar[str] = "fedbn"

@@ -66,8 +66,11 @@ class DemLearnPlus(Strategy):
         loss = learner.train(round=task.round, objective=self.objective(task))
         memory: MutableParameters = {ROUND: np.array(task.round)}
         if follows:
+            kept = self.kept(task.start)  # what stays with the peer is no result of the group's
             memory |= {
-                BEFORE + name: array for name, array in task.start.items() if _moves(name, array.dtype)
+                BEFORE + name: array
+                for name, array in task.start.items()
+                if name not in kept and _moves(name, array.dtype)
             }
         return Outcome(model=learner.parameters(), loss=loss, memory=memory)
 

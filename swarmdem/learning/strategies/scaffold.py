@@ -26,7 +26,8 @@ class Scaffold(Strategy):
     variates are 0 at first. They travel beside the model, under `control/NAME`: twice the bytes.
 
     Deviations: every peer takes part in every round and the server's rate is 1, so that x and c are
-    plain means. Running statistics have no gradient and get no control variate.
+    plain means. Where a peer is missing, c is the mean over those who sent (the paper keeps in c what an
+    absent one last gave). Running statistics have no gradient and get no control variate.
 
     The equations hold for plain gradient steps of one rate: any other optimiser is refused.
     """
