@@ -44,7 +44,7 @@ class DemLearnPlus(Strategy):
     Without labels (a regression, a learner that does not say) there is no prior.
 
     Defaults: one group (with alpha = 1 and a weight of 1 per agent the tree does not change the root's
-    model; groups of other levels only share out the aggregators' load). docs/results.md says how the values
+    model; groups of other levels only share out the aggregators' load). docs/tuning.md says how the values
     were chosen.
     """
 
