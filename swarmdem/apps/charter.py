@@ -97,6 +97,7 @@ def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Char
     """
     if path.exists():
         raise ConfigError(f"{path}: exists already; a charter that peers may hold is not overwritten")
+    check_update(settings)
     samples = load_for(settings, devices=DEVICES)
     constants = standardization(samples, settings.standardize)
     data = DeviceData(samples, constants)

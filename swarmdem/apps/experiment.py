@@ -75,6 +75,8 @@ def run_experiment(
     _need_figures()
     whole = load(source, data_dir, changes).chosen(seeds=seeds, rounds=rounds)
     folder = out or Path("experiments") / whole.name
+    if curves and not whole.curves:
+        raise ConfigError(f"--curves: {whole.name} does not say which data set's (experiment.curves)")
     published = results.read_published(curves, whole.curves) if curves and whole.curves else None
     work = [
         _work(folder, variant, seed) for variant in whole.chosen(only=only).variants for seed in whole.seeds

@@ -108,7 +108,7 @@ RUN = {
     "epochs": _whole("--epochs", "E: local epochs a round."),
     "batch_size": _whole("--batch-size", "B: samples a step."),
     "rounds": _whole("--rounds", "T: rounds to run."),
-    "seed": _whole("--seed", "Seeds the first model, batches and the data split."),
+    "seed": _whole("--seed", "Seeds the first model, the order of batches and the peers' keys."),
     "broker": _text(
         "--broker",
         "auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (30 s to connect).",

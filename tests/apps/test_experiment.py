@@ -130,6 +130,13 @@ def test_a_longer_experiment_goes_on_with_the_variant_chosen(killed):
     assert [len(run.rounds) for result in found.results for run in result.runs] == [4, 4, 4, 5]
 
 
+def test_curves_that_nothing_would_be_held_against_are_refused(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY.replace('curves = "mnist"', ""))
+
+    with pytest.raises(ConfigError, match="--curves: tiny does not say which data set's"):
+        experiment.run_experiment(str(tmp_path / "tiny.toml"), curves=tmp_path / "curves.csv")
+
+
 def test_a_run_that_died_before_it_began_is_begun_anew(tmp_path):
     stillborn = tmp_path / "stillborn"
     (stillborn / "state" / "0").mkdir(parents=True)
