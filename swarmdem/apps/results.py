@@ -104,6 +104,11 @@ def rounds_done(result: Result) -> int:
     return min((run.rounds[-1].round if run.rounds else 0 for run in result.runs), default=0)
 
 
+def interrupted(result: Result) -> int:
+    """Return how many rounds of all runs were lost to a stop: their costs and scores are not known."""
+    return sum(row.interrupted for run in result.runs for row in run.rounds)
+
+
 def spread(result: Result) -> tuple[Value, Value] | None:
     """Return C-GEN of the worst and of the best served peer in the last evaluated round, over seeds."""
 
@@ -168,8 +173,18 @@ def markdown(folder: ExperimentFolder, published: Published | None = None) -> st
         f"{' ± deviation over seeds' if any(len(r.runs) > 1 for r in folder.results) else ''}; final: of the "
         "last evaluated round; worst-best peer: their C-GEN after its update; sent, CPU, wall: of a run.",
         "",
+        *_stops(folder),
     ]
     return "\n".join(lines)
+
+
+def _stops(folder: ExperimentFolder) -> list[str]:
+    """Return what is missing from runs that were stopped within a round and resumed."""
+    lost = [(result.variant.name, interrupted(result)) for result in folder.results]
+    stopped = ", ".join(f"{name} {rounds}" for name, rounds in lost if rounds)
+    if not stopped:
+        return []
+    return [f"Rounds in which a run was stopped, with bytes, CPU and wall not counted: {stopped}.", ""]
 
 
 def comma_separated(folder: ExperimentFolder, published: Published | None = None) -> str:
@@ -226,6 +241,7 @@ def _record(result: Result, published: Published | None) -> dict[str, object]:
         "seeds": len(result.runs),
         "finished": sum(run.finished for run in result.runs),
         "rounds": rounds_done(result),
+        "interrupted_rounds": interrupted(result),
         "metric": result.runs[0].metric if result.runs else "",
         "shown": result.variant.shown,
     }

@@ -122,6 +122,16 @@ def test_the_table_for_programs_has_every_digit(folder, published):
     assert (second["bytes_sent"], second["cpu_s"]) == ("2000.0", "6.0")
 
 
+def test_rounds_lost_to_a_stop_are_told(tmp_path, folder):
+    rows = [row(1, 0.2), row(2, interrupted=True, sent=0), row(3, 0.4)]
+    stopped = read_experiment(write_experiment(tmp_path / "y", [("a", {0: rows}, {})]))
+
+    told = "Rounds in which a run was stopped, with bytes, CPU and wall not counted: a 1."
+    assert told in results.markdown(stopped).splitlines()
+    assert "was stopped" not in results.markdown(folder)
+    assert next(csv.DictReader(io.StringIO(results.comma_separated(stopped))))["interrupted_rounds"] == "1"
+
+
 def test_variants_that_have_not_begun_are_in_the_table_with_nothing(tmp_path):
     folder = read_experiment(write_experiment(tmp_path / "x", [("a", {0: None, 1: None}, {})]))
 
