@@ -90,7 +90,12 @@ class Accounting:
         if not event.weight or event.model is None:
             return
         first = self._said.means.get((event.plan, event.group, 0))
-        repeated = event.term == 1 and first is not None and event.inputs == ((first.model, first.weight),)
+        # A lone upload may be the first leader's mean and still be moved by the second: the outcome tells.
+        repeated = (
+            first is not None
+            and (event.term, event.model) == (1, first.model)
+            and event.inputs == ((first.model, first.weight),)
+        )
         vector = models.mean([(self._said.book[model], weight) for model, weight in event.inputs])
         if not repeated:
             vector = models.amplified(vector, self._share(known, "gain"))
