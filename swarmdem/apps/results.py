@@ -216,8 +216,9 @@ def _cells(result: Result, published: Published | None, compared: bool) -> list[
 
 
 def published_values(result: Result, published: Published) -> dict[str, float | None]:
-    """Return the published counterpart of `last` for each metric."""
-    algorithm, rounds = result.variant.published, rounds_done(result)
+    """Return the published counterpart of `last` for each metric; None before there is a run to compare."""
+    rounds = rounds_done(result)
+    algorithm = result.variant.published if rounds else None
     return {
         metric: None if algorithm is None else published_last(published, algorithm, metric, rounds)
         for metric in METRICS

@@ -93,6 +93,14 @@ def test_published_means_end_where_the_run_does(folder, published):
     }  # fmt: skip
 
 
+def test_what_has_not_run_is_held_against_nothing(tmp_path, published):
+    empty = read_experiment(write_experiment(tmp_path / "x", [("b", {0: []}, {"published": "FedAvg"})]))
+
+    values = results.published_values(empty.results[0], published)
+
+    assert values == {"c_spe": None, "c_gen": None, "global": None}
+
+
 def test_the_table_says_what_people_need(folder, published):
     lines = results.markdown(folder, published).splitlines()
 
