@@ -38,6 +38,8 @@ def draw(seed: int, levels: int) -> dict[str, Any]:
     drawn |= {name: rng.choice(values) for name, (share, values) in choices.items() if rng.random() < share}
     if rng.random() < 0.15:
         drawn |= {"update": "gossip", "neighbours": rng.choice((0, 2, 4)), "levels": 0, "cuts": ()}
+    if rng.random() < 0.3:
+        drawn["weights"] = "samples"
     return drawn
 
 

@@ -279,7 +279,7 @@ class SimulatedPeer:
         charter = self.world.charter
         origin = start if charter.basis == "updates" else order.reference
         scale, sketch = models.sketch(vector, book[origin], charter.digest)
-        weight = 1 if charter.weights == "agents" else 10 + self.index
+        weight = 1 if charter.weights == "agents" else (self.index + 1) % 4 * 10  # one in four has no samples
         loss = self.world.rng.randrange(200, 800) if charter.drift else 0
         self.feed(
             events.Trained(order.base, model, models.MODEL_BYTES, weight, scale, sketch, duration, loss)

@@ -17,6 +17,7 @@ TRIED = {
     "drift": {0, 1, 2},
     "hysteresis": {(), (0, 16, 77)},
     "update": {"tree", "gossip"},
+    "weights": {"agents", "samples"},
     "neighbours": {0, 2, 4},
 }
 
