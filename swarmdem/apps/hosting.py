@@ -260,7 +260,11 @@ class Host:
         loss, scores = hosted.take(event.round)
         counters = hosted.peer.counters
         counts = Counts(
-            counters.bytes_sent, counters.bytes_received, counters.messages_sent, counters.messages_received
+            counters.bytes_sent,
+            counters.bytes_received,
+            counters.messages_sent,
+            counters.messages_received,
+            counters.bytes_shared,
         )
         self._say(
             PeerRound(

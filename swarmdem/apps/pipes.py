@@ -60,6 +60,8 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     bytes_received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
+    bytes_shared: int = 0
+    """Of `bytes_received`: what a peer of the same worker handed over."""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

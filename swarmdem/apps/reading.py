@@ -64,6 +64,7 @@ class RoundRow(msgspec.Struct, frozen=True, rename={"global_": "global"}, kw_onl
     bytes_received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
+    bytes_shared: int = 0
     socket_bytes_sent: int = 0
     socket_bytes_received: int = 0
     interrupted: bool = False

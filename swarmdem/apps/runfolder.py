@@ -35,7 +35,7 @@ from swarmdem.wire.charter import Charter
 
 TOTALS = (
     "wall_s", "cpu_s", "train_cpu_s", "evaluate_cpu_s", "bytes_sent", "bytes_received", "messages_sent",
-    "messages_received", "socket_bytes_sent", "socket_bytes_received",
+    "messages_received", "bytes_shared", "socket_bytes_sent", "socket_bytes_received",
 )  # fmt: skip
 """What rows hold for their round and the summary for the run."""
 
@@ -182,7 +182,7 @@ def summarise(rows: list[dict[str, Any]], *, peers: int, broker: str, peak_pss_b
         "peers": peers,
         "broker": broker,
         "final": final,
-        **{name: round(sum(row[name] for row in rows), 4) for name in TOTALS},
+        **{name: round(sum(row.get(name, 0) for row in rows), 4) for name in TOTALS},
         "peak_pss_mb": round(peak_pss_bytes / 1e6, 1),
     }
 

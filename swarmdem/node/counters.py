@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from swarmdem.node.sharing import Frames
+from swarmdem.transport.base import Counters
 from swarmdem.wire.blobs import CHUNK
 from swarmdem.wire.messages import KINDS
 
@@ -23,6 +25,19 @@ class NodeCounters:
     """Frames sent, by kind."""
     frame_bytes: Counter[str] = field(default_factory=Counter)
     """Bytes sent, topics included, by kind."""
+    shared: Counters = field(default_factory=Counters)
+    """Traffic of blobs that peers of this process handed each other, as if it had crossed."""
+
+    def exchanged(self, *, sent: Frames, received: Frames) -> None:
+        """Count frames that were spared because a peer of this process was at the other end."""
+        for kind, (frames, size_bytes) in sent.items():
+            self.frames[kind] += frames
+            self.frame_bytes[kind] += size_bytes
+            self.shared.messages_sent += frames
+            self.shared.bytes_sent += size_bytes
+        for frames, size_bytes in received.values():
+            self.shared.messages_received += frames
+            self.shared.bytes_received += size_bytes
 
     def sent(self, topic: str, payload: bytes) -> None:
         """Count a frame that was handed to the bus."""
@@ -63,6 +78,8 @@ class PeerCounters:
     evaluate_cpu_s: float
     sent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Frames and bytes sent, by kind: a message's name in lower case, `chunk` (of a model), `cleared`."""
+    bytes_shared: int = 0
+    """Of `bytes_received`: models that peers of the same process handed over; no connection carried them."""
 
     def since(self, earlier: "PeerCounters | None") -> dict[str, object]:
         """Return what was sent, refused and lost since *earlier*, None: since the peer started."""

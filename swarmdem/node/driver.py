@@ -133,7 +133,7 @@ class Driver:
         self.uploads = Uploads(shelf, self, chunk_leaves=charter.chunk // LEAF_BYTES)
         self.downloads = Downloads(
             charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf,
-            trainer=trainer, send=self.uploads.send, deliver=self.deliver,
+            trainer=trainer, send=self.uploads.send, deliver=self.deliver, exchanged=self.counters.exchanged,
         )  # fmt: skip
 
     @property

@@ -36,10 +36,13 @@ class Running:
     def counters(self) -> PeerCounters:
         """Return what the peer did so far."""
         port, own, cost = self.port.counters, self.driver.counters, self.driver.bench.counters
+        shared = own.shared
         return PeerCounters(
-            port.messages_sent, port.messages_received, port.bytes_sent, port.bytes_received, port.dropped,
+            port.messages_sent + shared.messages_sent, port.messages_received + shared.messages_received,
+            port.bytes_sent + shared.bytes_sent, port.bytes_received + shared.bytes_received, port.dropped,
             own.unsent, dict(own.refused), cost.train_cpu_s, cost.evaluate_cpu_s,
             {kind: (frames, own.frame_bytes[kind]) for kind, frames in own.frames.items()},
+            shared.bytes_received,
         )  # fmt: skip
 
 

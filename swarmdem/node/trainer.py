@@ -13,6 +13,7 @@ from swarmdem.identifiers import Round
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.strategy import Deployment
 from swarmdem.node.models import ModelPool
+from swarmdem.node.sharing import Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,18 @@ class Hooks:
 
 
 class Trainer:
-    """The worker threads of one process; threads start when first needed."""
+    """The worker threads of one process and the models its peers share; threads start when first needed."""
 
     def __init__(self) -> None:
         self.training = ThreadPoolExecutor(1, "swarmdem-training")
         self.tensors = ThreadPoolExecutor(1, "swarmdem-tensors")
         self.disk = ThreadPoolExecutor(1, "swarmdem-disk")
         self.pool = ModelPool()
+        self._neighbours: dict[bytes, Neighbours] = {}
+
+    def neighbours(self, charter: bytes) -> Neighbours:
+        """Return the peers that share these threads, their models and the charter of this hash."""
+        return self._neighbours.setdefault(charter, Neighbours())
 
     def close(self) -> None:
         """End the threads after what they are doing now; what was only waiting is dropped."""

@@ -8,7 +8,8 @@ borne doubles each time, up to `patience`. What is here is never asked for again
 
 Bounds: `ACTIVE_MAX` downloads receive at once, the others wait for their turn, and one that falls
 silent gives up its turn; each has a window of 4 MiB or 16 chunks. Memory is reserved only once
-name, leaf list and the expected size agree.
+name, leaf list and the expected size agree. What peers of one process hand each other instead is in
+`sharing.py`.
 """
 
 import asyncio
@@ -16,16 +17,19 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import ModelHash, PeerId, brief
 from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.bench import Deliver
 from swarmdem.node.models import Model, ModelShelf, Schema, model_of_bytes
+from swarmdem.node.sharing import Frames, Neighbour, Wanted, frames_of
 from swarmdem.node.trainer import Trainer
 from swarmdem.protocol.events import Fetch, Fetched, FetchFailed
+from swarmdem.wire import topics
 from swarmdem.wire.blobs import LEAF_BYTES, Assembly, BlobInfo, Chunk, blob_name, leaf_count
-from swarmdem.wire.charter import Charter
+from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.messages import BlobOffer, BlobWant
 
 _log = logging.getLogger("swarmdem.node.transfer")
@@ -40,7 +44,14 @@ SILENCE_MOST_S = 5.0
 """First silence borne, whatever `patience` is."""
 
 
-@dataclass(slots=True)
+class Exchanged(Protocol):
+    """Counts what peers of this process handed each other."""
+
+    def __call__(self, *, sent: Frames, received: Frames) -> None:
+        """Count frames as if they had crossed a connection."""
+
+
+@dataclass(slots=True, eq=False)
 class _Download:
     model: ModelHash
     total_bytes: int
@@ -57,6 +68,12 @@ class _Download:
     """Leaves asked for and not here yet."""
     deadline: float = 0.0
     active: bool = False
+    following: bool = False
+    """A neighbour is receiving the blob: wait for that."""
+
+    @property
+    def wanted(self) -> Wanted:
+        return self.model, self.total_bytes
 
     @property
     def source(self) -> PeerId:
@@ -74,6 +91,7 @@ class Downloads:
         trainer: Whose threads look for NaN.
         send: Queues a message to one peer.
         deliver: Takes `Fetched` with its model, or `FetchFailed`.
+        exchanged: Counts what was taken from a neighbour or given to one.
     """
 
     def __init__(
@@ -86,15 +104,17 @@ class Downloads:
         trainer: Trainer,
         send: Callable[[PeerId, BlobWant], None],
         deliver: Deliver,
+        exchanged: Exchanged,
     ) -> None:
         self._charter = charter
         self._schemas = {model_bytes(schema): schema for schema in schemas}
         self._model_bytes = next(iter(self._schemas))
-        self._me = me
+        self.me = me
         self._shelf = shelf
         self._trainer = trainer
         self._send = send
         self._deliver = deliver
+        self._exchanged = exchanged
         self._loop = asyncio.get_running_loop()
         self._chunk_leaves = max(1, charter.chunk // LEAF_BYTES)
         self._window = max(
@@ -106,6 +126,10 @@ class Downloads:
         self._checking: set[ModelHash] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._up = False
+        scope = charter_hash(charter)
+        self._topic_bytes = len(topics.bulk(scope, me, me))
+        self._neighbours = trainer.neighbours(scope)
+        self._neighbours.join(self)
 
     def fetch(self, order: Fetch) -> None:
         """Get a model; a second order for the same model replaces its sources."""
@@ -118,7 +142,7 @@ class Downloads:
             reason = f"blob of {total_bytes} bytes, the schema has {self._model_bytes}"
             self._deliver(FetchFailed(order.model, reason), None)
             return
-        sources = tuple(peer for peer in order.sources if peer != self._me)
+        sources = tuple(peer for peer in order.sources if peer != self.me)
         known = self._downloads.get(order.model)
         if known is not None and sources:
             known.sources = sources
@@ -127,15 +151,16 @@ class Downloads:
         download = _Download(order.model, total_bytes, sources, self._silence_s)
         self._downloads[order.model] = download
         self._waiting.append(download)
-        self._start_waiting()
+        if not self._taken(download):
+            self._start_waiting()
 
     def stop(self, model: ModelHash) -> None:
         """Forget a download."""
         self._checking.discard(model)
-        download = self._downloads.pop(model, None)
-        if download is not None and not download.active:
-            self._waiting.remove(download)
-        self._start_waiting()
+        download = self._downloads.get(model)
+        if download is not None:
+            self._forget(download)
+            self._neighbours.give_way(download.wanted, self)
 
     def link_changed(self, *, up: bool) -> None:
         """Ask again for what was on its way when the link went down."""
@@ -163,8 +188,9 @@ class Downloads:
         named_so = blob_name(offer.total_bytes, offer.leaves) == offer.blob
         if named_so and offer.total_bytes != download.total_bytes:
             reason = f"blob of {offer.total_bytes} bytes, expected are {download.total_bytes}"
-            self.stop(offer.blob)
+            self._forget(download)
             self._deliver(FetchFailed(offer.blob, reason), None)
+            self._neighbours.failed(download.wanted, self, reason)
             return
         try:
             info = BlobInfo(offer.blob, offer.total_bytes, offer.leaves)
@@ -192,12 +218,13 @@ class Downloads:
         download.silence_s = self._silence_s
         download.deadline = self._loop.time() + download.silence_s
         if download.assembly.complete:
-            self._check(download.assembly)
+            self._check(download, download.assembly)
         elif download.in_flight <= self._window // 2:
             self._ask(download)
 
     def close(self) -> None:
         """Forget everything."""
+        self._neighbours.leave(self)
         self._downloads.clear()
         self._waiting.clear()
         self._checking.clear()
@@ -205,13 +232,78 @@ class Downloads:
             self._timer.cancel()
             self._timer = None
 
+    # What `sharing.Neighbours` asks of a peer
+
+    def held(self, model: ModelHash) -> Model | None:
+        """See `sharing.Neighbour.held`."""
+        return self._shelf.get(model)
+
+    def gave(self, model: Model) -> None:
+        """See `sharing.Neighbour.gave`."""
+        asked, given = self._frames_of(model)
+        self._exchanged(sent=given, received=asked)
+
+    def take(self, model: Model, giver: Neighbour) -> None:
+        """See `sharing.Neighbour.take`."""
+        download = self._downloads.get(model.name)
+        if download is None or download.total_bytes != model.info.total_bytes:
+            return
+        self._forget(download)
+        asked, given = self._frames_of(model)
+        self._exchanged(sent=asked, received=given)
+        giver.gave(model)
+        self._deliver(Fetched(model.name), model)
+
+    def refuse(self, wanted: Wanted, reason: str) -> None:
+        """See `sharing.Neighbour.refuse`."""
+        download = self._following(wanted)
+        if download is not None:
+            self._forget(download)
+            self._deliver(FetchFailed(download.model, reason), None)
+
+    def go_on(self, wanted: Wanted) -> None:
+        """See `sharing.Neighbour.go_on`."""
+        download = self._following(wanted)
+        if download is not None:
+            download.following = False
+            self._waiting.append(download)
+            self._start_waiting()
+
+    def _following(self, wanted: Wanted) -> _Download | None:
+        download = self._downloads.get(wanted[0])
+        follows = download is not None and download.following and download.wanted == wanted
+        return download if follows else None
+
+    def _frames_of(self, model: Model) -> tuple[Frames, Frames]:
+        return frames_of(
+            model.info, topic_bytes=self._topic_bytes, chunk_leaves=self._chunk_leaves,
+            window_leaves=self._window,
+        )  # fmt: skip
+
+    def _taken(self, download: _Download) -> bool:
+        """Take the model from a neighbour that holds it, if there is one."""
+        found = self._neighbours.holder(download.wanted, download.sources)
+        if found is None:
+            return False
+        giver, model = found
+        self.take(model, giver)
+        return True
+
+    # The connection
+
+    def _forget(self, download: _Download) -> None:
+        self._downloads.pop(download.model, None)
+        if download in self._waiting:
+            self._waiting.remove(download)
+        self._start_waiting()
+
     def _start_waiting(self) -> None:
-        active = sum(download.active for download in self._downloads.values())
-        while self._waiting and active < ACTIVE_MAX:
+        while self._waiting and sum(each.active for each in self._downloads.values()) < ACTIVE_MAX:
             download = self._waiting.popleft()
-            download.active = True
-            active += 1
-            self._ask_anew(download)
+            download.following = self._neighbours.follows(download.wanted, self)
+            if not download.following:
+                download.active = True
+                self._ask_anew(download)
 
     def _ask_anew(self, download: _Download) -> None:
         download.asked = 0
@@ -243,27 +335,31 @@ class Downloads:
         if download.active and download.refusals < len(download.sources):
             self._ask_anew(download)
 
-    def _check(self, assembly: Assembly) -> None:
+    def _check(self, download: _Download, assembly: Assembly) -> None:
         """Look for NaN off the loop, then hand the model over."""
-        name = assembly.info.name
-        self.stop(name)
-        self._checking.add(name)
+        self._checking.add(download.model)
+        self._forget(download)
         data, schema = assembly.data(), self._schemas[assembly.info.total_bytes]
         job = self._loop.run_in_executor(self._trainer.tensors, model_of_bytes, data, schema, assembly.info)
-        job.add_done_callback(lambda done: self._checked(name, done))
+        job.add_done_callback(lambda done: self._checked(download.wanted, done))
 
-    def _checked(self, name: ModelHash, job: "asyncio.Future[Model]") -> None:
-        if name not in self._checking:
-            return
+    def _checked(self, wanted: Wanted, job: "asyncio.Future[Model]") -> None:
+        """Tell the core, unless it stopped the fetch meanwhile, and the neighbours in any case."""
+        name = wanted[0]
+        still = name in self._checking
         self._checking.discard(name)
         if job.cancelled():
             return
         error = job.exception()
         if error is not None:
             _log.warning("model_refused model=%s reason=%s", brief(name), error)
-            self._deliver(FetchFailed(name, str(error)), None)
+            if still:
+                self._deliver(FetchFailed(name, str(error)), None)
+            self._neighbours.failed(wanted, self, str(error))
         else:
-            self._deliver(Fetched(name), job.result())
+            if still:
+                self._deliver(Fetched(name), job.result())
+            self._neighbours.arrived(job.result(), self)
 
     def _set_timer(self) -> None:
         """One timer for all: it may ring early, since arrivals only move deadlines away."""
@@ -278,6 +374,7 @@ class Downloads:
         for download in [d for d in self._downloads.values() if d.active and d.deadline <= now]:
             download.turn += 1
             download.silence_s = min(2 * download.silence_s, max(self._charter.patience, SILENCE_LEAST_S))
+            self._neighbours.give_way(download.wanted, self)
             if self._waiting:
                 download.active = False
                 self._waiting.append(download)

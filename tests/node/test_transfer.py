@@ -64,6 +64,7 @@ class Getting:
             charter=charter, schemas=(schema,), me=ME, shelf=self.shelf, trainer=self.trainer,
             send=self.want,
             deliver=lambda answer, model=None: self.answers.put_nowait((answer, model)),
+            exchanged=lambda **_: None,
         )  # fmt: skip
         self.downloads.link_changed(up=True)
 
