@@ -94,9 +94,10 @@ def mix(mean: Parameters, parent: Parameters, alpha: float) -> MutableParameters
     mixed: MutableParameters = {}
     for name, own in mean.items():
         out = np.empty(own.shape, own.dtype)
+        first, second = (np.empty(min(own.size, BLOCK)) for _ in range(2))
         for target, ours, theirs in _blocks(out, own, parent[name]):
-            value = np.multiply(theirs, alpha, dtype=np.float64)
-            value += np.multiply(ours, 1.0 - alpha, dtype=np.float64)
+            value = np.multiply(theirs, alpha, out=first[: target.size], dtype=np.float64)
+            value += np.multiply(ours, 1.0 - alpha, out=second[: target.size], dtype=np.float64)
             target[...] = value if out.dtype.kind == "f" else _nearest(value, out.dtype)
         mixed[name] = out
     return mixed

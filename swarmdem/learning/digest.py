@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import MisuseError, NotFiniteError, SchemaError
 from swarmdem.learning.learner import Parameters
-from swarmdem.learning.parameters import flatten
+from swarmdem.learning.parameters import flatten, vectors
 
 BLOCK = 65_536
 """Parameters per partial sum: fixes the float result, and hashing stays within the cache."""
@@ -60,11 +60,15 @@ def sketch(parameters: Parameters, reference: Parameters, *, seed: int, size: in
     """
     if not BUCKETS_MIN <= size <= BUCKETS_MAX:
         raise MisuseError(f"a sketch of {size} buckets; {BUCKETS_MIN} to {BUCKETS_MAX} are possible")
-    difference = flatten(parameters)
-    base = flatten(reference)
-    if difference.size != base.size:
-        raise SchemaError(f"model of {difference.size} parameters, reference of {base.size}")
-    difference = difference - base
+    difference = flatten(parameters)  # a copy of our own: what follows is in place
+    base = vectors(reference)
+    count = sum(part.size for part in base)
+    if difference.size != count:
+        raise SchemaError(f"model of {difference.size} parameters, reference of {count}")
+    start = 0
+    for part in base:
+        difference[start : start + part.size] -= part
+        start += part.size
     return _quantise(_sums(difference, seed=seed, size=size), np.dtype(np.int8))
 
 
@@ -95,11 +99,18 @@ def sketch16(parameters: Parameters, *, seed: int, size: int) -> tuple[float, by
 def _sums(vector: NDArray[np.float32], *, seed: int, size: int) -> NDArray[np.float64]:
     """s[b] = sum over i of sign_i x vector_i, blocks added in order."""
     total = np.zeros(size)
+    most = min(vector.size, BLOCK)
+    signed, places = (
+        np.empty(most),
+        np.empty(most, np.intp),
+    )  # fresh ones for each block cost as much again
     for start, (buckets, signs) in zip(
         range(0, vector.size, BLOCK), _tables(seed, vector.size, size), strict=True
     ):
-        signed = np.multiply(vector[start : start + BLOCK], signs, dtype=np.float64)
-        total += np.bincount(buckets, weights=signed, minlength=size)
+        count = signs.size
+        np.multiply(vector[start : start + count], signs, out=signed[:count], dtype=np.float64)
+        places[:count] = buckets
+        total += np.bincount(places[:count], weights=signed[:count], minlength=size)
     return total
 
 

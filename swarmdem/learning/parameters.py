@@ -121,7 +121,7 @@ def to_bytes(parameters: Parameters, schema: Sequence[TensorSpec]) -> bytes:
     check_schema(parameters, schema)
     check_finite(parameters)
     return b"".join(
-        parameters[spec.name].astype(dtype_of(spec), order="C", copy=False).tobytes() for spec in schema
+        [parameters[spec.name].astype(dtype_of(spec), order="C", copy=False).data for spec in schema]
     )
 
 
@@ -153,17 +153,22 @@ def from_bytes(data: bytes | bytearray | memoryview, schema: Sequence[TensorSpec
 
 
 def flatten(parameters: Parameters) -> NDArray[np.float32]:
-    """Return all floating-point arrays as one float32 vector, in the order of the schema.
+    """Return all floating-point arrays as one new float32 vector, in the order of the schema.
 
     Integer and boolean buffers (counters) stay out: they say how long a model trained, not what it
     learned.
     """
-    parts = [
+    parts = vectors(parameters)
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def vectors(parameters: Parameters) -> list[NDArray[np.float32]]:
+    """Return what `flatten` joins, array by array and uncopied where it can be."""
+    return [
         parameters[name].astype(np.float32, copy=False).reshape(-1)
         for name in sorted(parameters, key=str.encode)
         if parameters[name].dtype.kind == "f"
     ]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def to_safetensors(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -73,6 +73,13 @@ def test_equal_models_have_the_zero_sketch():
     assert digest.sketch(same, same, seed=1, size=16) == (0.0, bytes(16))
 
 
+def test_the_models_themselves_stay_as_they_are():
+    trained, reference = model([1, 2, 3]), model([1, 1, 1])
+    digest.sketch(trained, reference, seed=1, size=16)
+
+    assert (trained["w"].tolist(), reference["w"].tolist()) == ([1, 2, 3], [1, 1, 1])
+
+
 def test_a_subnormal_scale_becomes_zero():
     assert digest.sketch(model([1e-40]), zeros(1), seed=1, size=16) == (0.0, bytes(16))
 
