@@ -27,7 +27,7 @@ def learner(number):
 
 
 def charter(strategy, **chosen):
-    settings = settings_of(strategy, {"patience": 1.0, "gather": 60.0, "founders": PEERS} | chosen)
+    settings = settings_of(strategy, {"patience": 5.0, "gather": 60.0, "founders": PEERS} | chosen)
     return Charter(swarm="test", **settings)
 
 
