@@ -102,7 +102,10 @@ INPUT = {
 """What is learned, on what."""
 
 RUN = {
-    "peers": _whole("--peers", "N: peers on this machine; peer i trains on device i of the data."),
+    "peers": _whole(
+        "--peers",
+        "N: peers on this machine; peer i trains on device i of the data (from 0 again beyond the last).",
+    ),
     "optimizer": _text("--optimizer", "sgd (the paper's) or adam."),
     "lr": _number("--lr", "eta: step size of local training (default: sgd .05, adam .001)."),
     "epochs": _whole("--epochs", "E: local epochs a round."),
@@ -118,7 +121,7 @@ RUN = {
     "evaluate_every": _whole("--evaluate-every", "Rounds between evaluations of C-SPE, C-GEN, Global."),
     "evaluate_last": _whole("--evaluate-last", "Evaluate each of the last rounds as well."),
     "evaluate": _text("--evaluate", "update: after the update; both: also after training."),
-    "patience": _number("--patience", "Seconds of silence before others act (default: 10 + peers / 2)."),
+    "patience": _number("--patience", "Seconds of silence before others act (a run's: 10 + peers / 2)."),
     "record": Annotated[
         bool, Option("--record", help="Keep every model of every round, to recompute the run.")
     ],
