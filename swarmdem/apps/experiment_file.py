@@ -123,6 +123,8 @@ def load(source: str, data_dir: Path | None, changes: Mapping[str, Any] | None =
         path = Path(str(resources.files("swarmdem.apps").joinpath("presets", f"{source}.toml")))
     common, variants = _tables(path)
     name = _text(common.get("name", path.stem), f"{path}: experiment.name")
+    if not re.fullmatch(r"[\w][\w .+-]*", name):
+        raise ConfigError(f"{path}: experiment.name {name!r}: letters, digits, spaces and . + - only")
     seeds = common.get("seeds", [0])
     if not isinstance(seeds, list):
         raise ConfigError(f"{path}: experiment.seeds: a list of numbers is expected")

@@ -123,10 +123,6 @@ class TreeRow(msgspec.Struct, frozen=True):
         """The group that all others are in."""
         return next((group for group in self.groups if group.parent is None), None)
 
-    def group_of(self, peer: str) -> GroupRow | None:
-        """Return the group that *peer* is attached to directly."""
-        return next((group for group in self.groups if peer in group.leaves), None)
-
 
 @dataclass(frozen=True)
 class Run:

@@ -99,12 +99,7 @@ def run(
     ]
     begun = time.monotonic()
     if trace is not None:
-        first = Run(wanted[0], whole_trace=True)
-        first.play()
-        try:
-            trace.write_text(text(first.world.trace.lines))
-        except OSError as error:
-            raise ConfigError(f"--trace {trace}: {error.strerror}") from error
+        _write_trace(wanted[0], trace)
     report = Report()
     for outcome in _played(wanted, workers):
         report.outcomes.append(outcome)
@@ -113,6 +108,15 @@ def run(
     for line in _lines(report):
         say(line)
     return report
+
+
+def _write_trace(settings: Settings, path: Path) -> None:
+    swarm = Run(settings, whole_trace=True)
+    swarm.play()
+    try:
+        path.write_text(text(swarm.world.trace.lines))
+    except OSError as error:
+        raise ConfigError(f"--trace {path}: {error.strerror}") from error
 
 
 def _check(peers: int, rounds: int, seeds: int, workers: int, loss: float | None) -> None:

@@ -59,22 +59,7 @@ def build_learners(
         return []
     seeds = [(seed << 20) + number for number in range(first, first + len(parts))]
     if model == SOFTMAX:
-        if settings.optimizer != "sgd":
-            raise ConfigError(
-                f"optimizer = {settings.optimizer!r} contradicts model = 'softmax', which uses sgd"
-            )
-        return [
-            SoftmaxRegression(
-                classes,
-                train,
-                test,
-                lr=0.05 if settings.lr is None else settings.lr,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                seed=own,
-            )
-            for (train, test), own in zip(parts, seeds, strict=True)
-        ]
+        return _softmax_learners(parts, seeds, classes=classes, settings=settings)
     models = importlib.import_module("swarmdem.learning.models")
     training = importlib.import_module("swarmdem.learning.training")
     module = models.build(model, shape, classes, seed=seed)
@@ -93,3 +78,26 @@ def build_learners(
     )
     siblings = zip(others, seeds[1:], strict=True)
     return [head, *(head.sibling(train, test, seed=own) for (train, test), own in siblings)]
+
+
+def _softmax_learners(
+    parts: Sequence[tuple[Dataset, Dataset]],
+    seeds: Sequence[int],
+    *,
+    classes: int,
+    settings: TrainingSettings,
+) -> list[Learner]:
+    if settings.optimizer != "sgd":
+        raise ConfigError(f"optimizer = {settings.optimizer!r} contradicts model = 'softmax', which uses sgd")
+    return [
+        SoftmaxRegression(
+            classes,
+            train,
+            test,
+            lr=0.05 if settings.lr is None else settings.lr,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=own,
+        )
+        for (train, test), own in zip(parts, seeds, strict=True)
+    ]

@@ -84,6 +84,7 @@ def test_settings_of_all_variants_can_be_changed(written):
         ('strategy = "fedavg"', 'data = "nowhere.npz"', "nowhere.npz: no such file"),
         ('name = "FedAvg"', "", "a [[variant]] has no name"),
         ('name = "FedAvg"', 'name = "demlearn 0.6 LEVELS=1"', "another one has the same name"),
+        ('name = "tiny"', 'name = "../tiny"', "experiment.name '../tiny': letters, digits, spaces"),
         ("seeds = [0, 1]", "seeds = [0, 0]", "experiment.seeds: a seed is there twice"),
         ("seeds = [0, 1]", "seeds = 3", "experiment.seeds: a list of numbers is expected"),
         ("grid = {", "grid = { lr = [],", "grid: settings with lists of values are expected"),
