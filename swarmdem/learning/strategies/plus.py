@@ -50,7 +50,7 @@ class DemLearnPlus(Strategy):
 
     name: ClassVar[str] = "demlearn-plus"
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"levels": 0, "mixing": 1.0})
-    options = MappingProxyType({"momentum": 0.9, "prior": 2.25, "share": 0.0})
+    options = MappingProxyType({"momentum": 0.9, "prior": 2.0, "share": 0.0})
 
     def __init__(self, charter: Charter) -> None:
         super().__init__(charter)
