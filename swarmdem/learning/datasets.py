@@ -7,6 +7,7 @@ or an `.npz` with `x` (n, ...), `y` (n,) classes from 0 or floats, `device` (n,)
 load by label skew (`splits.label_skew`).
 """
 
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -132,9 +133,20 @@ def digits(devices: int) -> Samples:
 
 
 class DeviceData:
-    """Standardised data by device, images with their channels first; each is cut out when asked for."""
+    """Standardised data by device, images with their channels first; each is cut out when asked for.
+
+    Args:
+        samples: Of all devices.
+        constants: The swarm's; of them the targets take mean and deviation along, unscaled.
+
+    Raises:
+        DataError: The constants are for the values of a regression, the targets are classes.
+    """
 
     def __init__(self, samples: Samples, constants: Standardization) -> None:
+        if constants.target is not None and samples.task != "regression":
+            raise DataError("array 'y' holds classes (integers), the charter's constants are for floats")
+        self._target_mean, self._target_deviation = constants.target or (0.0, 1.0)
         self._samples = samples
         self._constants = constants
         self.shape = channels_first(samples.x[:1]).shape[1:]
@@ -155,22 +167,28 @@ class DeviceData:
 
     def _cut(self, chosen: NDArray[np.bool_]) -> Dataset:
         inputs = channels_first(self._constants.apply(self._samples.x[chosen]))
-        return Dataset(inputs, self._samples.y[chosen])
+        return Dataset(
+            inputs,
+            self._samples.y[chosen],
+            target_mean=self._target_mean,
+            target_deviation=self._target_deviation,
+        )
 
 
 def as_dataset(examples: Examples, what: str, *, may_be_empty: bool = False) -> Dataset:
     """Return *examples* with floats as float32 and classes as int64; shares memory if it can.
 
-    Float targets are values to be predicted.
+    Float targets are values to be predicted; a pair brings no constants to scale them by.
+
+    Args:
+        examples: Inputs (n, ...), targets (n,).
+        what: What they are for; begins every message.
+        may_be_empty: Whether n may be 0.
 
     Raises:
-        DataError: They do not fit together; the message begins with *what*.
+        DataError: They do not fit together, hold NaN, or their constants cannot scale.
     """
-    given = (examples.x, examples.y) if isinstance(examples, Dataset) else examples
-    try:
-        x, y = (np.asarray(array) for array in given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{what}: not a pair of arrays ({error})") from error
+    x, y = _arrays(examples, what)
     if x.dtype.kind not in "fiub" or y.dtype.kind not in "iuf":
         raise DataError(
             f"{what}: inputs of {x.dtype}, targets of {y.dtype}; numbers are needed, classes as integers"
@@ -180,13 +198,32 @@ def as_dataset(examples: Examples, what: str, *, may_be_empty: bool = False) -> 
     if not len(x) and not may_be_empty:
         raise DataError(f"{what}: no samples")
     if x.dtype.kind == "f":
-        if not np.isfinite(x).all():
-            raise DataError(f"{what}: inputs hold NaN or infinite values")
-        x = x.astype(np.float32, copy=False)
+        x = _finite(x, f"{what}: inputs")
     if y.dtype.kind == "f":
-        if not np.isfinite(y).all():
-            raise DataError(f"{what}: targets hold NaN or infinite values")
-        return Dataset(x, y.astype(np.float32, copy=False))
+        mean, deviation = (
+            (examples.target_mean, examples.target_deviation) if isinstance(examples, Dataset) else (0.0, 1.0)
+        )
+        if not (math.isfinite(mean) and math.isfinite(deviation) and deviation > 0):
+            raise DataError(f"{what}: target_mean = {mean}, target_deviation = {deviation} scale nothing")
+        return Dataset(x, _finite(y, f"{what}: targets"), mean, deviation)
     if len(y) and y.min() < 0:
         raise DataError(f"{what}: negative class {y.min()}")
     return Dataset(x, y.astype(np.int64, copy=False))
+
+
+def _arrays(examples: Examples, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    given = (examples.x, examples.y) if isinstance(examples, Dataset) else examples
+    try:
+        x, y = (np.asarray(array) for array in given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: not a pair of arrays ({error})") from error
+    return x, y
+
+
+def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
+    """Return floats as float32, in the same memory if they are."""
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32, copy=False)
+    if not np.isfinite(narrow).all():
+        raise DataError(f"{what} hold NaN or infinite values (as 32-bit floats)")
+    return narrow

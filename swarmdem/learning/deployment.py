@@ -80,16 +80,19 @@ def predict(learner: Learner, deployment: Deployment, x: NDArray[Any]) -> Floats
     return combined(scores, deployment, task_of(learner))
 
 
-def evaluation_of(answers: Floats, y: NDArray[Any], kind: Kind = "classification") -> Evaluation:
+def evaluation_of(
+    answers: Floats, y: NDArray[Any], kind: Kind = "classification", *, deviation: float = 1.0
+) -> Evaluation:
     """Return how *answers*, as `combined` gives them, do against the targets *y* (n,).
 
-    The loss is the cross entropy, for a regression the squared error.
+    The loss is the cross entropy, for a regression the squared error over the square of *deviation*, by
+    which the learner scales its targets.
     """
     if not len(y):
         return Evaluation(0.0, 0, 0.0)
     if kind == "regression":
         errors = answers[:, 0].astype(np.float64) - y
-        return Evaluation(float(np.abs(errors).sum()), len(y), float(np.square(errors).sum()))
+        return Evaluation(float(np.abs(errors).sum()), len(y), float(np.square(errors / deviation).sum()))
     right = answers[np.arange(len(y)), y].astype(np.float64)
     return Evaluation(float((answers.argmax(1) == y).sum()), len(y), float(-right.sum()))
 
@@ -111,7 +114,8 @@ def evaluate(learner: Learner, deployment: Deployment, data: Dataset | None = No
             learner.load(own)
     if data is None:
         raise ConfigError("a deployment of several models is measured on test data that is handed over")
-    return evaluation_of(predict(learner, deployment, data.x), data.y, task_of(learner))
+    answers = predict(learner, deployment, data.x)
+    return evaluation_of(answers, data.y, task_of(learner), deviation=data.target_deviation)
 
 
 def _boosts(boost: Mapping[int, float], classes: int) -> NDArray[np.float64]:

@@ -20,12 +20,20 @@ Kind = Literal["classification", "regression"]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Inputs and targets of one peer (or of a whole test set)."""
+    """Inputs and targets of one peer (or of a whole test set).
+
+    A learner trains towards (y - target_mean) / target_deviation and answers in the unit of y. Both
+    constants must be the same at every peer: they give the model's output its meaning.
+    """
 
     x: NDArray[Any]
     """Inputs, shape (n, ...); already standardised, float32."""
     y: NDArray[Any]
-    """Targets, shape (n,): integer classes, or float32 values to be predicted (regression)."""
+    """Targets, shape (n,): integer classes, or float32 values to be predicted (regression), in any unit."""
+    target_mean: float = 0.0
+    """For a regression: in the unit of y."""
+    target_deviation: float = 1.0
+    """For a regression: in the unit of y, above 0; 1 and a mean of 0 leave the targets as they are."""
 
     def __len__(self) -> int:
         """Return n."""
@@ -41,7 +49,7 @@ class Evaluation:
     count: int
     """n."""
     loss: float
-    """Sum of the loss over the n samples."""
+    """Sum of the loss over the n samples; for regression of scaled targets (see `Dataset`)."""
 
     def __add__(self, other: "Evaluation") -> "Evaluation":
         """Pool two evaluations."""
@@ -150,9 +158,10 @@ class Scoring(Protocol):
     """A learner whose model answers questions."""
 
     def scores(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the current model's scores (n, classes) of inputs (n, ...); for regression (n, 1).
+        """Return the current model's scores (n, classes) of inputs (n, ...).
 
-        Scores are log-probabilities but for a constant of each input.
+        For a regression: predictions (n, 1) in the unit of the targets. Other scores are
+        log-probabilities but for a constant of each input.
         """
 
 

@@ -6,8 +6,9 @@ set of gradients. A round is reproducible whatever ran before it: the order of b
 dropout masks follow from (seed, round) alone.
 
 Targets of integers are classes, learned by cross entropy; targets of floats are values to predict
-with the model's only output, learned by the mean squared error and evaluated by the absolute one, in
-the unit of the targets: what is standardised there is the application's choice.
+with the model's only output, learned by the mean squared error and evaluated by the absolute one. The
+model's output stands for (target - mean) / deviation by the constants of the training data (`Dataset`; 0
+and 1 unless it says otherwise): losses are in these units, scores and errors in the targets' own.
 
 Limits: the training data is kept on the device as one tensor; layers that cannot take a batch of one
 sample (batch norm) need a `batch_size` that leaves none. On CUDA results are reproducible only as far
@@ -41,6 +42,9 @@ from swarmdem.learning.seeds import round_seed
 from swarmdem.learning.torch_extra import torch
 from swarmdem.wire.charter import TensorSpec
 
+UNSCALED = 30.0
+"""Targets in deviations hardly get here: beyond it they were not scaled, and the usual rates diverge."""
+
 _dropout_turn = threading.Lock()
 """torch draws dropout masks from one generator per process: learners in several threads queue."""
 
@@ -52,7 +56,8 @@ class TorchLearner:
         model: Maps inputs (batch, ...) to scores (batch, classes), for regression to (batch, 1). The
             learner takes it over: its arrays change while training.
         train: Training examples, a `Dataset` or (inputs, targets); float targets mean regression.
-        test: The peer's own test examples; without them `evaluate()` counts nothing.
+        test: The peer's own test examples; without them `evaluate()` counts nothing. Targets are in the
+            unit of those in *train*, whose constants scale all.
         optimizer: `sgd`, `adam` or a factory of one of torch's. Its state is fresh each round.
         lr: Learning rate; by default that of the optimiser (.05 and .001).
         epochs: Passes over the training data per round.
@@ -105,6 +110,8 @@ class TorchLearner:
         self._seed = seed
         self._stored = shared.initial  # read-only by convention: replaced, never written to
         data = as_dataset(train, "training data")
+        self._regression = data.y.dtype.kind == "f"
+        self._target_mean, self._target_deviation = data.target_mean, data.target_deviation
         self._inputs, self._targets = self._to_device(data)
         self._test = as_dataset(test, "test data", may_be_empty=True) if test is not None else None
 
@@ -121,7 +128,7 @@ class TorchLearner:
     @property
     def task(self) -> Kind:
         """What is predicted: classes, or values when the training targets are floats."""
-        return "regression" if self._targets.is_floating_point() else "classification"
+        return "regression" if self._regression else "classification"
 
     @property
     def labels(self) -> Mapping[int, int]:
@@ -181,7 +188,7 @@ class TorchLearner:
             if objective.moving is not None:
                 terms.finish(self._shared.read())
         if not np.isfinite(loss):
-            raise NotFiniteError(f"training loss of round {round} is {loss}")
+            raise NotFiniteError(f"training loss of round {round} is {loss}: {self._remedy()}")
         return loss
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
@@ -199,16 +206,22 @@ class TorchLearner:
                 scores = module(x)
                 loss = loss + mean_loss(scores, y) * len(y)
                 correct = correct + right(scores, y)
-        return Evaluation(float(correct), len(data), float(loss))
+        unit = self._target_deviation if self._regression else 1.0
+        return Evaluation(float(correct) * unit, len(data), float(loss))
 
     def scores(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the current model's scores (n, classes) of inputs (n, ...); for regression (n, 1)."""
+        """Return the current model's scores (n, classes) of inputs (n, ...).
+
+        For a regression: predictions (n, 1) in the unit of the targets.
+        """
         inputs = _tensor(np.asarray(x, np.float32)).to(self._shared.device)
         size = EVALUATION_BATCH[self._shared.device.type]
         with self._module() as module, torch.inference_mode():
             module.eval()
             parts = [module(part).float().cpu() for part in torch.split(inputs, size)]
         scores: NDArray[np.float32] = torch.cat(parts).numpy()
+        if self._regression:
+            scores = scores * np.float32(self._target_deviation) + np.float32(self._target_mean)
         return scores
 
     def _loss(self, objective: Objective) -> Loss:
@@ -260,7 +273,17 @@ class TorchLearner:
             yield shared.module
 
     def _to_device(self, data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-        return _tensor(data.x).to(self._shared.device), _tensor(data.y).to(self._shared.device)
+        y = data.y
+        if self._regression:
+            y = ((y - np.float64(self._target_mean)) / self._target_deviation).astype(np.float32)
+        return _tensor(data.x).to(self._shared.device), _tensor(y).to(self._shared.device)
+
+    def _remedy(self) -> str:
+        """Return what may help against a loss that is not finite."""
+        largest = float(self._targets.abs().max()) if self._regression else 0.0
+        if largest > UNSCALED:
+            return f"its targets reach {largest:.3g}; scale them (Dataset.target_mean, target_deviation)"
+        return "try a lower lr"
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:

@@ -153,6 +153,7 @@ def test_examples_are_brought_to_32_bit_floats_and_64_bit_classes():
         (np.zeros((2, 3)), np.array(["a", "b"]), "targets of <U1; numbers are needed"),
         (np.zeros((2, 3)), np.zeros(3), r"targets of shape \[3\]"),
         (np.zeros((2, 3)), np.array([0.0, np.inf]), "targets hold NaN or infinite values"),
+        (np.zeros((2, 3)), np.array([0.0, 1e300]), "targets hold NaN or infinite values"),
         (np.full((2, 3), np.nan), np.zeros(2), "inputs hold NaN"),
         (np.zeros((2, 3)), np.array([0, -1]), "negative class -1"),
         (np.zeros((0, 3)), np.zeros(0), "no samples"),

@@ -102,3 +102,51 @@ def test_other_inputs_stay_as_they_are(shape):
     x = np.zeros(shape)
 
     assert scaling.channels_first(x) is x
+
+
+def prices(y=(100_000.0, 300_000.0, 900_000.0)):
+    return Samples(
+        x=np.array([[1.0], [3.0], [9.0]], np.float32),
+        y=np.array(y, np.float32),
+        device=np.zeros(3, np.int64),
+        train=np.array([True, True, False]),
+    )
+
+
+@pytest.mark.parametrize("kind", ["pixel", "global"])
+def test_values_to_be_predicted_have_mean_and_deviation_of_the_training_samples(kind):
+    assert scaling.standardization(prices(), kind).target == (200_000.0, 100_000.0)
+
+
+def test_equal_values_have_a_deviation_of_1():
+    assert scaling.standardization(prices((7.0, 7.0, 8.0)), "global").target == (7.0, 1.0)
+
+
+def test_neither_classes_nor_values_under_none_have_target_constants():
+    assert scaling.standardization(digits(5), "global").target is None
+    assert scaling.standardization(prices(), "none").target is None
+    assert "target" not in dict(scaling.standardization(digits(5), "global").to_inputs())
+
+
+def test_target_constants_survive_the_charter():
+    inputs = scaling.standardization(prices(), "global").to_inputs()
+
+    assert dict(inputs)["target"] == np.array([200_000, 100_000], "<f4").tobytes()
+    assert scaling.standardization_of(inputs).target == (200_000.0, 100_000.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        (bytes(4), "target has 4 bytes"),
+        (np.array([0, 0], "<f4").tobytes(), "a finite deviation above 0"),
+        (np.array([0, -1], "<f4").tobytes(), "a finite deviation above 0"),
+        (np.array([np.inf, 1], "<f4").tobytes(), "a finite mean"),
+        (np.array([0, np.nan], "<f4").tobytes(), "a finite deviation"),
+    ],
+)
+def test_target_constants_that_cannot_scale_are_refused(target, named):
+    given = {**dict(scaling.standardization(prices(), "global").to_inputs()), "target": target}
+
+    with pytest.raises(ConfigError, match=named):
+        scaling.standardization_of(tuple(given.items()))
