@@ -128,11 +128,6 @@ class Assembly:
         """Whether every leaf is here and verified."""
         return self._missing == 0
 
-    @property
-    def missing_leaves(self) -> int:
-        """How many leaves are still to come."""
-        return self._missing
-
     def add(self, chunk: Chunk) -> int:
         """Keep the leaves of *chunk* that were missing and return how many those are.
 

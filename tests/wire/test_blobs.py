@@ -75,7 +75,6 @@ def test_missing_leaves_are_asked_for_within_ranges_and_credit():
     assert assembly.missing(most_leaves=2) == ((0, 1), (2, 3))
     assert assembly.missing(most_ranges=1) == ((0, 1),)
     assert assembly.missing(most_leaves=0) == ()
-    assert assembly.missing_leaves == 3
 
 
 def test_a_wrong_leaf_is_refused_and_those_before_it_kept():
