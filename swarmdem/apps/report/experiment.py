@@ -84,7 +84,13 @@ def _variant(result: Result, published: Published | None) -> list[str | Cell | H
 
 
 def _mean(value: Value | None) -> Cell:
-    return Cell("-") if value is None else Cell(str(value), value.mean)
+    """Return a mean with its deviation below it, so that the columns of a wide table stay narrow."""
+    if value is None:
+        return Cell("-")
+    below = None
+    if value.deviation is not None:
+        below = element("span", f" ± {value.deviation:.3f}", class_="deviation")
+    return Cell(html.joined([f"{value.mean:.3f}", below]), value.mean)
 
 
 def _figures(folder: ExperimentFolder, published: Published | None) -> Iterator[Html]:

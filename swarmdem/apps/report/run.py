@@ -1,24 +1,20 @@
 """The sections about one run: what it came to, curves, groups, peers, bytes, incidents, settings."""
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from swarmdem.apps import figures
-from swarmdem.apps.figures import Line
-from swarmdem.apps.reading import GROUP_METRICS, METRICS, Run
+from swarmdem.apps.reading import METRICS, Run
 from swarmdem.apps.report import html, peers, trees
+from swarmdem.apps.report.curves import learning
 from swarmdem.apps.report.html import Content, Html, element
 from swarmdem.apps.report.incidents import incidents
-from swarmdem.apps.report.inline import inline
 from swarmdem.apps.report.stories import Story, ranges, read_stories
 from swarmdem.apps.report.trees import Forest, forest
 from swarmdem.apps.table import megabytes
 from swarmdem.wire.messages import KINDS
 
-_MEASURED = {"after_update": "after the update", "after_training": "after training"}
 _BULK = {"chunk": "A piece of a model", "cleared": "A retained message taken back"}
 
 
@@ -51,7 +47,7 @@ def tell(run: Run, prefix: str = "", heading: int = 2) -> Told:
 def sections(told: Told) -> list[tuple[str, str, Html]]:
     """Return (id, title, section) of everything about a run."""
     parts = [
-        ("curves", "Learning curves", _curves(told)),
+        ("curves", "Learning curves", learning(told.run)),
         ("groups", "Groups over time", _groups(told)),
         ("peers", "Peers", peers.table_of_peers(told.run, told.stories, told.woods)),
         ("aggregators", "Aggregators and their loads", peers.aggregators(told.run, told.stories)),
@@ -120,110 +116,6 @@ def _seconds(value: float) -> str:
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
-
-
-def _curves(told: Told) -> list[Html]:
-    run = told.run
-    if not run.evaluated:
-        return [element("p", "No round has been evaluated yet."), *_costs(run)]
-    y_label = "mean absolute error" if run.metric == "mae" else "accuracy"
-    panels = {}
-    for metric, name in METRICS.items():
-        series = {label: run.series(metric, when) for when, label in _MEASURED.items()}  # type: ignore[arg-type]
-        lines = [_line(label, points) for label, points in series.items() if points]
-        if lines:
-            panels[name] = lines
-    drawn = figures.curves(panels, y_label=y_label)
-    text = ", ".join(panels)
-    caption = (
-        "C-SPE: a peer's model on its own test data. C-GEN: on that of all peers. Global: the root's model "
-        "on all test data." + (" Less is better." if run.metric == "mae" else "")
-    )
-    parts = [html.figure(inline(drawn, f"{text} by round"), caption)]
-    parts += _levels(run, y_label)
-    parts += _served(run, y_label)
-    parts += _costs(run)
-    return [*parts, html.folded("All rounds as a table", _round_table(run))]
-
-
-def _line(label: str, points: Sequence[tuple[float, float]], color: int | None = None) -> Line:
-    return Line(label=label, x=[x for x, _ in points], y=[y for _, y in points], color=color)
-
-
-def _levels(run: Run, y_label: str) -> list[Html]:
-    """Return the scores of group models by level, where there is more than the root's."""
-    found = {int(n) for row in run.evaluated if row.g_gen for n in row.g_gen.after_update or {}}
-    levels = sorted(found)
-    if len(levels) < 2:
-        return []
-    panels = {}
-    for metric, name in GROUP_METRICS.items():
-        lines = []
-        for level in levels:
-            points = [(row.round, row.level_value(metric, level)) for row in run.evaluated]
-            known = [(round, value) for round, value in points if value is not None]
-            label = "root" if level == levels[-1] else f"groups of level {level}"
-            lines.append(_line(label, known))
-        panels[name] = lines
-    caption = "G-SPE: a group's model on its members' test data. G-GEN: on that of all peers."
-    return [html.figure(inline(figures.curves(panels, y_label=y_label), "G-SPE and G-GEN by round"), caption)]
-
-
-def _served(run: Run, y_label: str) -> list[Html]:
-    """Return how far apart the best and the worst served peers are, round by round."""
-    panels = {}
-    for metric, name in (("c_spe", "C-SPE"), ("c_gen", "C-GEN")):
-        spread: dict[str, list[tuple[float, float]]] = {"best peer": [], "median peer": [], "worst peer": []}
-        for row in run.evaluated:
-            scores = [getattr(peer, metric) for peer in row.per_peer.values()]
-            values = sorted((v for v in scores if v is not None), reverse=run.metric == "mae")
-            if values:
-                for label, value in zip(
-                    spread, (values[-1], statistics.median(values), values[0]), strict=True
-                ):
-                    spread[label].append((row.round, value))
-        if spread["best peer"]:
-            panels[f"{name} of single peers"] = [_line(label, points) for label, points in spread.items()]
-    if not panels:
-        return []
-    caption = "The gap between the best and the worst served peer, after the update."
-    return [html.figure(inline(figures.curves(panels, y_label=y_label), "best, median, worst peer"), caption)]
-
-
-def _costs(run: Run) -> list[Html]:
-    if not run.rounds:
-        return []
-    losses = [(row.round, row.loss) for row in run.rounds if row.loss is not None]
-    known = [row for row in run.rounds if not row.interrupted]
-    panels = {
-        "training loss": [_line("all peers", [(n, v) for n, v in losses])],
-        "seconds a round": [
-            _line("wall time", [(row.round, row.wall_s) for row in known]),
-            _line("CPU time", [(row.round, row.cpu_s) for row in known]),
-            _line("training and evaluation", [(r.round, r.train_cpu_s + r.evaluate_cpu_s) for r in known]),
-        ],
-        "MB sent a round": [_line("all peers", [(row.round, row.bytes_sent / 1e6) for row in known])],
-    }
-    caption = "Mean loss of the peers' training, and what a round costs all peers together."
-    return [html.figure(inline(figures.curves(panels), "loss, seconds and bytes by round"), caption)]
-
-
-def _round_table(run: Run) -> Html:
-    titles = [
-        "#round", "certified", "#installed", "#skipped groups", "#failovers", "#loss",
-        *(f"#{name}" for name in METRICS.values()), "#MB sent", "#wall s", "#CPU s",
-    ]  # fmt: skip
-    rows = [
-        [
-            html.number(row.round, "d"), "yes" if row.certified else "no", f"{row.applied} of {row.peers}",
-            row.skipped_groups, row.failovers, html.number(row.loss, ".4f"),
-            *(html.number(row.value(metric)) for metric in METRICS),
-            html.number(row.bytes_sent / 1e6, ".2f"), html.number(row.wall_s, ".2f"),
-            html.number(row.cpu_s, ".2f"),
-        ]
-        for row in run.rounds
-    ]  # fmt: skip
-    return html.table("Every round; scores are those after the update", titles, rows, sortable=True)
 
 
 def _groups(told: Told) -> Iterator[Html]:
@@ -311,7 +203,8 @@ def _traffic(told: Told) -> Iterator[Html]:
     peer_rounds = max(sum(len(story.finished) for story in stories), 1)
     rows: list[Sequence[Content]] = [
         [
-            element("code", kind), doc.get(kind, ""), html.number(frames[kind], ",d"),
+            element("code", kind), element("span", doc.get(kind, ""), class_="prose"),
+            html.number(frames[kind], ",d"),
             html.share_bar(sizes[kind] / 1e3, all_bytes / 1e3, ",.1f"),
             html.number(sizes[kind] / all_bytes * 100, ".1f"), html.number(sizes[kind] / peer_rounds, ",.0f"),
         ]

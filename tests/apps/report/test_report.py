@@ -60,6 +60,26 @@ def test_bytes_are_told_by_kind_in_words(tmp_path):
     assert "<code>digest</code>" in text
 
 
+def test_the_only_evaluated_round_is_a_table_for_a_curve_would_be_a_dot(tmp_path):
+    one = Page(run_page(write_run(tmp_path / "one", [row(1), row(2, 0.5)])))
+    two = Page(run_page(write_run(tmp_path / "two", [row(1, 0.3), row(2, 0.5)])))
+
+    assert "Round 2, the only one evaluated so far: accuracy" in one.text
+    assert [text for text in one.text if text.startswith("peers, after the update")]
+    assert "the root (Global)" in one.text
+    assert "the root (Global)" not in two.text
+    assert not [text for text in one.text if "a peer's model on its own test data" in text]
+    assert [text for text in two.text if "a peer's model on its own test data" in text]
+
+
+def test_a_run_of_one_round_has_no_curve_of_costs(tmp_path):
+    one = run_page(write_run(tmp_path / "one", [row(1, 0.4)]))
+    two = run_page(write_run(tmp_path / "two", [row(1), row(2, 0.5)]))
+
+    assert "what a round costs all peers together" not in one
+    assert "what a round costs all peers together" in two
+
+
 def test_an_unfinished_run_says_so_and_names_what_is_missing(tmp_path):
     text = run_page(write_run(tmp_path / "run", [row(1)], rounds=9, trees=False))
 
@@ -107,7 +127,7 @@ def test_an_experiment_has_its_variants_and_the_sections_of_every_run(tmp_path):
     page = Page(text)
 
     assert "3 variants, 4 runs: 3 finished, 1 not begun." in text
-    assert '<td class="n" data-key="0.4">0.400 ± 0.071</td>' in text
+    assert '<td class="n" data-key="0.4">0.400<span class="deviation"> ± 0.071</span></td>' in text
     assert r"$\frac$ &lt;b&gt;" in text
     assert "open, seed 0: not begun." in text
     assert {f"run-runs_plain-s1-{name}" for name in SECTIONS} < set(page.ids)
