@@ -5,7 +5,7 @@ b is, but for the constant that makes the probabilities add up to 1,
 
     log( sum_k a_k softmax(f_k(x))_c / sum_k a_k ) + b_c
 
-For a regression it is the weighted mean of the models' outputs, and there are no boosts.
+For a regression it is the weighted mean of the models' predictions, and there are no boosts.
 
 Scores are dear and combining them is not: whoever measures many deployments of the same models keeps
 the scores of each model and calls `combined`.

@@ -130,7 +130,7 @@ class SoftmaxRegression:
             moving.parameters = {**self.parameters(), **(objective.anchor or {})}
         loss = total / (self._epochs * self.samples * inner)
         if not math.isfinite(loss):
-            raise NotFiniteError(f"training loss of round {round} is {loss}: try a lower lr")
+            raise NotFiniteError(f"training loss of round {round} is {loss} at lr = {self._lr:g}")
         return loss
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:

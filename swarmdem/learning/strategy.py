@@ -67,7 +67,8 @@ class Outcome:
 class Deployment:
     """What a peer answers questions with: one model or several that answer together (Dem-AI's union).
 
-    `swarmdem.learning.deployment` says how.
+    `swarmdem.learning.deployment` says how. The files in a run folder's `models/` are not deployments but
+    the models that peers applied: a union's other models, weights and boosts are in `Peer.deployment` only.
     """
 
     models: tuple[Parameters, ...]

@@ -43,7 +43,7 @@ from swarmdem.learning.torch_extra import torch
 from swarmdem.wire.charter import TensorSpec
 
 UNSCALED = 30.0
-"""Targets in deviations hardly get here: beyond it they were not scaled, and the usual rates diverge."""
+"""Targets beyond it make the usual rates diverge."""
 
 _dropout_turn = threading.Lock()
 """torch draws dropout masks from one generator per process: learners in several threads queue."""
@@ -188,7 +188,7 @@ class TorchLearner:
             if objective.moving is not None:
                 terms.finish(self._shared.read())
         if not np.isfinite(loss):
-            raise NotFiniteError(f"training loss of round {round} is {loss}: {self._remedy()}")
+            raise NotFiniteError(f"training loss of round {round} is {loss}{self._circumstances()}")
         return loss
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
@@ -278,12 +278,17 @@ class TorchLearner:
             y = ((y - np.float64(self._target_mean)) / self._target_deviation).astype(np.float32)
         return _tensor(data.x).to(self._shared.device), _tensor(y).to(self._shared.device)
 
-    def _remedy(self) -> str:
-        """Return what may help against a loss that is not finite."""
-        largest = float(self._targets.abs().max()) if self._regression else 0.0
-        if largest > UNSCALED:
-            return f"its targets reach {largest:.3g}; scale them (Dataset.target_mean, target_deviation)"
-        return "try a lower lr"
+    def _circumstances(self) -> str:
+        """Return what a loss that is not finite may come from; the same words at every peer."""
+        rate = LEARNING_RATES.get(str(self._optimizer)) if self._lr is None else self._lr
+        told = "" if rate is None else f" at lr = {rate:g}"
+        raw = (self._target_mean, self._target_deviation) == (0.0, 1.0)
+        if self._regression and raw and float(self._targets.abs().max()) > UNSCALED:
+            told += (
+                "; its targets are not scaled: standardize other than none, or give their Dataset target_mean "
+                "and target_deviation"
+            )
+        return told
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:

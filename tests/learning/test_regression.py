@@ -67,14 +67,14 @@ def test_prices_are_learned_at_the_default_rate():
 def test_without_constants_they_diverge_and_the_error_says_what_to_do():
     one, _ = learners(houses(), kind="none")
 
-    with pytest.raises(NotFiniteError, match=r"reach 4\.16e\+05; scale them \(Dataset\.target_mean"):
+    with pytest.raises(NotFiniteError, match=r"lr = 0\.05; its targets are not scaled: standard"):
         train(one, 3)
 
 
 def test_a_rate_that_is_too_high_is_named_where_targets_are_scaled():
     one, _ = learners(houses(), lr=1e6)
 
-    with pytest.raises(NotFiniteError, match="try a lower lr"):
+    with pytest.raises(NotFiniteError, match=r"is (nan|inf) at lr = 1e\+06$"):
         train(one, 3)
 
 
