@@ -36,17 +36,23 @@ SUMMARY_RECEIVERS = 3
 class Agreement:
     """From one base to the next certificate, at one peer."""
 
-    def __init__(self, situation: Situation, p90_us: Micros) -> None:
+    def __init__(
+        self, situation: Situation, allowance: Micros, hopeless: frozenset[PeerId] = frozenset()
+    ) -> None:
         """Begin with nothing.
 
         Args:
             situation: The base and what is known about it.
-            p90_us: 90th percentile of the training times reported last.
+            allowance: How long a training may take (`pace`).
+            hopeless: Peers that it is of no use to wait for, as long as they are not half of the electors.
         """
         self.s = situation
         self.voting = Voting(situation)
         self._began: Micros | None = None
-        self._allowance = p90_us + p90_us // 2
+        self._allowance = allowance
+        few = 2 * len(hopeless & situation.electors) < len(situation.electors)
+        self._hopeless = hopeless if few else frozenset()
+        self._others_since: dict[PeerId, Micros] = {}
         self._complete_at: Micros | None = None
         self._missing = set(situation.electors)
         self._summarised = False
@@ -148,14 +154,31 @@ class Agreement:
             return False
         if now >= self._began + self._collect_limit():
             return True
-        if any(not self.s.membership.away(peer) for peer in self._missing):
+        if any(not self.s.membership.away(peer) for peer in self._missing - self._hopeless):
             return False
         if self._mine is None and self.s.me in self.s.electors:
             return False
         if self._complete_at is None:
             self._complete_at = now
-        others = self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
+        others = self._others(now) - self._hopeless
+        for peer in others:
+            self._others_since.setdefault(peer, now)
         return not others or now >= self._newcomers_until()
+
+    def _others(self, now: Micros) -> set[PeerId]:
+        return self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
+
+    def in_vain(self, now: Micros) -> set[PeerId]:
+        """Return the peers in sight without a digest that most of the wait for others was spent on.
+
+        Who came into sight only towards its end had no fair chance and is not among them.
+        """
+        span = self._newcomers_until() - (self._complete_at or 0)
+        return {
+            peer
+            for peer in self._others(now)
+            if peer in self._hopeless or now - self._others_since.get(peer, now) >= span // 2
+        }
 
     def _founding_due(self, now: Micros) -> bool:
         """Wait for a welcome (patience / 8 when all expected are there), then for founders."""

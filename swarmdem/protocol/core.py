@@ -18,8 +18,9 @@ from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
 from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.membership import Membership
+from swarmdem.protocol.pace import Pace
 from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
-from swarmdem.protocol.round import Pace, Round
+from swarmdem.protocol.round import Round
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy
 from swarmdem.protocol.status import Phase, RoundRecord, Status
@@ -316,6 +317,7 @@ class Core:
         effects.append(Persist("certificate", codec.encode_body(certificate)))
         effects.append(Persist("round", self._memory.highest_round.to_bytes(8, "big")))
         effects += certified(self._charter, left, base)
+        self._pace.in_vain = self._round.agreement.in_vain(time)
         digests = self._round.s.digests if plan.base == left.id else DigestSet()
         self._round = self._open_round(digests, leader, self._round.legacy)
         self._tell_at = None

@@ -3,7 +3,7 @@
 A new certificate ends the round, whatever it was doing; `core` opens the next one.
 """
 
-from dataclasses import dataclass, field
+from msgspec import structs
 
 from swarmdem.identifiers import MILLISECOND, FrameId, GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events
@@ -12,6 +12,7 @@ from swarmdem.protocol.catchup import certificate_frame
 from swarmdem.protocol.events import Effect, Keep, Persist, Publish, Report, SaveModel, Send, Slot
 from swarmdem.protocol.gossip import GossipUpdate
 from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.pace import Pace
 from swarmdem.protocol.plans import digest_kind, digest_of, plan_time, time_of
 from swarmdem.protocol.restart import Memory
 from swarmdem.protocol.situation import DigestSet, Situation
@@ -22,24 +23,6 @@ from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, PRESENCE, Digest, Plan, Want
-
-DURATIONS_KEPT = 8
-"""Own training times that enter the pace."""
-DURATION_LIMIT = 20
-"""Longest training time that others are waited for, in units of patience."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """How long training takes: what this peer saw of itself lately."""
-
-    own: list[Micros] = field(default_factory=list)
-
-    def p90(self, digests: DigestSet, patience: Micros) -> Micros:
-        """Return p90 of the times in *digests* and our own; 2 x patience when nothing is known."""
-        times = [digest_of(f).training_ms * MILLISECOND for f in digests.current.values()]
-        times = sorted(min(t, DURATION_LIMIT * patience) for t in [*times, *self.own] if t > 0)
-        return times[min(len(times) - 1, 9 * len(times) // 10)] if times else 2 * patience
 
 
 class Round:
@@ -61,7 +44,7 @@ class Round:
         Args:
             situation: The base and what is known about it.
             memory: The durable state; its changes are ordered with `Persist`.
-            pace: Training times.
+            pace: Training times, and the training that runs.
             certified: The digests from which the base's plan was made, as far as held.
             leader: Who proposed the base's plan, if known: it surely holds the genesis model.
             offered: The learner's first model.
@@ -76,10 +59,14 @@ class Round:
         self._pace = pace
         self._offered = offered
         self._inherited = legacy
-        self._train_began: Micros = 0
         self._retrain_at: Micros | None = None
         self._asked_digests_at: Micros | None = None
-        self.agreement = Agreement(situation, pace.p90(certified, situation.patience))
+        self.agreement = self._open_agreement()
+
+    def _open_agreement(self) -> Agreement:
+        s, listed = self.s, self.listed_digests() if self.s.base.plan is not None else {}
+        allowance = self._pace.allowance(listed.values(), s.patience)
+        return Agreement(s, allowance, self._pace.hopeless(listed, s.patience + allowance))
 
     def begin(self, time: Micros) -> list[Effect]:
         """Begin after adopting the base: the update first, if there is one to take part in."""
@@ -149,14 +136,45 @@ class Round:
                 return [*self._keep_reference(), *self.collect(time)]
             self.phase = Phase.FETCHING
             return [events.Fetch(ModelHash(base.reference), 0, self._holders())]
-        self.phase = Phase.TRAINING
-        self._train_began = time
         self._retrain_at = None
         self.agreement.collect_from(time)
+        late = self._late_upload()
+        if late is not None:
+            return self._offer_upload(late, time)
+        self.phase = Phase.TRAINING
+        if self._pace.serves(base):
+            return []  # what is still being trained is as good for this base, and would never be done else
         pull = self._memory.applied_round > 0
         number = 1 + self._memory.highest_round
         tick = time_of(self.s.charter, base)
-        return [events.Train(base.id, number, base.seed, ModelHash(base.reference), pull, tick)]
+        order = events.Train(base.id, number, base.seed, ModelHash(base.reference), pull, tick)
+        self._pace.running, self._pace.began = order, time
+        return [order]
+
+    def _late_upload(self) -> Digest | None:
+        """Return the standing digest if it was made for the base before and came too late to be listed.
+
+        Its model then went into nothing, and this peer has applied nothing since. Whether an older
+        one was counted cannot be told from here: a plan may have been missed.
+        """
+        base, frame = self.s.base, self._memory.digest
+        if frame is None or base.plan is None or base.founding:
+            return None
+        digest = digest_of(frame)
+        listed = any(entry.peer == self.s.me and entry.listed for entry in base.plan.entries)
+        fits = (digest.base, digest.seed, digest.reference) == (base.plan.base, base.seed, base.reference)
+        return digest if fits and digest.model and not listed else None
+
+    def _offer_upload(self, late: Digest, time: Micros) -> list[Effect]:
+        """Publish the digest of a model that was trained for an earlier base; its age says so."""
+        number, age = self._dating()
+        digest = structs.replace(late, base=self.s.base.id, round=number, age=age)
+        return self._stand_by(self.s.sealer.seal(digest), time)
+
+    def _dating(self) -> tuple[int, int]:
+        """Return round and age of a digest published now."""
+        memory = self._memory
+        return 1 + memory.highest_round, max(0, memory.highest_round - memory.applied_round)
 
     def _keep_reference(self) -> list[Effect]:
         reference = ModelHash(self.s.base.reference)
@@ -172,19 +190,27 @@ class Round:
 
     def trained(self, event: events.Trained, time: Micros) -> list[Effect]:
         """Publish the digest of the model just trained."""
-        if event.base != self.s.base.id or self.phase is not Phase.TRAINING:
+        if not self._awaited(event.base) or self.phase is not Phase.TRAINING:
             return []
-        duration = time - self._train_began
-        self._pace.own = [*self._pace.own[1 - DURATIONS_KEPT :], duration]
-        frame = self._digest(digest_kind(self.s.charter), event, duration)
-        self._memory.digest = frame
+        self._pace.running = None
+        self._pace.own = time - self._pace.began
+        frame = self._digest(digest_kind(self.s.charter), event, self._pace.own)
+        return [SaveModel(Slot.UPLOAD, event.model), *self._stand_by(frame, time)]
+
+    def _awaited(self, base: bytes) -> bool:
+        """Return whether an answer about training for *base* is to the order that runs."""
+        return self._pace.running is not None and self._pace.running.base == base
+
+    def _stand_by(self, digest: Frame, time: Micros) -> list[Effect]:
+        """Make *digest* the one this peer stands by on this base."""
+        self._memory.digest = digest
         self.phase = Phase.AGREEING
-        kept: list[Effect] = [SaveModel(Slot.UPLOAD, event.model), Persist("digest", frame.raw)]
-        return kept + self._publish(frame, time)
+        return [Persist("digest", digest.raw), *self._publish(digest, time)]
 
     def training_failed(self, base: bytes, reason: str, time: Micros) -> list[Effect]:
         """Try again after a patience; without a digest this peer is left out until then."""
-        if base == self.s.base.id:
+        if self._awaited(base):
+            self._pace.running = None
             self._retrain_at = time + self.s.patience
         return [Report(events.Degraded(f"training failed: {reason}"))]
 
@@ -192,21 +218,21 @@ class Round:
         return [*self.agreement.on_digest(digest, time), Publish(digest)]
 
     def _digest(self, kind: int, trained: events.Trained | None = None, duration: Micros = 0) -> Frame:
-        memory, base = self._memory, self.s.base
-        weight = 0
+        base, weight = self.s.base, 0
+        number, age = self._dating()
         if trained is not None:
             weight = 1 if self.s.charter.weights == "agents" else trained.weight
         return self.s.sealer.seal(
             Digest(
                 base=base.id,
-                round=1 + memory.highest_round,
+                round=number,
                 kind=kind,
                 seed=base.seed,
                 reference=base.reference if trained else b"",
                 weight=min(weight, 0xFFFFFFFF),
                 model=trained.model if trained else b"",
                 model_bytes=trained.model_bytes if trained else 0,
-                age=max(0, memory.highest_round - memory.applied_round),
+                age=age,
                 training_ms=min(duration // MILLISECOND, 0xFFFFFFFF),
                 scale=trained.scale if trained else 0.0,
                 sketch=trained.sketch if trained else b"",
@@ -273,6 +299,7 @@ class Round:
             return []
         if not update.applied:
             return self.collect(time)
+        self._pace.running = None  # it began from the model that is replaced now
         self._memory.applied_round, self._memory.applied_plan = base.round, base.id
         return [Persist("applied", base.round.to_bytes(8, "big") + base.id), *self.collect(time)]
 

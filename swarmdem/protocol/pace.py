@@ -1,0 +1,68 @@
+"""How long training takes, and whom it is worth waiting for: what a peer learns from round to round.
+
+Nothing here needs agreement: when a set of digests is frozen is every peer's own business, and what
+counts is what the proposer holds by then. So deadlines may follow what was seen:
+
+    allowance = max(median + 4 x spread, 1.5 x median)
+
+over the training times that the digests of the last round report; the spread is the median distance
+from the median, so that no few peers stretch it (the mean and its deviation would follow every
+straggler; the factor 4 is that of TCP's retransmission timer, RFC 6298). A peer that trains longer than
+all this is not waited for: by its own word, or because waiting was in vain the last time. It is not
+lost either: its training goes on over the certificates it misses, and counts once it is done.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from swarmdem.identifiers import MILLISECOND, Micros, PeerId
+from swarmdem.protocol.events import Train
+from swarmdem.protocol.plans import Base
+from swarmdem.wire.messages import Digest
+
+LONGEST = 20
+"""Longest training time that others are waited for, in units of patience."""
+SPREADS = 4
+"""How many times the spread is allowed for beside the median."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """What this peer knows of training times: the running one, its last one, and who was late."""
+
+    running: Train | None = None
+    """The order that has no answer yet."""
+    began: Micros = 0
+    """When it was given."""
+    own: Micros = 0
+    """How long the last training took here; 0 when not known."""
+    in_vain: set[PeerId] = field(default_factory=set)
+    """Peers that were waited for on the last base and did not come."""
+
+    def serves(self, base: Base) -> bool:
+        """Return whether the outcome of the running training can be compared on *base* too."""
+        order = self.running
+        return order is not None and (order.seed, order.reference) == (base.seed, base.reference)
+
+    def allowance(self, digests: Collection[Digest], patience: Micros) -> Micros:
+        """Return how long a training may take; 3 x patience when nothing is known.
+
+        Args:
+            digests: Of the last round, as far as held.
+            patience: The charter's.
+        """
+        times = [digest.training_ms * MILLISECOND for digest in digests]
+        times = sorted(min(t, LONGEST * patience) for t in times if t > 0)
+        if not times and self.own:
+            times = [self.own]
+        if not times:
+            return 3 * patience
+        median = times[len(times) // 2]
+        distances = sorted(abs(time - median) for time in times)
+        spread = distances[(len(distances) - 1) // 2]
+        return min(max(median + SPREADS * spread, median + median // 2), LONGEST * patience)
+
+    def hopeless(self, digests: Mapping[PeerId, Digest], limit: Micros) -> frozenset[PeerId]:
+        """Return the peers that cannot be there within *limit*, by their own word or the last wait."""
+        slow = {peer for peer, digest in digests.items() if digest.training_ms * MILLISECOND > limit}
+        return frozenset(slow | self.in_vain)
