@@ -11,7 +11,8 @@ SwarmError
 ├── TransportError         the broker or the link failed; worth retrying
 ├── LearningError          parameters, data or losses that must not enter a model
 │   ├── SchemaError            names, shapes or dtypes are not the swarm's
-│   └── NotFiniteError         NaN or infinite values
+│   ├── NotFiniteError         NaN or infinite values
+│   └── NoTrainingError        training fails at so many peers that their run cannot go on
 ├── DataError              a data file is missing, malformed or does not fit the model
 ├── StoreError             a key, checkpoint or state file cannot be used
 │   └── KeyInUseError          another running peer holds this key
@@ -81,6 +82,10 @@ class SchemaError(LearningError):
 
 class NotFiniteError(LearningError):
     """A value is NaN or infinite."""
+
+
+class NoTrainingError(LearningError):
+    """Training fails at so many peers that their run cannot go on."""
 
 
 class DataError(SwarmError):

@@ -1,8 +1,8 @@
 """The command line: parses, calls, and turns what goes wrong into one line and an exit code.
 
-Exit codes: 0 done, 1 a broken promise (a simulated invariant, a bug of ours), 2 a mistake in a
-setting, file or address, 130 Ctrl-C. Heavy modules are imported by the command that needs them,
-so that `--help` answers at once.
+Exit codes: 0 done, 1 a broken promise (a simulated invariant, training that fails everywhere, a bug
+of ours), 2 a mistake in a setting, file or address, 130 Ctrl-C. Heavy modules are imported by the
+command that needs them, so that `--help` answers at once.
 """
 
 import logging
@@ -15,7 +15,7 @@ import typer
 from swarmdem import __version__
 from swarmdem.apps import flags
 from swarmdem.apps.settings import SwarmSettings
-from swarmdem.errors import ConfigError, SwarmError
+from swarmdem.errors import ConfigError, NoTrainingError, SwarmError
 
 app = typer.Typer(
     name="swarmdem",
@@ -35,6 +35,8 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     try:
         code = app(standalone_mode=False)
+    except NoTrainingError as error:
+        _leave(str(error), 1)
     except SwarmError as error:
         _leave(str(error), 2)
     except _UsageError as error:

@@ -24,7 +24,7 @@ from swarmdem.apps.reading import is_run, read_experiment
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import run_swarm
-from swarmdem.errors import ConfigError, MissingExtraError
+from swarmdem.errors import ConfigError, MissingExtraError, NoTrainingError
 from swarmdem.node.files import write_atomic
 
 _MAY_DIFFER = {"rounds", "broker", "workers", "device", "data", "lr"}
@@ -42,6 +42,11 @@ class _Work:
     path: Path
     done: int
     """Rounds it has already."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{self.variant.name}, seed {self.settings.seed}"
 
 
 def run_experiment(
@@ -71,30 +76,33 @@ def run_experiment(
         ConfigError: The file does not fit, or a run of *out* has other settings.
         DataError: A data file is nowhere, or the published curves are not there.
         MissingExtraError: matplotlib or scipy is not installed.
+        NoTrainingError: Training failed in some runs; the others are done.
     """
-    _need_figures()
     whole = load(source, data_dir, changes).chosen(seeds=seeds, rounds=rounds)
     folder = out or Path("experiments") / whole.name
     if curves and not whole.curves:
         raise ConfigError(f"--curves: {whole.name} does not say which data set's (experiment.curves)")
     published = results.read_published(curves, whole.curves) if curves and whole.curves else None
+    _need_figures()
     work = [
         _work(folder, variant, seed) for variant in whole.chosen(only=only).variants for seed in whole.seeds
     ]
     _describe(folder, whole)
     open_ = [entry for entry in work if entry.done < entry.settings.rounds]
+    failed = []
     with open_progress(sum(entry.settings.rounds - entry.done for entry in open_)) as progress:
         if len(open_) < len(work):
             progress.say(f"{len(work) - len(open_)} of {len(work)} runs are finished already")
         for number, entry in enumerate(open_, 1):
-            progress.begin(
-                f"{number}/{len(open_)} {entry.variant.name}, seed {entry.settings.seed}", entry.done
-            )
-            _run(entry, progress)
+            progress.begin(f"{number}/{len(open_)} {entry.title}", entry.done)
+            if not _ran(entry, progress):
+                failed.append(entry.title)
             _write_table(folder, published)
     for path in write_findings(folder, published):
         progress.say(str(path))
     progress.say((folder / "table.md").read_text(encoding="utf-8"))
+    if failed:
+        raise NoTrainingError(f"{len(failed)} of {len(work)} runs failed: {'; '.join(failed)}")
     return folder
 
 
@@ -159,6 +167,18 @@ def _clear_stillborn(path: Path) -> None:
     if strange:
         raise ConfigError(f"{path}: not a run folder (it holds {strange[0]!r})")
     shutil.rmtree(path)
+
+
+def _ran(entry: _Work, progress: Progress) -> bool:
+    """Run to the last round; False when its training fails, which ends no other run."""
+    try:
+        _run(entry, progress)
+    except NoTrainingError as error:
+        progress.say(f"{entry.title}: {error}")
+        rows = RunFolder(entry.path).rows()
+        progress.drop(entry.settings.rounds - max((row["round"] for row in rows), default=0))
+        return False
+    return True
 
 
 def _run(entry: _Work, progress: Progress) -> None:

@@ -59,6 +59,12 @@ class Progress:
         elif scores:
             self.say(f"{text}  {left}")
 
+    def drop(self, rounds: int) -> None:
+        """Expect so many rounds less: their run failed."""
+        self._rounds -= rounds
+        if self._bars is not None:
+            self._bars.update(self._bar, total=self._rounds)
+
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bars is not None:

@@ -5,6 +5,7 @@ measured. Models of groups are measured by the worker that hosts the aggregator.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -24,10 +25,13 @@ from swarmdem.apps.pipes import (
     Note,
     PeerRound,
     Score,
+    Trained,
+    TrainingFailed,
     TreeSeen,
     Usage,
 )
 from swarmdem.apps.settings import SwarmSettings
+from swarmdem.errors import NotFiniteError, SwarmError
 from swarmdem.identifiers import PlanId, Round, text
 from swarmdem.learning.datasets import DeviceData
 from swarmdem.learning.learner import Learner, Parameters
@@ -173,8 +177,18 @@ class Host:
         def measure_trained(round: Round, model: Parameters) -> None:
             measure(AFTER_TRAINING, round, Deployment(models=(model,)))
 
-        both = self._settings.evaluate == "both"
-        return Hooks(after_training=measure_trained if both else None, after_update=partial(measure, ""))
+        def failed(round: Round, error: Exception) -> None:
+            what = str(error) if isinstance(error, SwarmError) else f"{type(error).__name__}: {error}"
+            report = TrainingFailed(name, round, what, isinstance(error, NotFiniteError))
+            with contextlib.suppress(RuntimeError):  # the loop may be closed when a run is torn down
+                loop.call_soon_threadsafe(self._say, report)
+
+        both, loop = self._settings.evaluate == "both", asyncio.get_running_loop()
+        return Hooks(
+            after_training=measure_trained if both else None,
+            after_update=partial(measure, ""),
+            training_failed=failed,
+        )
 
     async def _follow(self, hosted: Hosted) -> None:
         """Turn one peer's events into reports."""
@@ -182,6 +196,7 @@ class Host:
             match event:
                 case TrainingFinished(round=round, loss=loss):
                     hosted.losses[round] = loss
+                    self._say(Trained(hosted.peer.id, round))
                 case Certified():
                     self._certified(hosted, event)
                 case GroupAveraged():

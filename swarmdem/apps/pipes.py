@@ -88,6 +88,23 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The peers of this worker run and look for the others."""
 
 
+class Trained(msgspec.Struct, frozen=True, tag="trained"):
+    """A peer has trained for a round and waits for the others."""
+
+    peer: str
+    round: int
+
+
+class TrainingFailed(msgspec.Struct, frozen=True, tag="training_failed"):
+    """A peer's training gave nothing; it will try again."""
+
+    peer: str
+    round: int
+    error: str
+    not_finite: bool
+    """The loss or the model became NaN or infinite."""
+
+
 class PeerRound(msgspec.Struct, frozen=True, tag="round", kw_only=True):
     """A round ended at one peer; when the round is evaluated, after its evaluation."""
 
@@ -162,7 +179,19 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 ToWorker = Job | Go | Stop
-FromWorker = Prepared | Ready | PeerRound | TreeSeen | GroupResult | GroupScored | Note | Done | Failed
+FromWorker = (
+    Prepared
+    | Ready
+    | Trained
+    | TrainingFailed
+    | PeerRound
+    | TreeSeen
+    | GroupResult
+    | GroupScored
+    | Note
+    | Done
+    | Failed
+)
 
 _encoder = msgspec.json.Encoder()
 _reports: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)

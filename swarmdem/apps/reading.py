@@ -130,7 +130,7 @@ class Run:
 
     path: Path
     tables: Mapping[str, Any]
-    """`run.toml`: tables `run`, `versions`, `settings`, `charter`, and a list `resumed`."""
+    """`run.toml`: tables `run`, `versions`, `settings`, `charter`, and lists `resumed` and `failed`."""
     rounds: tuple[RoundRow, ...]
     trees: tuple[TreeRow, ...]
     summary: Mapping[str, Any] | None
@@ -145,6 +145,12 @@ class Run:
         for resumed in self.tables.get("resumed", []):
             values |= {name: value for name, value in resumed.items() if name not in {"command", "started"}}
         return values
+
+    @property
+    def failure(self) -> str:
+        """Return why the run ended before its last round; empty when it did not, or went on since."""
+        failed = self.tables.get("failed", [])
+        return "" if self.finished or not failed else str(failed[-1].get("why", ""))
 
     @property
     def charter(self) -> Mapping[str, Any]:

@@ -174,8 +174,20 @@ def markdown(folder: ExperimentFolder, published: Published | None = None) -> st
         "last evaluated round; worst-best peer: their C-GEN after its update; sent, CPU, wall: of a run.",
         "",
         *_stops(folder),
+        *_failures(folder),
     ]
     return "\n".join(lines)
+
+
+def _failures(folder: ExperimentFolder) -> list[str]:
+    """Return what ended runs before their last round."""
+    failed = [
+        f"- {result.variant.name}, seed {run.settings.get('seed')}: {run.failure}"
+        for result in folder.results
+        for run in result.runs
+        if run.failure
+    ]
+    return ["Runs that failed:", "", *failed, ""] if failed else []
 
 
 def _stops(folder: ExperimentFolder) -> list[str]:

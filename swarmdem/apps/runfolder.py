@@ -10,7 +10,7 @@
     state/N/        peer N's key, checkpoints and records: what --resume goes on from
 
 Lines are only ever appended; a resumed run adds a `[[resumed]]` table to run.toml and goes on
-after the last whole line of rounds.jsonl.
+after the last whole line of rounds.jsonl. A run that cannot go on adds a `[[failed]]` table that says why.
 """
 
 import fcntl
@@ -91,6 +91,12 @@ class RunFolder:
                 file.write(f"\n[[resumed]]\n{note}")
         except OSError as error:
             raise ConfigError(f"--resume {self.path}: {error.strerror}") from error
+
+    def note_failure(self, why: str, ended: str) -> None:
+        """Write down why the run ended before its last round."""
+        note = toml.table("x", {"why": why, "ended": ended}).split("\n", 1)[1]
+        with (self.path / "run.toml").open("a", encoding="utf-8") as file:
+            file.write(f"\n[[failed]]\n{note}")
 
     def close(self) -> None:
         """Let another run write here."""

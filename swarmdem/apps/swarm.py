@@ -24,26 +24,13 @@ from typing import Any
 from swarmdem.apps.accounting import Costs
 from swarmdem.apps.charter import check_update, make_charter
 from swarmdem.apps.crew import Crew
+from swarmdem.apps.following import Follower
 from swarmdem.apps.gather import RoundBook, rate
-from swarmdem.apps.pipes import (
-    Done,
-    Failed,
-    FromWorker,
-    Go,
-    GroupResult,
-    GroupScored,
-    Job,
-    Note,
-    PeerRound,
-    Prepared,
-    Ready,
-    Stop,
-    TreeSeen,
-)
+from swarmdem.apps.pipes import Failed, FromWorker, Go, Job, Prepared, Stop
 from swarmdem.apps.runfolder import RunFolder, summarise
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.table import View
-from swarmdem.errors import ConfigError, TransportError
+from swarmdem.errors import ConfigError, NoTrainingError
 from swarmdem.identifiers import text
 from swarmdem.node.keys import read_key, write_key
 from swarmdem.node.store import KEY_FILE
@@ -103,6 +90,7 @@ async def run_swarm(
     Raises:
         ConfigError: A setting, file or model is wrong, or *out* cannot be used.
         TransportError: The broker cannot be reached, or every worker is lost.
+        NoTrainingError: Training fails at so many peers that no round can end.
     """
     check_update(settings)  # a contradiction is told before anything starts
     begun = _own_and_ended_cpu_s()
@@ -137,14 +125,21 @@ async def run_swarm(
         summary["cpu_s"] = round(sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun, 3)
         summary["untrained_c_gen"] = session.untrained
         folder.write_summary(summary)
-        return summary
+    except NoTrainingError as error:
+        folder.note_failure(str(error), _now())
+        raise
     finally:
         folder.close()
+    return summary
 
 
 def default_out(settings: SwarmSettings) -> Path:
     """Return a new run folder's path, named by the swarm and the time."""
     return Path("runs") / f"{settings.swarm}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _workers(settings: SwarmSettings) -> int:
@@ -184,7 +179,7 @@ async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], bro
         session.costs.watch(pid)
     prepared = await _all_prepared(session)
     session.untrained, session.metric = rate(prepared.untrained), prepared.metric
-    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    started = _now()
     if session.charter is None:
         session.charter = _charter(settings, prepared, broker)
         folder.create(settings, session.charter, session.command, started)
@@ -270,9 +265,6 @@ async def _memory_sampled(costs: Costs) -> AsyncIterator[None]:
 async def _follow(session: _Session, last_round: int) -> None:
     """Write and show rows until the last round's, or until nobody is left to report one."""
     settings = session.settings
-    working = set(range(len(session.shares)))
-    done: set[int] = set()
-    done_s = 0.0
     book = RoundBook(
         evaluated=settings.evaluated,
         straggle_s=60.0 + 4 * settings.patience_s,
@@ -280,44 +272,20 @@ async def _follow(session: _Session, last_round: int) -> None:
         metric=session.metric,
         grouped=session.charter is None or session.charter.update == "tree",
     )
-    for peer in session.peers:
-        book.joined(peer)
+    follower = Follower(
+        settings,
+        session.folder,
+        session.view,
+        peers=session.peers,
+        shares=session.shares,
+        book=book,
+        cpu_s=session.costs.cpu_s,
+    )
     book.begin(time.monotonic(), session.costs.cpu_s())
     async with _memory_sampled(session.costs):
         async for item in _reports(session):
             now_s = time.monotonic()
             if item is not None:
-                worker, report = item
-                match report:
-                    case PeerRound() | TreeSeen() | GroupResult() | GroupScored():
-                        book.add(worker, report, now_s)
-                    case Ready():
-                        book.begin(now_s, session.costs.cpu_s())
-                    case Note(text=note):
-                        session.view.say(note)
-                    case Failed(error=error, expected=True):
-                        raise TransportError(error)
-                    case Failed(error=error):
-                        session.view.say(
-                            f"{error}; the others go on without its {len(session.shares[worker])} peers"
-                        )
-                        working.discard(worker)
-                        for number in session.shares[worker]:
-                            book.lost(session.peers[number])
-                        if not working:
-                            raise TransportError(f"no worker is left: {error}")
-                    case Done():
-                        done.add(worker)
-                        done_s = now_s
-            _write_due(session, book, now_s)
-            if book.last_round >= settings.rounds or (working <= done and now_s - done_s > 10.0):
+                follower.take(*item, now_s)
+            if follower.over(now_s):
                 return
-
-
-def _write_due(session: _Session, book: RoundBook, now_s: float) -> None:
-    for row, trees in book.due(now_s, session.costs.cpu_s):
-        session.folder.append_round(row)
-        for tree in trees:
-            session.folder.append_tree(tree)
-        left_s = book.mean_wall_s * (session.settings.rounds - row["round"])
-        session.view.row(row, len(trees[0]["groups"]) if trees else 0, left_s)

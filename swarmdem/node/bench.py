@@ -303,6 +303,8 @@ class Bench:
     def _training_failed(self, order: Train, error: Exception) -> None:
         _log.warning("training_failed round=%d error=%r", order.round, error)
         _log.debug("training_failed", exc_info=error)
+        if self._hooks.training_failed is not None:
+            self._hooks.training_failed(order.round, error)
         self._soon(self._deliver, TrainingFailed(order.base, f"{type(error).__name__}: {error}"), None)
 
     def _install(self, order: Apply, installed: Installed) -> None:

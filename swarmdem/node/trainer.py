@@ -32,12 +32,14 @@ class TrainingFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Callables of an experiment, run in the training thread; what they take is counted as evaluation."""
+    """Callables of an experiment. Measurements run in the training thread and count as evaluation."""
 
     after_training: Callable[[Round, Parameters], None] | None = None
     """Called with the whole model as trained, before the update."""
     after_update: Callable[[Round, Deployment], None] | None = None
     """Called with what the peer answers with after the update, before its next training."""
+    training_failed: Callable[[Round, Exception], None] | None = None
+    """Called with why a training gave nothing, from any thread; the peer tries again after a patience."""
 
 
 class Trainer:

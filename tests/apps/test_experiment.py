@@ -130,6 +130,22 @@ def test_a_longer_experiment_goes_on_with_the_variant_chosen(killed):
     assert [len(run.rounds) for result in found.results for run in result.runs] == [4, 4, 4, 5]
 
 
+def test_a_run_that_fails_is_written_down_and_ends_no_other(tmp_path):
+    common, _ = TINY.split("[[variant]]", 1)
+    variants = '[[variant]]\nname = "too fast"\nlr = 1e30\n[[variant]]\nname = "fine"\n'
+    text = common.replace("seeds = [0, 1]", "").replace("rounds = 4", "rounds = 1").replace("2.0", "1.0")
+    (tmp_path / "tiny.toml").write_text(text + variants)
+
+    printed = run(tmp_path / "tiny.toml", "--out", tmp_path / "out", code=1)
+
+    assert printed.endswith("swarmdem: 1 of 2 runs failed: too fast, seed 0\n")
+    found = read_experiment(tmp_path / "out")
+    assert [run.finished for result in found.results for run in result.runs] == [False, True]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Runs that failed:\n\n- too fast, seed 0: training fails at " in table
+    assert "| fine | 1/1 | 1 | after update | " in table
+
+
 def test_curves_that_nothing_would_be_held_against_are_refused(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY.replace('curves = "mnist"', ""))
 

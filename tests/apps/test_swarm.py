@@ -159,6 +159,50 @@ def recompute():
     return module
 
 
+FAILING = """
+from swarmdem import Strategy
+
+class Failing(Strategy):
+    name = "failing"
+
+    def train(self, learner, task):
+        if task.round == 2 and SOME:
+            raise ZeroDivisionError("no sensor")
+        return super().train(learner, task)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["--lr", "1e30"],
+            r"in round 1: 'weight' holds values .* a lower step size than --lr 1e\+30 may help",
+        ),
+        (["--strategy", "failing:Failing"], "in round 2: ZeroDivisionError: no sensor$"),
+    ],
+)
+def test_a_run_whose_training_fails_everywhere_ends_with_one_line(tmp_path, monkeypatch, arguments, words):
+    (tmp_path / "failing.py").write_text(FAILING.replace("SOME", "True"))
+    monkeypatch.chdir(tmp_path)
+
+    printed = run(*SMALL, *arguments, "--peers", 3, "--broker", "memory", "--out", "run", code=1)
+
+    assert re.search(rf"^swarmdem: training fails at (all )?\d( of \d)? peers {words}", printed, re.MULTILINE)
+    tables = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert tables["failed"][0]["why"] in printed
+
+
+def test_one_peer_whose_training_fails_ends_nothing(tmp_path, monkeypatch):
+    (tmp_path / "failing.py").write_text(FAILING.replace("SOME", "learner.samples % 2"))
+    monkeypatch.chdir(tmp_path)
+
+    run(*SMALL, "--strategy", "failing:Failing", "--peers", 4, "--rounds", 3, "--broker", "memory",
+        "--out", "run")  # fmt: skip
+
+    assert [row["applied"] for row in rows(tmp_path / "run")] == [4, 3, 4]
+
+
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     folder = tmp_path / "run"
     run(*SMALL, "--peers", 3, "--rounds", 2, "--broker", "memory", "--out", folder)
@@ -249,7 +293,7 @@ def test_the_others_go_on_when_a_worker_is_killed(running):
     process, folder = running
 
     workers_of(process)[0].kill()
-    next_line(process, "go on without its 1 peer")
+    next_line(process, "go on without its peer")
     line = next_line(process, r"certified yes 3/3")
 
     assert int(line.split()[1]) <= rows(folder)[-1]["round"]

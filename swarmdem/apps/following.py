@@ -1,0 +1,121 @@
+"""A run as its coordinator follows it: reports come in, rows go out to the folder and the screen."""
+
+from collections.abc import Callable, Sequence
+
+from swarmdem.apps.failures import TrainingWatch
+from swarmdem.apps.gather import RoundBook
+from swarmdem.apps.pipes import (
+    Done,
+    Failed,
+    FromWorker,
+    GroupResult,
+    GroupScored,
+    Note,
+    PeerRound,
+    Ready,
+    Trained,
+    TrainingFailed,
+    TreeSeen,
+)
+from swarmdem.apps.runfolder import RunFolder
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.table import View
+from swarmdem.errors import NoTrainingError, TransportError
+
+LATE_S = 10.0
+"""Rows are waited for so long after every worker is done."""
+
+
+class Follower:
+    """Merges the reports of all workers until the last round's row is written.
+
+    Args:
+        settings: Of the run.
+        folder: Where rows go.
+        view: Where people see them.
+        peers: Ids by number.
+        shares: Numbers of the peers of each worker.
+        book: Turns reports into rows.
+        cpu_s: Gives the CPU seconds of all processes so far.
+    """
+
+    def __init__(
+        self,
+        settings: SwarmSettings,
+        folder: RunFolder,
+        view: View,
+        *,
+        peers: Sequence[str],
+        shares: Sequence[Sequence[int]],
+        book: RoundBook,
+        cpu_s: Callable[[], float],
+    ) -> None:
+        self._settings, self._folder, self._view = settings, folder, view
+        self._peers, self._shares = peers, shares
+        self._book, self._cpu_s = book, cpu_s
+        self._watch = TrainingWatch()
+        self._working = set(range(len(shares)))
+        self._done: set[int] = set()
+        self._done_s = 0.0
+        for peer in peers:
+            book.joined(peer)
+            self._watch.joined(peer)
+
+    def take(self, worker: int, report: FromWorker, now_s: float) -> None:
+        """Take in what *worker* reported at *now_s*.
+
+        Raises:
+            TransportError: The broker cannot be reached, or no worker is left.
+            NoTrainingError: Training fails at so many peers that no round can end.
+        """
+        match report:
+            case PeerRound():
+                self._book.add(worker, report, now_s)
+                self._watch.ended(report.peer, report.round)
+            case TreeSeen() | GroupResult() | GroupScored():
+                self._book.add(worker, report, now_s)
+            case Trained(peer=peer, round=round):
+                self._watch.trained(peer, round)
+            case TrainingFailed():
+                self._training_failed(report)
+            case Ready():
+                self._book.begin(now_s, self._cpu_s())
+            case Note(text=note):
+                self._view.say(note)
+            case Failed(error=error, expected=True):
+                raise TransportError(error)
+            case Failed(error=error):
+                self._worker_failed(worker, error)
+            case Done():
+                self._done.add(worker)
+                self._done_s = now_s
+
+    def over(self, now_s: float) -> bool:
+        """Write and show the rows that are whole at *now_s*; tell whether no more will come."""
+        for row, trees in self._book.due(now_s, self._cpu_s):
+            self._folder.append_round(row)
+            for tree in trees:
+                self._folder.append_tree(tree)
+            left_s = self._book.mean_wall_s * (self._settings.rounds - row["round"])
+            self._view.row(row, len(trees[0]["groups"]) if trees else 0, left_s)
+        all_done = self._working <= self._done and now_s - self._done_s > LATE_S
+        return self._book.last_round >= self._settings.rounds or all_done
+
+    def _training_failed(self, report: TrainingFailed) -> None:
+        self._watch.failed(report.peer, report.round, report.error)
+        if verdict := self._watch.verdict():
+            rate = f"; a lower step size than --lr {self._settings.step_size:g} may help"
+            raise NoTrainingError(verdict + (rate if report.not_finite else ""))
+
+    def _worker_failed(self, worker: int, error: str) -> None:
+        share = self._shares[worker]
+        lost = "its peer" if len(share) == 1 else f"its {len(share)} peers"
+        self._view.say(f"{error}; the others go on without {lost}")
+        self._working.discard(worker)
+        for number in share:
+            self._book.lost(self._peers[number])
+            self._watch.lost(self._peers[number])
+        if not self._working:
+            raise TransportError(f"no worker is left: {error}")
+        if verdict := self._watch.verdict():
+            raise NoTrainingError(verdict)
