@@ -9,7 +9,8 @@ are kept (the last change, and that there was one).
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from swarmdem.transport.base import Arrival, Counters, LinkState
 
@@ -25,6 +26,19 @@ class QueueLimits:
     """A round of 100 peers is about 1,700 control frames (17 frames a peer and round)."""
     size_bytes: int = 64 * 2**20
     """Payload bytes; co-hosted ports share one payload object, so the process holds it once."""
+
+
+class Inbox(Protocol):
+    """Where a link leaves what came for one port. Nothing here may raise or block."""
+
+    def put(self, arrival: Arrival, *, bulk: bool = False) -> None:
+        """Take a message."""
+
+    def put_state(self, state: LinkState) -> None:
+        """Take the link's new state."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
 
 
 class _Lane:
@@ -75,6 +89,9 @@ class ArrivalQueue:
     def put_state(self, state: LinkState) -> None:
         """Tell the reader that the link came up or went down."""
         self._state = state
+        full = len(self._states) == self._states.maxlen
+        if full and self._states[0].joined and state.up:
+            state = replace(state, joined=True)  # that somebody joined is never forgotten
         self._states.append(state)
         self._wake.set()
 

@@ -24,6 +24,9 @@ class LinkState:
 
     up: bool
     reason: str = ""
+    """Why it is down; of a link over several brokers that is up, which of them are away."""
+    joined: bool = False
+    """One more broker joined a link that was up: whoever is there alone has heard nothing yet."""
 
 
 @dataclass(slots=True)

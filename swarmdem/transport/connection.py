@@ -82,6 +82,7 @@ class Connection:
         bulk: bool,
         will: Callable[[], tuple[str, bytes] | None],
         changed: Callable[[], None],
+        after: asyncio.Event | None = None,
     ) -> None:
         self.routes: Routes[Receiver] = Routes()
         self.up = False
@@ -95,6 +96,7 @@ class Connection:
         self._bulk = bulk
         self._will = will
         self._changed = changed
+        self._after = after
         self._identifier = f"{settings.client_id}-{secrets.token_hex(4)}{letter}"
         self._tls = (address.files or settings.tls).context() if address.tls else None
         self._client: aiomqtt.Client | None = None
@@ -109,6 +111,8 @@ class Connection:
         backoff_s = self._settings.backoff_min_s
         while True:
             connected_at = math.inf
+            if self._after is not None:
+                await self._after.wait()
             try:
                 async with _opened(self._new_client()) as client:
                     await self._begin(client)
@@ -132,6 +136,21 @@ class Connection:
         client, window = self._client, self._window
         size_bytes = len(topic) + len(payload)
         await window.take(size_bytes)
+        self._hand_over(client, window, topic, payload, retain=retain)
+
+    def try_publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
+        """Hand a message to the broker if the window has room for it now; False: nothing was done."""
+        client, window = self._client, self._window
+        if client is None or not self.up or not window.try_take(len(topic) + len(payload)):
+            return False
+        self._hand_over(client, window, topic, payload, retain=retain)
+        return True
+
+    def _hand_over(
+        self, client: aiomqtt.Client, window: SendWindow, topic: str, payload: bytes, *, retain: bool
+    ) -> None:
+        """Send a message for which *window* has given room; the room comes back with the acknowledgement."""
+        size_bytes = len(topic) + len(payload)
         self.bytes_sent += size_bytes
         task = asyncio.create_task(
             client.publish(topic, payload, qos=1, retain=retain, timeout=math.inf), name="swarmdem.publish"

@@ -1,8 +1,10 @@
 """Peers on an MQTT broker: ports on a pair of connections, so that model chunks never delay control messages.
 
-The link is up while both connections are. Co-hosted peers share it: each pattern is subscribed once,
-arrivals are handed to the ports that asked for them. A new port's subscription makes the
-broker send that pattern's retained messages again; ports that have them already are not bothered.
+The link is up while both connections are; the bulk connection is made once the control connection
+is there, so that a broker that does not answer costs one attempt at a time. Co-hosted peers share
+the link: each pattern is subscribed once, arrivals are handed to the ports that asked for them. A new
+port's subscription makes the broker send that pattern's retained messages again; ports that have
+them already are not bothered.
 
 Wills: MQTT has one will for a connection. The control connection carries that of the oldest open
 port, as it is known when the connection is made (open the port, then connect). A single port lost
@@ -13,10 +15,11 @@ others learn of all but one of them from silence. One peer per process has its w
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from swarmdem.errors import MisuseError, TransportError
-from swarmdem.transport.arrivals import ArrivalQueue, QueueLimits
+from swarmdem.transport.arrivals import ArrivalQueue, Inbox
 from swarmdem.transport.base import Arrival, Counters, LinkState
 from swarmdem.transport.connection import NOT_YET, Connection
 from swarmdem.transport.routing import check_pattern, check_topic
@@ -31,10 +34,11 @@ RETAINED_SEEN_MAX = 4096
 class MqttPort:
     """One peer's access to an MQTT broker; implements `base.Port`."""
 
-    def __init__(self, link: "MqttLink", limits: QueueLimits, will: tuple[str, bytes] | None) -> None:
+    def __init__(self, link: "MqttLink", will: tuple[str, bytes] | None, inbox: Inbox | None) -> None:
         self.counters = Counters()
         self.will = will
-        self.queue = ArrivalQueue(self.counters, limits, link.state)
+        self._queue = ArrivalQueue(self.counters, link.settings.queue, link.state)
+        self.inbox: Inbox = self._queue if inbox is None else inbox
         self._link = link
         self._open = True
         self._retained_seen: dict[str, int] = {}
@@ -64,13 +68,13 @@ class MqttPort:
 
     def arrivals(self) -> AsyncIterator[Arrival | LinkState]:
         """See `base.Port.arrivals`; for one reader at a time."""
-        return self.queue.items()
+        return self._queue.items()
 
     async def close(self) -> None:
         """See `base.Port.close`."""
         if self._open:
             self._open = False
-            self.queue.close()
+            self.inbox.close()
             await self._link.forget(self)
 
     async def abort(self) -> None:
@@ -89,12 +93,12 @@ class MqttPort:
             if len(self._retained_seen) >= RETAINED_SEEN_MAX:
                 self._retained_seen.clear()
             self._retained_seen[arrival.topic] = fingerprint
-        self.queue.put(arrival, bulk=bulk)
+        self.inbox.put(arrival, bulk=bulk)
 
     def tell(self, state: LinkState) -> None:
         """Report a change of the link; after a reconnect retained messages count as new."""
         self._retained_seen.clear()
-        self.queue.put_state(state)
+        self.inbox.put_state(state)
 
     def _check_open(self) -> None:
         if not self._open:
@@ -104,19 +108,28 @@ class MqttPort:
 class MqttLink:
     """A process's two connections to a broker; implements `base.Link`."""
 
-    def __init__(self, url: str, settings: MqttSettings | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: MqttSettings | None = None,
+        *,
+        on_change: Callable[[LinkState], None] | None = None,
+    ) -> None:
         """Prepare a link; nothing is sent yet.
 
         Args:
             url: `mqtt://[user:password@]host[:port]`, `mqtts://` for TLS; see `settings`.
             settings: Everything that is not in the URL.
+            on_change: Called with every new state, before the ports hear of it.
 
         Raises:
             ConfigError: The URL or a TLS file cannot be used.
         """
         self.address = BrokerAddress.parse(url)
-        self._settings = settings if settings is not None else MqttSettings()
+        self.settings = settings if settings is not None else MqttSettings()
+        self._on_change = on_change
         self._ports: dict[MqttPort, None] = {}
+        self._control_up = asyncio.Event()
         self._control = self._connection("c", bulk=False)
         self._bulk = self._connection("b", bulk=True)
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,6 +146,11 @@ class MqttLink:
     def socket_bytes_received(self) -> int:
         """Topic and payload bytes that came from the broker; headers, TLS and TCP come on top."""
         return self._control.bytes_received + self._bulk.bytes_received
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the last attempt failed for a reason that waiting does not cure."""
+        return self._control.hopeless or self._bulk.hopeless
 
     def connection(self, *, bulk: bool) -> Connection:
         """Return the connection for control or for *bulk* messages; for ports."""
@@ -154,16 +172,18 @@ class MqttLink:
                 while not self.state.up:
                     self._news.clear()
                     await self._news.wait()
-                    if self._control.hopeless or self._bulk.hopeless:
+                    if self.hopeless:
                         raise TransportError(f"broker {self.address}: {self.state.reason}")
         except TimeoutError:
             raise TransportError(
                 f"broker {self.address} not reached in {timeout_s:g} s: {self.state.reason}"
             ) from None
 
-    async def open_port(self, *, will: tuple[str, bytes] | None = None) -> MqttPort:
-        """See `base.Link.open_port`."""
-        port = MqttPort(self, self._settings.queue, will)
+    async def open_port(
+        self, *, will: tuple[str, bytes] | None = None, inbox: Inbox | None = None
+    ) -> MqttPort:
+        """See `base.Link.open_port`; with an *inbox*, arrivals and states go there."""
+        port = MqttPort(self, will, inbox)
         self._ports[port] = None
         await self.connect()
         return port
@@ -179,7 +199,7 @@ class MqttLink:
         """See `base.Link.close`. Takes up to `attempt_s` when an attempt to connect is under way."""
         self._closed = True
         for port in self._ports:
-            port.queue.close()
+            port.inbox.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -189,10 +209,15 @@ class MqttLink:
             return None if bulk else next((port.will for port in self._ports if port.will is not None), None)
 
         return Connection(
-            letter, self.address, self._settings, bulk=bulk, will=will, changed=self._connection_changed
-        )
+            letter, self.address, self.settings, bulk=bulk, will=will,
+            changed=partial(self._changed, bulk=bulk), after=self._control_up if bulk else None,
+        )  # fmt: skip
 
-    def _connection_changed(self) -> None:
+    def _changed(self, *, bulk: bool) -> None:
+        if not bulk:
+            (self._control_up.set if self._control.up else self._control_up.clear)()
+            if self._control.up and not self._bulk.up:
+                return  # which tries now
         down = [each for each in (self._control, self._bulk) if not each.up]
         down.sort(
             key=lambda each: (not each.hopeless, each.reason == NOT_YET)
@@ -202,5 +227,7 @@ class MqttLink:
         self._news.set()
         if state != was and not self._closed:
             log.log(logging.INFO if state.up else logging.WARNING, "link_changed: %s %s", self.address, state)
+            if self._on_change is not None:
+                self._on_change(state)
             for port in self._ports:
                 port.tell(state)

@@ -34,6 +34,14 @@ class SendWindow:
         self.messages += 1
         self.size_bytes += size_bytes
 
+    def try_take(self, size_bytes: int) -> bool:
+        """Do what `take` does if that needs no waiting; False: nothing was done."""
+        if self._line or self._lost is not None or not self._fits(size_bytes):
+            return False
+        self.messages += 1
+        self.size_bytes += size_bytes
+        return True
+
     def give(self, size_bytes: int) -> None:
         """Note that a message of *size_bytes* was acknowledged or given up."""
         self.messages -= 1

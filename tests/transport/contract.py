@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import pytest
@@ -31,6 +31,9 @@ class Relay(Protocol):
     async def start(self) -> None:
         """Make it reachable again."""
 
+    async def settled(self, topic: str) -> None:
+        """Return when every part of the bus has passed on what was last published to *topic*."""
+
 
 async def arrival(stream: Stream) -> Arrival:
     """Return the next message, whatever the link's state does meanwhile."""
@@ -48,12 +51,20 @@ async def state(stream: Stream, *, up: bool) -> None:
             return
 
 
-async def settle(port: Port, stream: Stream) -> None:
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when *condition* holds; for what nothing reports."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def settle(relay: Relay, port: Port, stream: Stream) -> None:
     """Return when the bus has handled everything that *port* published on its control connection."""
     await port.subscribe("settle")
     await port.publish("settle", b"")
     while (await arrival(stream)).topic != "settle":
         pass
+    await relay.settled("settle")
     await port.unsubscribe("settle")
 
 
@@ -97,7 +108,7 @@ class LinkContract:
     async def test_a_retained_message_waits_for_those_who_come_later(self, relay: Relay) -> None:
         early, late = await (await relay.link()).open_port(), await (await relay.link()).open_port()
         await early.publish("card/1", b"one", retain=True)
-        await settle(early, early.arrivals())
+        await settle(relay, early, early.arrivals())
 
         await late.subscribe("card/+")
 
@@ -108,7 +119,7 @@ class LinkContract:
         await early.publish("card/1", b"one", retain=True)
         await early.publish("card/2", b"two", retain=True)
         await early.publish("card/1", b"", retain=True)
-        await settle(early, early.arrivals())
+        await settle(relay, early, early.arrivals())
 
         await late.subscribe("card/+")
 
@@ -119,7 +130,7 @@ class LinkContract:
         first, second = await link.open_port(), await link.open_port()
         of_first, of_second = first.arrivals(), second.arrivals()
         await first.publish("card/1", b"one", retain=True)
-        await settle(first, of_first)
+        await settle(relay, first, of_first)
 
         await first.subscribe("card/+")
         assert await arrival(of_first) == Arrival("card/1", b"one")

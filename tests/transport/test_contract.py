@@ -11,10 +11,12 @@ from swarmdem.errors import ConfigError
 from swarmdem.transport.arrivals import QueueLimits
 from swarmdem.transport.base import Arrival, Link
 from swarmdem.transport.brokers import Broker, available, start_broker
+from swarmdem.transport.duplicates import name_of
 from swarmdem.transport.memory import MemoryBus
 from swarmdem.transport.mqtt import MqttLink
+from swarmdem.transport.multi import MultiLink
 from swarmdem.transport.settings import MqttSettings
-from tests.transport.contract import PATIENCE_S, LinkContract, arrival
+from tests.transport.contract import PATIENCE_S, LinkContract, arrival, until
 
 
 class MemoryRelay:
@@ -33,6 +35,9 @@ class MemoryRelay:
 
     async def start(self) -> None:
         self._bus.start()
+
+    async def settled(self, topic: str) -> None:
+        pass
 
     async def close(self) -> None:
         for link in self._links:
@@ -61,6 +66,42 @@ class BrokerRelay:
         self.broker = await self._running.enter_async_context(start_broker(self._kind, port=self._port))
         self._port = self.broker.port
 
+    async def settled(self, topic: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        for link in self._links:
+            await link.close()
+        await self.stop()
+
+
+class BrokersRelay:
+    """Two brokers that know nothing of each other."""
+
+    def __init__(self, kind: str) -> None:
+        self.parts = (BrokerRelay(kind), BrokerRelay(kind))
+        self._links: list[MultiLink] = []
+
+    async def link(self, queue: QueueLimits | None = None) -> Link:
+        settings = MqttSettings(queue=queue or QueueLimits(), backoff_min_s=0.02, backoff_max_s=0.1)
+        link = MultiLink([part.broker.url for part in self.parts], settings)
+        await link.connect(PATIENCE_S)
+        await until(lambda: all(member.state.up for member in link.members))
+        self._links.append(link)
+        return link
+
+    async def stop(self) -> None:
+        for part in self.parts:
+            await part.stop()
+
+    async def start(self) -> None:
+        for part in self.parts:
+            await part.start()
+
+    async def settled(self, topic: str) -> None:
+        name = name_of(topic, b"")
+        await until(lambda: any(link.duplicates.brought_by(name) == {0, 1} for link in self._links))
+
     async def close(self) -> None:
         for link in self._links:
             await link.close()
@@ -71,6 +112,15 @@ class TestMemory(LinkContract):
     @pytest.fixture
     async def relay(self) -> AsyncIterator[MemoryRelay]:
         relay = MemoryRelay()
+        yield relay
+        await relay.close()
+
+
+class TestSeveralBrokers(LinkContract):
+    @pytest.fixture
+    async def relay(self) -> AsyncIterator[BrokersRelay]:
+        relay = BrokersRelay("auto")
+        await relay.start()
         yield relay
         await relay.close()
 

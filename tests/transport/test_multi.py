@@ -1,0 +1,252 @@
+"""A link over several brokers outlives each of them: loss, stop, slow-down, overflow, amnesia."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from swarmdem.errors import ConfigError, TransportError
+from swarmdem.transport.base import Arrival, LinkState
+from swarmdem.transport.brokers import Broker, start_broker
+from swarmdem.transport.member import WAITING_MAX
+from swarmdem.transport.multi import MultiLink
+from swarmdem.transport.settings import MqttSettings
+from tests.transport.contract import PATIENCE_S, Stream, arrival, state, until
+
+QUICK = MqttSettings(backoff_min_s=0.02, backoff_max_s=0.1, attempt_s=0.5)
+
+
+@contextlib.asynccontextmanager
+async def open_link(*urls: str, settings: MqttSettings = QUICK) -> AsyncIterator[MultiLink]:
+    link = MultiLink(urls, settings)
+    try:
+        await link.connect()
+        await until(lambda: all(member.state.up for member in link.members))
+        yield link
+    finally:
+        await link.close()
+
+
+@contextlib.contextmanager
+def stopped(broker: Broker) -> Iterator[None]:
+    """Keep the broker's process from running: connections stay open and nothing moves."""
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
+async def next_state(stream: Stream) -> LinkState:
+    while True:
+        item = await asyncio.wait_for(anext(stream), PATIENCE_S)
+        if isinstance(item, LinkState):
+            return item
+
+
+async def test_a_message_over_two_brokers_counts_once_and_a_repetition_once_more() -> None:
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("news")
+
+        for said in (1, 2):
+            await port.publish("news", b"again")
+            assert await arrival(stream) == Arrival("news", b"again")
+            await until(lambda said=said: link.duplicates.suppressed == said)  # type: ignore[misc]
+        await port.publish("news", b"end")
+
+        assert await arrival(stream) == Arrival("news", b"end")
+        assert link.socket_bytes_sent == 2 * port.counters.bytes_sent
+        assert (port.counters.messages_sent, port.counters.messages_received) == (3, 3)
+
+
+async def test_the_loss_of_one_broker_is_told_and_costs_no_message() -> None:
+    async with contextlib.AsyncExitStack() as first, start_broker() as b:
+        a = await first.enter_async_context(start_broker("embedded"))
+        async with open_link(a.url, b.url) as link:
+            port = await link.open_port()
+            stream = port.arrivals()
+            await port.subscribe("news")
+            assert await next_state(stream) == LinkState(up=True)
+
+            await first.aclose()
+            await port.publish("news", b"1")
+
+            assert await arrival(stream) == Arrival("news", b"1")
+            assert link.state == LinkState(up=True, reason=f"without {a.url}")
+
+
+async def test_a_broker_that_comes_back_empty_has_every_subscription_and_is_told_of() -> None:
+    async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as second:
+        a = await first.enter_async_context(start_broker())
+        b = await second.enter_async_context(start_broker("embedded"))
+        async with open_link(a.url, b.url) as link:
+            port = await link.open_port()
+            stream = port.arrivals()
+            await port.subscribe("news")
+            await first.aclose()
+            await until(lambda: bool(link.state.reason))
+            assert (await next_state(stream)) == LinkState(up=True, reason=f"without {a.url}")
+
+            async with start_broker(port=a.port):
+                assert await next_state(stream) == LinkState(up=True, joined=True)
+                await second.aclose()
+                assert await next_state(stream) == LinkState(up=True, reason=f"without {b.url}")
+                await port.publish("news", b"1")
+
+                assert await arrival(stream) == Arrival("news", b"1")
+
+
+async def test_the_link_is_down_when_every_broker_is_and_up_with_the_first_that_returns() -> None:
+    async with contextlib.AsyncExitStack() as brokers:
+        a = await brokers.enter_async_context(start_broker("embedded"))
+        b = await brokers.enter_async_context(start_broker("embedded"))
+        async with open_link(a.url, b.url) as link:
+            port = await link.open_port()
+            stream = port.arrivals()
+
+            await brokers.aclose()
+            await state(stream, up=False)
+            with pytest.raises(TransportError):
+                await port.publish("news", b"1")
+            async with start_broker("embedded", port=b.port):
+                await state(stream, up=True)
+
+                assert link.state.reason == f"without {a.url}"
+
+
+async def test_a_stopped_broker_delays_no_control_message_and_its_queue_is_bounded() -> None:
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("news")
+        frozen = link.members[0]
+        with stopped(a):
+            async with asyncio.timeout(PATIENCE_S):
+                for number in range(QUICK.window_messages + 1 + WAITING_MAX + 10):
+                    await port.publish("news", number.to_bytes(2, "big"))
+                    assert (await arrival(stream)).payload == number.to_bytes(2, "big")
+
+            assert frozen.dropped == 10
+
+
+async def test_bulk_leaves_a_broker_that_stops() -> None:
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
+        sender, receiver = await link.open_port(), await link.open_port()
+        stream = receiver.arrivals()
+        await receiver.subscribe("bulk/r/+", bulk=True)
+        chunk = bytes(64 * 1024)
+        await sender.publish("bulk/r/s", chunk, bulk=True)
+        await arrival(stream)
+        [used] = [m for m in link.members if m.link.connection(bulk=True).bytes_received]
+        broker = a if used.link.address.port == a.port else b
+
+        with stopped(broker):
+            for _ in range(QUICK.window_messages):  # what the window takes is lost with the broker
+                await sender.publish("bulk/r/s", b"lost", bulk=True)
+            await sender.publish("bulk/r/s", b"moved", bulk=True)
+
+            assert (await arrival(stream)).payload == b"moved"
+            assert used.health.faults == 1
+
+
+async def test_bulk_goes_over_the_quicker_broker() -> None:
+    """Its echoes tell: those of the slow one are behind."""
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("all/news/p")
+        await port.subscribe("bulk/p/+", bulk=True)
+        slow, quick = link.members
+        with stopped(a):
+            await port.publish("all/news/p", b"1")
+            await arrival(stream)
+            await asyncio.sleep(0.1)  # by so much the echo is overdue
+
+            await port.publish("bulk/p/p", b"chunk", bulk=True)
+
+            assert (await arrival(stream)).payload == b"chunk"
+        assert (slow.link.connection(bulk=True).bytes_sent, quick.link.connection(bulk=True).bytes_sent) == (
+            0,
+            13,
+        )
+
+
+async def test_bulk_goes_where_the_receiver_is() -> None:
+    async with (
+        start_broker() as a, start_broker() as b, start_broker() as c,
+        open_link(a.url, b.url, c.url) as link, open_link(c.url) as elsewhere,
+    ):  # fmt: skip
+        here, there = await link.open_port(), await elsewhere.open_port()
+        of_here, of_there = here.arrivals(), there.arrivals()
+        await here.subscribe("all/+/+")
+        await there.subscribe("bulk/there/+", bulk=True)
+        await there.publish("all/news/there", b"I am here")
+        await arrival(of_here)
+
+        await here.publish("bulk/there/here", b"chunk", bulk=True)
+
+        assert await arrival(of_there) == Arrival("bulk/there/here", b"chunk")
+
+
+async def test_a_will_counts_only_when_no_broker_sees_its_peer_any_more() -> None:
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as watching:
+        watcher = await watching.open_port(will=("all/lost/watcher", b"watcher is lost"))
+        stream = watcher.arrivals()
+        await watcher.subscribe("all/+/+")
+        async with open_link(a.url, b.url) as link:
+            port = await link.open_port(will=("all/lost/peer", b"peer is lost"))
+            first, second = link.members
+            await port.publish("all/news/peer", b"1")
+            assert (await arrival(stream)).payload == b"1"
+            await until(lambda: watching.duplicates.suppressed == 1)
+
+            await first.link.connection(bulk=False).publish("all/lost/peer", b"peer is lost", retain=False)
+            await second.link.connection(bulk=False).publish("all/news/peer", b"2", retain=False)
+            assert (await arrival(stream)).payload == b"2"
+            await second.link.connection(bulk=False).publish("all/lost/peer", b"peer is lost", retain=False)
+
+            assert (await arrival(stream)).payload == b"peer is lost"
+
+
+async def test_brokers_are_added_and_removed_while_the_link_runs() -> None:
+    async with contextlib.AsyncExitStack() as first, start_broker() as b:
+        a = await first.enter_async_context(start_broker())
+        async with open_link(a.url) as link:
+            port = await link.open_port()
+            stream = port.arrivals()
+            await port.subscribe("news")
+
+            await link.add(b.url)
+            await link.add(b.url)
+            await until(lambda: all(member.state.up for member in link.members))
+            await link.remove(a.url)
+            await first.aclose()
+            await port.publish("news", b"1")
+
+            assert await arrival(stream) == Arrival("news", b"1")
+            assert [str(member.link.address) for member in link.members] == [b.url]
+
+
+async def test_a_broker_that_only_helps_is_not_missed() -> None:
+    async with start_broker() as a, open_link(a.url) as link:
+        await link.add("mqtt://127.0.0.1:1", own=False)
+        await until(lambda: "refused" in link.members[1].state.reason)
+
+        assert link.state == LinkState(up=True)
+
+
+async def test_all_brokers_are_named_when_none_is_reached() -> None:
+    link = MultiLink(["mqtt://127.0.0.1:1", "mqtt://127.0.0.1:2"], QUICK)
+    with pytest.raises(TransportError, match=r"^no broker reached in 0\.3 s: mqtt://127\.0\.0\.1:1: .*1:2: "):
+        await link.connect(0.3)
+    await link.close()
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not mqtt://"):
+        MultiLink(["mqtt://here", "there"])
