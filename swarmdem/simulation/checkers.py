@@ -7,6 +7,10 @@ plants the bug it is for.
 
 Only normal certificates are unique per base: two provisional ones may exist when the swarm was cut
 in two, which `runs` reports as a fork. Of founding certificates the better one wins later.
+
+With liars in the swarm every check still holds for the honest peers, but one: where more than half decide
+(`agreement = available`), a liar's two votes may make two certificates of one base. Under `bft` fewer than a
+third of liars cannot. Of liars themselves only their honest core is judged, and not for what it votes.
 """
 
 from dataclasses import dataclass
@@ -28,6 +32,7 @@ from swarmdem.protocol.events import (
 from swarmdem.protocol.plans import decide
 from swarmdem.protocol.state import state_ext
 from swarmdem.simulation.accounting import Accounting
+from swarmdem.simulation.bounds import Bounds
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
 from swarmdem.simulation.models import MODEL_BYTES, ModelBook
 from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
@@ -71,13 +76,21 @@ class Checkers:
     Args:
         charter: The swarm's settings.
         book: Every model that exists.
+        peers: How many take part.
+
+    Attributes:
+        liars: Peers of which nothing but an honest core is expected; what they say beside it, and what
+            their votes are worth, is not held against anybody.
     """
 
-    def __init__(self, charter: Charter, book: ModelBook) -> None:
+    def __init__(self, charter: Charter, book: ModelBook, peers: int) -> None:
+        self.liars: set[PeerId] = set()
         self.evidence = Evidence(charter, book)
         self.accounting = Accounting(self.evidence)
         self.open_rounds: dict[PeerId, OpenRound] = {}
+        self.on_state = Bounds(peers).on_state
         self._charter = charter
+        self._strict = str(charter.agreement) == "bft"
         self._notary = FrameSealer(PretendedIdentity(NOTARY), charter, 1, VERIFIER)
         self._seen: set[FrameId] = set()
         self._skips: dict[tuple[PeerId, bytes, int], Skip] = {}
@@ -105,7 +118,8 @@ class Checkers:
             self._on_record(peer, effect)
         elif kind is Apply:
             assert isinstance(effect, Apply)
-            self.accounting.on_apply(peer, effect)
+            if peer not in self.liars:
+                self.accounting.on_apply(peer, effect)
 
     def on_applied(self, peer: PeerId, order: Apply) -> None:
         """Note that the result of *order* is installed at *peer*, whether or not its core learns of it."""
@@ -159,6 +173,8 @@ class Checkers:
                 self.evidence.skipped.add((peer, accusation.plan, accusation.group))
 
     def _on_vote(self, peer: PeerId, vote: Vote) -> None:
+        if peer in self.liars:
+            return
         self._must_be_only_vote(peer, vote)
         skip = self._skips.get((peer, vote.base, vote.mode))
         if skip is None or vote.term > skip.term:
@@ -167,6 +183,8 @@ class Checkers:
             raise Broken("no vote in a skipped term", f"peer {brief(peer)} in term {vote.term}")
 
     def _must_be_only_vote(self, peer: PeerId, vote: Vote) -> None:
+        if peer in self.liars:
+            return
         cast = self.evidence.votes.setdefault((peer, vote.base, vote.mode), {})
         earlier = cast.setdefault(vote.term, vote.plan)
         if earlier != vote.plan:
@@ -176,6 +194,8 @@ class Checkers:
             )
 
     def _on_skip(self, peer: PeerId, skip: Skip) -> None:
+        if peer in self.liars:
+            return
         key = (peer, skip.base, skip.mode)
         if key not in self._skips or skip.term > self._skips[key].term:
             self._skips[key] = skip
@@ -201,13 +221,18 @@ class Checkers:
         voters = {self._notary.proves(vote, content) for vote in certificate.votes}
         for voter in sorted(voter for voter in voters if voter is not None):
             self._must_be_only_vote(voter, content)
-        if 2 * len(voters & entitled) <= len(entitled):
+        valid = len(voters & entitled)
+        if (3 * valid <= 2 * len(entitled)) if self._strict else (2 * valid <= len(entitled)):
+            share = "two thirds" if self._strict else "half"
             raise Broken(
-                "a certificate carries the votes of more than half",
-                f"plan {brief(known.id)}: {len(voters & entitled)} of {len(entitled)}",
+                f"a certificate carries the votes of more than {share}",
+                f"plan {brief(known.id)}: {valid} of {len(entitled)}",
             )
 
     def _must_be_only(self, known: KnownPlan) -> None:
+        """Where more than half decide, one liar among them may be the half that decides both ways."""
+        if self.liars and not self._strict:
+            return
         earlier = self._normal.setdefault(known.plan.base, known.id)
         if earlier != known.id:
             raise Broken(

@@ -3,8 +3,10 @@
 Only frames that really left a peer count as said; they are recorded at their first publication.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
+from swarmdem.errors import WireError
 from swarmdem.identifiers import FrameId, GroupId, ModelHash, PeerId, PlanId
 from swarmdem.protocol.election import leaders
 from swarmdem.protocol.hierarchy import Hierarchy
@@ -12,7 +14,8 @@ from swarmdem.protocol.plans import Base, base_of
 from swarmdem.simulation.models import ModelBook
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
-from swarmdem.wire.messages import Certificate, Digest, Final, Mean, Plan
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import Certificate, Digest, Final, Mean, Plan, Proposal
 
 
 class Broken(Exception):  # noqa: N818 (a verdict, not an error of the program that reports it)
@@ -74,6 +77,15 @@ class Evidence:
             known = KnownPlan(name, plan, base, tree, offices, listed)
             self._bodies[body] = self.plans[name] = known
         return known
+
+    def believe(self, peer: PeerId, frame: Frame) -> None:
+        """Enter what a liar says beside its core: honest peers may build on it."""
+        message = frame.message
+        if isinstance(message, Digest):
+            self.digests[frame.id] = (peer, message)
+        elif isinstance(message, Proposal | Certificate):
+            with contextlib.suppress(WireError):
+                self.learn_plan(message.plan)
 
     def upload(self, known: KnownPlan, peer: PeerId) -> Digest | None:
         """Return the certified digest of a listed *peer*, or None."""

@@ -15,7 +15,7 @@ from typing import Any
 from swarmdem.identifiers import SECOND, Micros, PeerId, PlanId, Round, brief
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished, Send
-from swarmdem.simulation import charters, faults as faulty
+from swarmdem.simulation import charters, drawing, faults as faulty
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind
 from swarmdem.simulation.models import MODEL_BYTES
@@ -49,6 +49,10 @@ class Settings:
     patience: float = 8.0
     loss: float | None = None
     """Share of frames lost throughout; None: drawn with the weather."""
+    brokers: int | None = None
+    """None: drawn from the seed, 1 to 3; 1 without faults."""
+    liars: bool = False
+    """Also draw peers that lie, fewer than a third."""
 
 
 @dataclass(slots=True)
@@ -160,11 +164,12 @@ def weather_of(settings: Settings) -> Weather:
     """Draw the weather of a seed; calm when the settings ask for no faults."""
     rng = random.Random(f"weather {settings.seed}")
     if not settings.faults:
-        return Weather(loss=settings.loss or 0.0)
+        return Weather(loss=settings.loss or 0.0, brokers=settings.brokers or 1)
     loss, duplication = rng.choice((0.0, 0.0, 0.01, 0.05)), rng.choice((0.0, 0.01, 0.1))
     return Weather(
         loss=loss if settings.loss is None else settings.loss, duplication=duplication,
         queue_frames=rng.choice((50, 200, 1000)), overflow=rng.choice((Overflow.NEWEST, Overflow.OLDEST)),
+        brokers=settings.brokers or rng.choice((1, 1, 1, 2, 3)),
     )  # fmt: skip
 
 
@@ -173,14 +178,16 @@ def faults_of(settings: Settings) -> tuple[Fault, ...]:
     if not settings.faults:
         return ()
     end = max(SETTLED, settings.rounds * ROUND_TIME * 3 // 5)
-    return faulty.draw(
-        settings.seed,
+    stage = drawing.Stage(
         peers=settings.peers,
+        brokers=weather_of(settings).brokers,
         start=SETTLED,
         end=end,
         patience=round(settings.patience * SECOND),
         forks=settings.forks,
+        lies=settings.liars,
     )
+    return drawing.draw(settings.seed, stage)
 
 
 class Run:

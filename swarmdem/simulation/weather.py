@@ -1,21 +1,26 @@
-"""What lies between peers: delay, reordering, loss, duplication, full queues, cut links.
+"""What lies between peers: brokers, delay, reordering, loss, duplication, full queues, cut links.
 
-One broker relays everything (a split puts some peers behind a second one without a bridge). A
-frame is lost at most twice: on its way up (then nobody gets it, its sender's echo included) and on
-its way down to each receiver. Delays are drawn per receiver, so frames overtake each other. A link
-that is down loses frames, or, when the broker keeps the session, queues them up to a bound and
-hands them over on return. Full queues drop as real brokers do: the newest frame (mosquitto) or the
-oldest (EMQX).
+Every peer has a link with a line to each broker and says everything on all of them; of the copies that
+arrive, `world` hands on the first. Sides of a split have brokers of their own (a split is drawn as if
+each side had kept one of each). A frame is lost at most twice on each line: on its way up (then nobody
+gets it there, its sender's echo included) and on its way down to each receiver. Delays are drawn per
+receiver, so frames overtake each other. A line that is down loses frames, or, when the broker keeps the
+session, queues them up to a bound and hands them over on return. Full queues drop as real brokers do: the
+newest frame (mosquitto) or the oldest (EMQX).
 """
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from swarmdem.identifiers import MILLISECOND, SECOND, Micros
+
+HEARD, HEARING = 3, 4
+"""Sides of a split with one way open: one that all the others hear, and one that hears all the others."""
+_BRIDGES = frozenset({(HEARD, 0), (0, HEARING)})
 
 
 class Overflow(StrEnum):
@@ -31,6 +36,7 @@ class Overflow(StrEnum):
 class Weather:
     """How the network behaves when no fault is in force. Shares are between 0 and 1."""
 
+    brokers: int = 1
     delay_min: Micros = 20 * MILLISECOND
     delay_max: Micros = 150 * MILLISECOND
     loss: float = 0.0
@@ -43,28 +49,55 @@ class Weather:
 
 
 @dataclass(slots=True)
-class Link:
-    """One peer's connection to its broker."""
+class Broker:
+    """One relay."""
 
-    running: bool = False
-    """The peer's process lives and has connected."""
-    cuts: int = 0
-    """Faults in force that cut this link."""
-    kept: bool = False
-    """The broker keeps the session (and queues) while the link is cut."""
-    island: int = 0
-    """Which broker: peers of different islands do not hear each other."""
+    number: int
+    queue_frames: int
+    duplication: float
     service: Micros = 0
-    """Time the link needs per frame; 0: none worth counting."""
+    """Time it needs per frame; 0: none worth counting."""
+    stopped: bool = False
+    waiting: deque[tuple[int, int | None, Any, Any]] = field(default_factory=deque)
+    """Frames taken in and not yet handed on: (side, receiver or None, parcel, key to retain it under)."""
+    serving: bool = False
+    retained: dict[Any, tuple[int, Any]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Line:
+    """One peer's connection to one broker."""
+
+    cuts: int = 0
+    """Faults in force that cut this line."""
+    kept: bool = False
+    """The broker keeps the session (and queues) while the line is cut."""
     queue: deque[Any] = field(default_factory=deque)
     draining: bool = False
+
+
+@dataclass(slots=True)
+class Link:
+    """One peer's way to the brokers."""
+
+    lines: list[Line]
+    running: bool = False
+    """The peer's process lives and has connected."""
+    island: int = 0
+    """Which side of a split: peers of different sides do not hear each other, but for `_BRIDGES`."""
+    service: Micros = 0
+    """Time the link needs per frame; 0: none worth counting."""
+    rate: int = 0
+    """Bytes per second; 0: enough."""
+    extra: Micros = 0
+    """Longest additional delay of a frame."""
     calm_since: Micros = 0
     """When the last fault of this link ended."""
 
     @property
     def up(self) -> bool:
-        """Frames pass."""
-        return self.running and not self.cuts
+        """Frames pass on some line."""
+        return self.running and any(not line.cuts for line in self.lines)
 
 
 class After(Protocol):
@@ -75,12 +108,13 @@ class After(Protocol):
 
 
 class Network:
-    """All links and the broker between them.
+    """All links and the brokers between them.
 
     Args:
         rng: Owns all chance.
         after: Schedules in virtual time.
-        deliver: Takes (peer number, parcel) when a frame has arrived; a parcel is anything.
+        deliver: Takes (peer number, parcel) when a frame has arrived; a parcel is anything with a
+            length, its bytes.
         links: Number of peers.
         weather: What holds while no fault is in force.
     """
@@ -98,72 +132,178 @@ class Network:
         self._after = after
         self._deliver = deliver
         self.weather = weather
-        self.links = [Link() for _ in range(links)]
+        count = range(weather.brokers)
+        self.brokers = [Broker(number, weather.queue_frames, weather.duplication) for number in count]
+        self.links = [Link([Line() for _ in count]) for _ in range(links)]
         self.loss = weather.loss
-        self.duplication = weather.duplication
         self._calm_since: Micros = 0
         self.lost = 0
         self.overflowed = 0
-        self._retained: dict[Any, tuple[int, Any]] = {}
         self._span = weather.delay_max - weather.delay_min
 
     def delay(self) -> Micros:
         """Draw the time one frame takes."""
         return self.weather.delay_min + int(self._chance() * self._span)
 
+    # Frames
+
     def publish(self, sender: int, parcel: Any, retain: Any = None) -> None:
-        """Carry *parcel* to every peer of the sender's island, the sender included.
+        """Carry *parcel* to every peer of the sender's side, the sender included.
 
         Args:
             sender: Number of the publishing peer.
             parcel: What to carry.
-            retain: Key under which the broker keeps the parcel for newcomers; None: it does not.
+            retain: Key under which brokers keep the parcel for newcomers; None: they do not.
         """
-        link = self.links[sender]
-        if not link.up or self._lost_one():
-            self.lost += 1
-            return
-        self.broadcast(link.island, parcel, retain)
-
-    def broadcast(self, island: int, parcel: Any, retain: Any = None) -> None:
-        """Hand *parcel* to every link of *island*, as its broker does."""
-        if retain is not None:
-            self._retained[retain] = (island, parcel)
-        for receiver, link in enumerate(self.links):
-            if link.island == island and (link.up or link.kept):
-                self._down(receiver, parcel)
+        self._say(sender, None, parcel, retain)
 
     def send(self, sender: int, receiver: int, parcel: Any) -> None:
         """Carry *parcel* to one peer."""
-        link, other = self.links[sender], self.links[receiver]
-        if not link.up or link.island != other.island or not (other.up or other.kept) or self._lost_one():
+        self._say(sender, receiver, parcel, None)
+
+    def broadcast(self, island: int, parcel: Any, retain: Any = None) -> None:
+        """Hand *parcel* to every link of *island*, as its brokers do of themselves."""
+        for broker in self.brokers:
+            self._take_in(broker, island, None, parcel, retain)
+
+    def _say(self, sender: int, receiver: int | None, parcel: Any, retain: Any) -> None:
+        link = self.links[sender]
+        for broker, line in zip(self.brokers, link.lines, strict=True):
+            if not link.running or line.cuts or self._lost_one():
+                self.lost += 1
+            elif link.extra:
+                late = int(self._chance() * link.extra)
+                self._after(late, self._take_in, broker, link.island, receiver, parcel, retain)
+            else:
+                self._take_in(broker, link.island, receiver, parcel, retain)
+
+    def _take_in(self, broker: Broker, island: int, receiver: int | None, parcel: Any, retain: Any) -> None:
+        if not broker.stopped and not broker.service:
+            self._relay(broker, island, receiver, parcel, retain)
+        elif len(broker.waiting) >= broker.queue_frames * len(self.links):
+            self.overflowed += 1
+        else:
+            broker.waiting.append((island, receiver, parcel, retain))
+            self._serve_soon(broker)
+
+    def _serve_soon(self, broker: Broker) -> None:
+        if broker.waiting and not broker.stopped and not broker.serving:
+            broker.serving = True
+            self._after(broker.service or 1, self._serve, broker)
+
+    def _serve(self, broker: Broker) -> None:
+        broker.serving = False
+        if broker.waiting and not broker.stopped:
+            self._relay(broker, *broker.waiting.popleft())
+            self._serve_soon(broker)
+
+    def _relay(self, broker: Broker, island: int, receiver: int | None, parcel: Any, retain: Any) -> None:
+        if retain is not None:
+            broker.retained[retain] = (island, parcel)
+        if receiver is not None:
+            self._hand_on(broker, island, receiver, parcel)
+            return
+        for number in range(len(self.links)):
+            self._hand_on(broker, island, number, parcel)
+
+    def _hand_on(self, broker: Broker, island: int, receiver: int, parcel: Any) -> None:
+        link = self.links[receiver]
+        if island != link.island and (island, link.island) not in _BRIDGES:
+            return
+        line = link.lines[broker.number]
+        if (line.cuts or not link.running) and not line.kept:
+            return
+        self._down(broker, receiver, parcel)
+
+    def _lost_one(self) -> bool:
+        return bool(self.loss) and self._chance() < self.loss / 2
+
+    def _down(self, broker: Broker, receiver: int, parcel: Any) -> None:
+        if self._lost_one():
             self.lost += 1
             return
-        self._down(receiver, parcel)
+        extra = self.links[receiver].extra
+        wait = self.delay() + (int(self._chance() * extra) if extra else 0)
+        self._after(wait, self._arrive, broker, receiver, parcel)
+        if broker.duplication and self._chance() < broker.duplication:
+            self._after(self.delay(), self._arrive, broker, receiver, parcel)
+
+    def _arrive(self, broker: Broker, receiver: int, parcel: Any) -> None:
+        link = self.links[receiver]
+        line = link.lines[broker.number]
+        up = link.running and not line.cuts
+        if up and not link.service and not link.rate and not line.queue:
+            self._deliver(receiver, parcel)
+            return
+        if not up and not line.kept:
+            self.lost += 1
+            return
+        if len(line.queue) >= broker.queue_frames:
+            self.overflowed += 1
+            if self.weather.overflow is Overflow.NEWEST:
+                return
+            line.queue.popleft()
+        line.queue.append(parcel)
+        self._drain_soon(receiver, line)
+
+    def _drain_soon(self, receiver: int, line: Line) -> None:
+        link = self.links[receiver]
+        if link.running and not line.cuts and line.queue and not line.draining:
+            line.draining = True
+            span = len(line.queue[0]) * SECOND // link.rate if link.rate else 0
+            self._after(max(span, link.service) or MILLISECOND, self._drain, receiver, line)
+
+    def _drain(self, receiver: int, line: Line) -> None:
+        line.draining = False
+        link = self.links[receiver]
+        if link.running and not line.cuts and line.queue:
+            self._deliver(receiver, line.queue.popleft())
+            self._drain_soon(receiver, line)
+
+    # Transfers
 
     def reachable(self, one: int, other: int) -> bool:
         """Say whether a transfer between two peers would make progress now."""
         a, b = self.links[one], self.links[other]
-        return a.up and b.up and a.island == b.island
+        if not (a.running and b.running and a.island == b.island):
+            return False
+        return any(
+            not (broker.stopped or up.cuts or down.cuts)
+            for broker, up, down in zip(self.brokers, a.lines, b.lines, strict=True)
+        )
+
+    def transfer_time(self, one: int, other: int, size_bytes: int) -> Micros:
+        """Return how long *size_bytes* take between two peers on the bulk connection, without delays."""
+        rates = (self.links[one].rate, self.links[other].rate, TRANSFER_RATE)
+        return size_bytes * SECOND // min(rate for rate in rates if rate)
+
+    # Sessions and faults
 
     def connect(self, peer: int) -> None:
-        """Begin a peer's session: what the broker retains is on its way."""
+        """Begin a peer's sessions: what the brokers retain is on its way."""
         link = self.links[peer]
-        link.running, link.kept = True, False
-        link.queue.clear()
-        if link.up:
-            self._returned(peer)
+        link.running = True
+        for broker, line in zip(self.brokers, link.lines, strict=True):
+            line.kept = False
+            line.queue.clear()
+            if not line.cuts:
+                self._returned(broker, peer)
 
     def disconnect(self, peer: int) -> None:
-        """End a peer's session: its process is gone."""
+        """End a peer's sessions: its process is gone."""
         link = self.links[peer]
-        link.running, link.kept = False, False
-        link.queue.clear()
+        link.running = False
+        for line in link.lines:
+            line.kept = False
+            line.queue.clear()
 
     def calm_since(self, peer: int) -> Micros | None:
-        """Return since when no fault touches a peer's link; None while one does."""
+        """Return since when no fault touches a peer's link or any broker; None while one does."""
         link = self.links[peer]
-        if not link.up or link.service or link.island or self.loss > self.weather.loss:
+        disturbed = link.service or link.rate or link.extra or link.island
+        if not link.running or disturbed or self.loss > self.weather.loss:
+            return None
+        if any(line.cuts for line in link.lines) or any(b.stopped or b.service for b in self.brokers):
             return None
         return max(link.calm_since, self._calm_since)
 
@@ -173,89 +313,58 @@ class Network:
         self._calm_since = now
 
     def move(self, peer: int, island: int, now: Micros) -> None:
-        """Put a peer behind another broker."""
+        """Put a peer on another side of a split."""
         self.links[peer].island = island
         self.links[peer].calm_since = now
 
-    def congest(self, peer: int, service: Micros, now: Micros) -> None:
-        """Let a peer's link need this long per frame; 0: no time worth counting."""
-        self.links[peer].service = service
-        self.links[peer].calm_since = now
-
-    def cut(self, peer: int, *, kept: bool) -> None:
-        """Cut a peer's link; with *kept* the broker queues for it meanwhile."""
+    def hinder(
+        self, peer: int, now: Micros, *, service: Micros = 0, rate: int = 0, extra: Micros = 0
+    ) -> None:
+        """Let a peer's link need *service* per frame, carry *rate* bytes a second, delay by *extra* more."""
         link = self.links[peer]
-        link.cuts += 1
-        link.kept = kept and link.running
+        link.service, link.rate, link.extra = service, rate, extra
+        link.calm_since = now
 
-    def mend(self, peer: int, now: Micros) -> None:
+    def cut(self, peer: int, *, kept: bool, brokers: Iterable[int] = ()) -> None:
+        """Cut a peer's lines to *brokers* (none named: to all); with *kept* they queue for it meanwhile."""
+        link = self.links[peer]
+        for line in self._lines(link, brokers):
+            line.cuts += 1
+            line.kept = kept and link.running
+            if not line.kept:
+                line.queue.clear()
+
+    def mend(self, peer: int, now: Micros, *, brokers: Iterable[int] = ()) -> None:
         """Undo one `cut`."""
         link = self.links[peer]
         link.calm_since = now
-        link.cuts -= 1
-        assert link.cuts >= 0
-        if link.up:
-            self._returned(peer)
+        named = tuple(brokers)
+        for broker, line in zip(self.named(named), self._lines(link, named), strict=True):
+            line.cuts -= 1
+            assert line.cuts >= 0
+            if link.running and not line.cuts:
+                self._returned(broker, peer)
 
-    def forget_retained(self, key: Any = None) -> None:
-        """Clear one retained parcel, or all of them (a broker that restarted)."""
-        if key is None:
-            self._retained.clear()
-        else:
-            self._retained.pop(key, None)
+    def named(self, brokers: Iterable[int]) -> Sequence[Broker]:
+        """Return the brokers of these numbers; all when there are none."""
+        return [self.brokers[number] for number in brokers] or self.brokers
 
-    def _returned(self, peer: int) -> None:
+    def resume(self, broker: Broker, now: Micros) -> None:
+        """Let a broker that was stopped or slow go on as ever."""
+        broker.stopped, broker.service = False, 0
+        self._calm_since = now
+        self._serve_soon(broker)
+
+    def _lines(self, link: Link, brokers: Iterable[int]) -> Sequence[Line]:
+        return [link.lines[number] for number in brokers] or link.lines
+
+    def _returned(self, broker: Broker, peer: int) -> None:
         link = self.links[peer]
-        for island, parcel in self._retained.values():
+        for island, parcel in broker.retained.values():
             if island == link.island:
-                self._down(peer, parcel)
-        self._drain_soon(peer)
-
-    def _lost_one(self) -> bool:
-        return bool(self.loss) and self._chance() < self.loss / 2
-
-    def _down(self, receiver: int, parcel: Any) -> None:
-        if self._lost_one():
-            self.lost += 1
-            return
-        self._after(self.delay(), self._arrive, receiver, parcel)
-        if self.duplication and self._chance() < self.duplication:
-            self._after(self.delay(), self._arrive, receiver, parcel)
-
-    def _arrive(self, receiver: int, parcel: Any) -> None:
-        link = self.links[receiver]
-        if link.up and not link.service and not link.queue:
-            self._deliver(receiver, parcel)
-            return
-        if not link.up and not link.kept:
-            self.lost += 1
-            return
-        if len(link.queue) >= self.weather.queue_frames:
-            self.overflowed += 1
-            if self.weather.overflow is Overflow.NEWEST:
-                return
-            link.queue.popleft()
-        link.queue.append(parcel)
-        self._drain_soon(receiver)
-
-    def _drain_soon(self, receiver: int) -> None:
-        link = self.links[receiver]
-        if link.up and link.queue and not link.draining:
-            link.draining = True
-            self._after(link.service or MILLISECOND, self._drain, receiver)
-
-    def _drain(self, receiver: int) -> None:
-        link = self.links[receiver]
-        link.draining = False
-        if link.up and link.queue:
-            self._deliver(receiver, link.queue.popleft())
-            self._drain_soon(receiver)
+                self._down(broker, peer, parcel)
+        self._drain_soon(peer, link.lines[broker.number])
 
 
 TRANSFER_RATE = 2_000_000
 """Bytes per second of a simulated transfer: eight times the charter's default `min_rate`."""
-
-
-def transfer_time(size_bytes: int) -> Micros:
-    """Return how long *size_bytes* take on the bulk connection, without delays."""
-    return size_bytes * SECOND // TRANSFER_RATE

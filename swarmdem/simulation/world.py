@@ -5,8 +5,8 @@ chance. Two worlds of equal arguments therefore have equal traces, in any proces
 microseconds; every peer has a clock of its own that starts anywhere, so a core that took another's
 time for its own would be found out.
 
-Unlike `node`, the world hands every copy of a frame to the core, duplicates too: the protocol must
-be idempotent by itself.
+Unlike `node`, a world with one broker hands every copy of a frame to the core, duplicates too: the
+protocol must be idempotent by itself. With several brokers the first copy counts, as in `transport`.
 """
 
 import heapq
@@ -14,38 +14,48 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swarmdem.identifiers import MILLISECOND, SECOND, Micros, PeerId
+from swarmdem.errors import WireError
+from swarmdem.identifiers import SECOND, Micros, PeerId
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Effect, LeaveRequested, LinkChanged, Received, Reject
+from swarmdem.protocol.events import Effect, LinkChanged, Received, Reject
 from swarmdem.simulation.checkers import Checkers
-from swarmdem.simulation.faults import CONGESTION_UNIT, Fault, Kind
+from swarmdem.simulation.evidence import Broken
+from swarmdem.simulation.faults import Fault, Kind, liars
 from swarmdem.simulation.models import ModelBook
 from swarmdem.simulation.peer import CoreFactory, SimulatedPeer
 from swarmdem.simulation.signatures import VERIFIER
+from swarmdem.simulation.striking import strike
 from swarmdem.simulation.trace import Trace, label, record
 from swarmdem.simulation.weather import Network, Weather
 from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader
 from swarmdem.wire.frame import Frame
 
-NOTICE_MAX: Micros = 3 * SECOND
-"""Longest time a client takes to notice that its link is down; every third never does."""
 RESTART_MAX: Micros = 2 * SECOND
 """Longest time a supervisor takes to restart a process that stumbled."""
-GOODBYE: Micros = 50 * MILLISECOND
-"""Time a leaving process gives its last frames before it ends."""
 
 
 class Parcel:
     """A frame on its way: decoded once, handed to all receivers."""
 
-    __slots__ = ("frame", "key", "label", "received")
+    __slots__ = ("_arrived_at", "frame", "key", "label", "received")
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.received = Received(frame)
         self.label = f"< {label(frame)}"
         self.key = (type(frame.message).__name__, frame.sender)
+        self._arrived_at: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return the bytes it has on a line."""
+        return len(self.frame.raw)
+
+    def first_at(self, peer: int) -> bool:
+        """Return whether no copy has arrived at *peer* before, and note that one has."""
+        fresh = peer not in self._arrived_at
+        self._arrived_at.add(peer)
+        return fresh
 
 
 class World:
@@ -79,29 +89,33 @@ class World:
         whole_trace: bool = False,
     ) -> None:
         self.now: Micros = 0
+        self.seed = seed
         self.rng = random.Random(seed)
         self.charter = charter
         self.core_factory = core_factory
         self.trace = Trace(whole=whole_trace)
         self.book = ModelBook()
-        self.checkers = Checkers(charter, self.book)
+        self.checkers = Checkers(charter, self.book, peers=peers)
         self.reader = FrameReader(VERIFIER)
         self.network = Network(self.rng, self.after, self._deliver, peers, weather or Weather())
         self.peers = [SimulatedPeer(self, index) for index in range(peers)]
         self.by_id: dict[PeerId, SimulatedPeer] = {peer.id: peer for peer in self.peers}
+        self.liars = liars(faults)
+        self.checkers.liars |= {self.peers[index].id for index in self.liars}
         self.observe: Callable[[SimulatedPeer, Effect], None] = lambda _peer, _effect: None
         self.deliveries = 0
         self.rejects = 0
         self._scopes = (charter_hash(charter), swarm_hash(charter.swarm))
         self._queue: list[tuple[Micros, int, Callable[..., None], tuple[Any, ...]]] = []
         self._scheduled = 0
+        self._several = self.network.weather.brokers > 1
         self._told: list[bool] = [False] * peers
         late = {index for fault in faults if fault.kind is Kind.LATE for index in fault.peers}
         for peer in self.peers:
             if peer.index not in late:
-                self.after(self.rng.randrange(SECOND), self._start, peer)
+                self.after(self.rng.randrange(SECOND), self.start, peer)
         for fault in faults:
-            self.after(fault.at, self._strike, fault)
+            self.after(fault.at, strike, self, fault)
 
     # Time
 
@@ -163,16 +177,35 @@ class World:
 
     def disconnect(self, peer: SimulatedPeer) -> None:
         """End a peer's session because its process ended; its broker may publish its last will."""
-        link = self.network.links[peer.index]
         self.network.disconnect(peer.index)
         self._told[peer.index] = False
         self.checkers.on_gone(peer.id)
-        if peer.goodbye is not None and self.rng.random() < 0.5:
-            self.after(self.rng.randrange(2 * SECOND), self.network.broadcast, link.island, peer.goodbye)
+        if self.rng.random() < 0.5:
+            self.last_will(peer)
 
-    def restart_soon(self, peer: SimulatedPeer) -> None:
-        """Start a peer again that has just died, sooner than anybody misses it."""
-        self.after(self.rng.randrange(RESTART_MAX), self._start, peer)
+    def last_will(self, peer: SimulatedPeer) -> None:
+        """Let the brokers of *peer* say that they have lost sight of it."""
+        if peer.goodbye is not None:
+            island = self.network.links[peer.index].island
+            self.after(self.rng.randrange(2 * SECOND), self.network.broadcast, island, peer.goodbye)
+
+    def inject(self, peer: SimulatedPeer, raw: bytes) -> None:
+        """Carry any bytes to everybody, as far as the readers of frames let them pass.
+
+        Raises:
+            Broken: Reading them raised anything but a refusal.
+        """
+        try:
+            parcel = Parcel(self.reader.read(raw, scopes=self._scopes))
+        except WireError as error:
+            self.rejects += 1
+            self.trace.line(self.now, peer.index, f"! refused: {error}")
+            return
+        except Exception as error:
+            raise Broken("bytes of another never raise", f"{raw.hex()}: {error!r}") from error
+        self.checkers.evidence.believe(parcel.frame.sender, parcel.frame)
+        self.trace.line(self.now, peer.index, f"! forges {parcel.label[2:]}")
+        self.network.publish(peer.index, parcel)
 
     def on_reject(self, peer: int, effect: Reject) -> None:
         """Count a refused frame."""
@@ -182,112 +215,44 @@ class World:
     def _connected(self, peer: SimulatedPeer, life: int) -> None:
         if peer.life == life:
             self.network.connect(peer.index)
-            self._tell_link(peer)
+            self.tell_link(peer)
 
     def _deliver(self, index: int, parcel: Parcel) -> None:
-        self.deliveries += 1
         peer = self.peers[index]
-        if peer.core is not None:
-            peer.receive(parcel)
+        if peer.core is None or (self._several and not parcel.first_at(index)):
+            return
+        self.deliveries += 1
+        peer.receive(parcel)
 
-    def _tell_link(self, peer: SimulatedPeer) -> None:
+    def tell_link(self, peer: SimulatedPeer) -> None:
+        """Tell a peer's core whether it is connected, if that has changed."""
         up = self.network.links[peer.index].up
         if peer.alive and up != self._told[peer.index]:
             self._told[peer.index] = up
             peer.feed(LinkChanged(up))
 
-    # Faults
+    # Lives
 
-    def _start(self, peer: SimulatedPeer) -> None:
+    def start(self, peer: SimulatedPeer) -> None:
+        """Start a peer's process unless it runs."""
         if not peer.alive:
             self.trace.line(self.now, peer.index, "! starts")
             peer.start()
 
-    def _strike(self, fault: Fault) -> None:
-        self.trace.line(self.now, None, f"! {fault}")
-        self.after(max(0, fault.until - self.now), self._relent, fault)
-        for index in fault.peers:
-            self._strike_peer(fault, self.peers[index])
-        match fault.kind:
-            case Kind.OUTAGE:
-                self.network.forget_retained()
-                for peer in self.peers:
-                    self._cut(peer, kept=False)
-            case Kind.LOSS:
-                self.network.lose(fault.amount, self.now)
-            case Kind.DUPLICATION:
-                self.network.duplication = fault.amount
-            case _:
-                pass
+    def replace(self, peer: SimulatedPeer) -> None:
+        """Let another key own the device of *peer*, whose process has ended."""
+        peer.replace()
+        self.by_id[peer.id] = peer
+        if peer.index in self.liars:
+            self.checkers.liars.add(peer.id)
 
-    def _strike_peer(self, fault: Fault, peer: SimulatedPeer) -> None:
-        match fault.kind:
-            case Kind.CRASH:
-                peer.dies_in = int(fault.amount) if peer.alive else None
-            case Kind.STUMBLE:
-                peer.stumbles_in = int(fault.amount)
-            case Kind.LEAVE if peer.alive:
-                peer.feed(LeaveRequested())
-                self.after(GOODBYE, self._left, peer, peer.life)
-            case Kind.SLOW:
-                peer.slowness = fault.amount
-            case Kind.FAIL:
-                peer.failing = True
-            case Kind.CUT:
-                self._cut(peer, kept=bool(fault.amount))
-            case Kind.SPLIT:
-                self.network.move(peer.index, 1, self.now)
-            case Kind.CONGESTION:
-                self.network.congest(peer.index, int(fault.amount) * CONGESTION_UNIT, self.now)
-            case _:
-                pass
-
-    def _relent(self, fault: Fault) -> None:
-        self.trace.line(self.now, None, f"! over: {fault.kind}")
-        for index in fault.peers:
-            self._relent_peer(fault, self.peers[index])
-        match fault.kind:
-            case Kind.OUTAGE:
-                for peer in self.peers:
-                    self._mend(peer)
-            case Kind.LOSS:
-                self.network.lose(self.network.weather.loss, self.now)
-            case Kind.DUPLICATION:
-                self.network.duplication = self.network.weather.duplication
-            case _:
-                pass
-
-    def _relent_peer(self, fault: Fault, peer: SimulatedPeer) -> None:
-        match fault.kind:
-            case Kind.CRASH | Kind.LEAVE | Kind.LATE:
-                peer.dies_in = None
-                self._start(peer)
-            case Kind.STUMBLE:
-                peer.stumbles_in = peer.dies_in = None
-                self._start(peer)
-            case Kind.SLOW:
-                peer.slowness = 1.0
-            case Kind.FAIL:
-                peer.failing = False
-            case Kind.CUT:
-                self._mend(peer)
-            case Kind.SPLIT:
-                self.network.move(peer.index, 0, self.now)
-            case Kind.CONGESTION:
-                self.network.congest(peer.index, 0, self.now)
-            case _:
-                pass
-
-    def _left(self, peer: SimulatedPeer, life: int) -> None:
+    def fail(self, peer: SimulatedPeer, life: int) -> None:
+        """Let a peer's process fail, unless this life of it is over, and be started again."""
         if peer.life == life:
-            peer.goodbye = None
+            self.trace.line(self.now, peer.index, "! fails")
             peer.crash()
+            self.restart_soon(peer)
 
-    def _cut(self, peer: SimulatedPeer, *, kept: bool) -> None:
-        self.network.cut(peer.index, kept=kept)
-        if self.rng.random() < 2 / 3:
-            self.after(self.rng.randrange(NOTICE_MAX), self._tell_link, peer)
-
-    def _mend(self, peer: SimulatedPeer) -> None:
-        self.network.mend(peer.index, self.now)
-        self.after(self.network.delay(), self._tell_link, peer)
+    def restart_soon(self, peer: SimulatedPeer) -> None:
+        """Start a peer again that has just died, sooner than anybody misses it."""
+        self.after(self.rng.randrange(RESTART_MAX), self.start, peer)

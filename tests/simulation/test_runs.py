@@ -100,8 +100,8 @@ def test_a_result_that_was_skipped_while_its_blob_was_on_the_way_is_not_applied(
 
 def test_a_peer_that_dies_alone_between_writing_its_certificate_and_sending_it():
     faults = (
-        Fault(Kind.CRASH, 15_703_271, 18_130_615, (0,), 8),
-        Fault(Kind.CRASH, 44_743_217, 51_680_216, (0,), 5),
+        Fault(Kind.KILL, 15_703_271, 18_130_615, (0,), 8),
+        Fault(Kind.KILL, 44_743_217, 51_680_216, (0,), 5),
     )
 
     assert Run(Settings(seed=15052, peers=1, rounds=12), faults=faults).play().broken == ""

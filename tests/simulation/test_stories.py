@@ -88,7 +88,7 @@ def test_nothing_goes_wrong(peers):
 
 
 def test_of_two_peers_one_dies_the_other_goes_on_and_takes_it_back():
-    run = story(2, Fault(Kind.CRASH, 25 * SECOND, 150 * SECOND, (1,), 1), rounds=14)
+    run = story(2, Fault(Kind.KILL, 25 * SECOND, 150 * SECOND, (1,), 1), rounds=14)
 
     outcome = play(run)
 
@@ -97,13 +97,13 @@ def test_of_two_peers_one_dies_the_other_goes_on_and_takes_it_back():
 
 
 def test_of_three_peers_one_dies_and_all_rounds_stay_certified():
-    outcome = play(story(3, Fault(Kind.CRASH, 25 * SECOND, 90 * SECOND, (2,), 1), rounds=10))
+    outcome = play(story(3, Fault(Kind.KILL, 25 * SECOND, 90 * SECOND, (2,), 1), rounds=10))
 
     assert outcome.provisional == 0
 
 
 def test_all_restart():
-    outcome = play(story(4, Fault(Kind.CRASH, 25 * SECOND, 40 * SECOND, (0, 1, 2, 3), 1), rounds=7))
+    outcome = play(story(4, Fault(Kind.KILL, 25 * SECOND, 40 * SECOND, (0, 1, 2, 3), 1), rounds=7))
 
     assert outcome.provisional == 0
 
@@ -115,7 +115,7 @@ def test_the_broker_is_away_for_a_minute_and_nobody_is_taken_for_dead():
 
 
 def test_half_of_the_swarm_dies_and_the_rest_goes_on_uncertified_first():
-    outcome = play(story(6, Fault(Kind.CRASH, 25 * SECOND, 120 * SECOND, (0, 1, 2), 1), rounds=12))
+    outcome = play(story(6, Fault(Kind.KILL, 25 * SECOND, 120 * SECOND, (0, 1, 2), 1), rounds=12))
 
     assert outcome.provisional >= 1
     assert not outcome.forked

@@ -139,7 +139,7 @@ def test_newcomers_get_what_is_retained():
 
 def test_a_congested_link_is_late_and_overflows():
     clock, network, got = make(links=1, queue_frames=5)
-    network.congest(0, 100 * MILLISECOND, 0)
+    network.hinder(0, 0, service=100 * MILLISECOND)
 
     for number in range(20):
         network.publish(0, number)
