@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from swarmdem.errors import ConfigError, NotFiniteError
+from swarmdem.errors import ConfigError, DataError, NotFiniteError
 from swarmdem.learning.datasets import Examples, as_dataset
 from swarmdem.learning.learner import (
     Dataset,
@@ -113,6 +113,7 @@ class TorchLearner:
         self._regression = data.y.dtype.kind == "f"
         self._target_mean, self._target_deviation = data.target_mean, data.target_deviation
         self._inputs, self._targets = self._to_device(data)
+        self._highest = _highest(data)
         self._test = as_dataset(test, "test data", may_be_empty=True) if test is not None else None
 
     @property
@@ -172,7 +173,8 @@ class TorchLearner:
 
         Raises:
             SchemaError: Anchor or correction are of another model.
-            ConfigError: Calibration of a regression.
+            ConfigError: Calibration of a regression, or a model with several outputs for one.
+            DataError: A class of the training data that the model gives no score for.
             NotFiniteError: The loss became NaN or infinite.
         """
         check_part(objective.anchor or {}, self._shared.schema)
@@ -192,18 +194,29 @@ class TorchLearner:
         return loss
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
-        """Evaluate the current model on *data*, by default on the peer's own test data."""
+        """Evaluate the current model on *data*, by default on the peer's own test data.
+
+        Args:
+            data: Inputs standardised like the training data; targets in the unit of the training targets.
+
+        Returns:
+            Sums over the samples; zeros without any.
+
+        Raises:
+            DataError: A class that the model gives no score for.
+        """
         data = self._test if data is None else data
         if data is None or not len(data):
             return Evaluation(0.0, 0, 0.0)
         inputs, targets = self._to_device(data)
-        size = EVALUATION_BATCH[self._shared.device.type]
+        size, highest = EVALUATION_BATCH[self._shared.device.type], _highest(data)
         correct = loss = torch.zeros((), device=self._shared.device)
         mean_loss, right = (local_loss, _right) if self.task == "classification" else (squared_error, _errors)
         with self._module() as module, torch.inference_mode():
             module.eval()
             for x, y in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
                 scores = module(x)
+                _require_scores(scores, highest, "test data")
                 loss = loss + mean_loss(scores, y) * len(y)
                 correct = correct + right(scores, y)
         unit = self._target_deviation if self._regression else 1.0
@@ -245,7 +258,9 @@ class TorchLearner:
                 for batch in torch.split(shuffled, self._batch_size):
                     inputs, targets = self._inputs[batch], self._targets[batch]
                     for _ in range(terms.inner):
-                        loss = loss_of(module(inputs), targets)
+                        outputs = module(inputs)
+                        _require_scores(outputs, self._highest, "training data")
+                        loss = loss_of(outputs, targets)
                         gradients: Tensors = torch.autograd.grad(
                             terms.scaled(loss), parameters, allow_unused=True, materialize_grads=True
                         )
@@ -285,8 +300,8 @@ class TorchLearner:
         raw = (self._target_mean, self._target_deviation) == (0.0, 1.0)
         if self._regression and raw and float(self._targets.abs().max()) > UNSCALED:
             told += (
-                "; its targets are not scaled: standardize other than none, or give their Dataset target_mean "
-                "and target_deviation"
+                "; its targets are not scaled: standardize other than none, or give their Dataset "
+                "target_mean and target_deviation"
             )
         return told
 
@@ -295,6 +310,17 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
     """Share the memory of *array* where torch may, that is, where it is writable."""
     whole = np.ascontiguousarray(array)  # torch knows no negative strides
     return torch.from_numpy(whole) if whole.flags.writeable else torch.tensor(whole)
+
+
+def _highest(data: Dataset) -> int:
+    """Return the highest class, -1 for a regression."""
+    return -1 if data.y.dtype.kind == "f" else int(data.y.max())
+
+
+def _require_scores(outputs: torch.Tensor, highest: int, what: str) -> None:
+    """Refuse a class without a score: asked for its loss, CUDA would serve this process no more."""
+    if outputs.shape[-1] <= highest:
+        raise DataError(f"{what}: class {highest}, but the model gives {outputs.shape[-1]} scores")
 
 
 def _right(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -300,6 +300,15 @@ def test_models_of_another_schema_are_refused():
         TorchLearner(linear().to(torch.bfloat16), blobs(3, 1), device="cpu")
 
 
+def test_a_class_that_the_model_has_no_score_for_is_refused():
+    good, bad = blobs(4, 1), (np.zeros((2, 8)), np.array([0, 3]))
+
+    with pytest.raises(DataError, match="training data: class 3, but the model gives 3 scores"):
+        TorchLearner(linear(), bad, device="cpu").train(round=1, objective=Objective())
+    with pytest.raises(DataError, match="test data: class 3, but the model gives 3 scores"):
+        TorchLearner(linear(), good, bad, device="cpu").evaluate()
+
+
 def test_without_test_data_nothing_is_counted():
     assert TorchLearner(linear(), blobs(3, 1), device="cpu").evaluate().count == 0
 
@@ -346,17 +355,3 @@ def test_an_unknown_device_is_refused():
 def test_training_data_that_cannot_be_used_is_refused(examples, named):
     with pytest.raises(DataError, match=f"training data: .*{named}"):
         TorchLearner(linear(), examples, device="cpu")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_cuda_learner_trains_evaluates_and_hands_out_plain_arrays():
-    one = TorchLearner(dropping(), blobs(200, 1), blobs(100, 2), lr=0.1, epochs=10, device="cuda")
-    other = one.sibling(blobs(100, 3), blobs(100, 4), seed=1)
-
-    for r in range(1, 4):
-        for each in (one, other):
-            each.train(round=r, objective=Objective(anchor=each.parameters(), pull=0.002))
-
-    assert one.evaluate().score > 0.9
-    assert other.evaluate().score > 0.9
-    assert all(isinstance(array, np.ndarray) for array in one.parameters().values())
