@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import ConfigError, DataError, NotFiniteError
 from swarmdem.learning.datasets import Examples, as_dataset
+from swarmdem.learning.defaults import LEARNING_RATES
 from swarmdem.learning.learner import (
     Dataset,
     Evaluation,
@@ -36,7 +37,7 @@ from swarmdem.learning.learner import (
 )
 from swarmdem.learning.modules import EVALUATION_BATCH, SharedModule, device_of, seeded
 from swarmdem.learning.objectives import Loss, Tensors, Terms, calibrated_loss, local_loss, squared_error
-from swarmdem.learning.optimizers import LEARNING_RATES, OptimizerFactory, check, fresh_rule
+from swarmdem.learning.optimizers import OptimizerFactory, check, fresh_rule
 from swarmdem.learning.parameters import check_part, check_schema
 from swarmdem.learning.seeds import round_seed
 from swarmdem.learning.torch_extra import torch
@@ -113,7 +114,7 @@ class TorchLearner:
         self._regression = data.y.dtype.kind == "f"
         self._target_mean, self._target_deviation = data.target_mean, data.target_deviation
         self._inputs, self._targets = self._to_device(data)
-        self._highest = _highest(data)
+        self._highest = self._highest_class(data)
         self._test = as_dataset(test, "test data", may_be_empty=True) if test is not None else None
 
     @property
@@ -209,7 +210,7 @@ class TorchLearner:
         if data is None or not len(data):
             return Evaluation(0.0, 0, 0.0)
         inputs, targets = self._to_device(data)
-        size, highest = EVALUATION_BATCH[self._shared.device.type], _highest(data)
+        size, highest = EVALUATION_BATCH[self._shared.device.type], self._highest_class(data)
         correct = loss = torch.zeros((), device=self._shared.device)
         mean_loss, right = (local_loss, _right) if self.task == "classification" else (squared_error, _errors)
         with self._module() as module, torch.inference_mode():
@@ -293,6 +294,10 @@ class TorchLearner:
             y = ((y - np.float64(self._target_mean)) / self._target_deviation).astype(np.float32)
         return _tensor(data.x).to(self._shared.device), _tensor(y).to(self._shared.device)
 
+    def _highest_class(self, data: Dataset) -> int:
+        """Return the highest class among the targets, -1 for a regression."""
+        return -1 if self._regression else int(data.y.max())
+
     def _circumstances(self) -> str:
         """Return what a loss that is not finite may come from; the same words at every peer."""
         rate = LEARNING_RATES.get(str(self._optimizer)) if self._lr is None else self._lr
@@ -310,11 +315,6 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
     """Share the memory of *array* where torch may, that is, where it is writable."""
     whole = np.ascontiguousarray(array)  # torch knows no negative strides
     return torch.from_numpy(whole) if whole.flags.writeable else torch.tensor(whole)
-
-
-def _highest(data: Dataset) -> int:
-    """Return the highest class, -1 for a regression."""
-    return -1 if data.y.dtype.kind == "f" else int(data.y.max())
 
 
 def _require_scores(outputs: torch.Tensor, highest: int, what: str) -> None:

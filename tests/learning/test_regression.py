@@ -119,9 +119,8 @@ def test_several_models_answer_in_the_unit_of_the_targets():
 
 def test_test_data_alone_does_not_bring_constants_of_its_own():
     train = Dataset(np.zeros((1, 1)), np.array([5.0]), target_mean=5.0, target_deviation=2.0)
-    test = (np.zeros((1, 1)), np.array([8.0]))
-
-    assert TorchLearner(line(), train, test, device="cpu").evaluate().correct == 3.0
+    for test in (np.array([8.0]), np.array([8])):
+        assert TorchLearner(line(), train, (np.zeros((1, 1)), test), device="cpu").evaluate().correct == 3.0
 
 
 def test_a_sibling_takes_the_constants_of_its_own_data():
