@@ -40,7 +40,7 @@ class PeerSettings:
     """`[peer]`: where this peer lives."""
 
     brokers: tuple[str, ...] = ()
-    """URL of the broker, as `mqtt://user:password@host:port` or `mqtts://...`; one in this version."""
+    """URLs, as `mqtt://user:password@host:port` or `mqtts://...`; the peer talks over all that it reaches."""
     charter: Path | None = None
     """File with the charter; None: the `[charter]` table."""
     state: Path | None = None

@@ -130,7 +130,8 @@ def peer(
     ] = None,
     charter: Annotated[Path | None, typer.Option("--charter", help="What all peers agree on.")] = None,
     broker: Annotated[
-        str | None, typer.Option("--broker", help="mqtt://[user:password@]host[:port].")
+        list[str] | None,
+        typer.Option("--broker", help="mqtt://[user:password@]host[:port]; may be repeated."),
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="An .npz, a folder of IDX files, or digits.")
@@ -161,10 +162,10 @@ def peer(
     from swarmdem.apps.peer import run_peer
     from swarmdem.config import load_settings
 
-    brokers = [broker] if broker is not None else None
     chosen: dict[str, dict[str, Any]] = {
         "peer": {
-            "charter": charter, "brokers": brokers, "state": state, "journal": journal, "rounds": rounds,
+            "charter": charter, "brokers": broker or None, "state": state, "journal": journal,
+            "rounds": rounds,
         },
         "learner": {
             "data": data, "part": part, "model": model, "optimizer": optimizer, "lr": lr, "epochs": epochs,

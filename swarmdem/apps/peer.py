@@ -30,7 +30,6 @@ from swarmdem.protocol.events import (
     Recovered,
     RoundFinished,
 )
-from swarmdem.transport.mqtt import MqttLink
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.messages import FOUNDING
@@ -84,16 +83,15 @@ async def run_peer(settings: Settings, say: Say) -> None:
         KeyInUseError: This state folder's peer runs already.
         CharterMismatchError: The swarm of this name runs under another charter.
     """
-    charter, url = _required(settings)
+    charter, brokers = _required(settings)
     learner, test = build_learner(settings.learner, charter)
     measured = _Measurements(learner, test)
     async with AsyncExitStack() as stack:
-        link = MqttLink(url, MqttSettings(tls=settings.tls))
-        stack.push_async_callback(link.close)
         peer = Peer(
             charter,
             learner,
-            link=link,
+            brokers=brokers,
+            mqtt=MqttSettings(tls=settings.tls),
             state=settings.peer.state,
             journal=settings.peer.journal,
             durable=settings.peer.durable,
@@ -107,7 +105,7 @@ async def run_peer(settings: Settings, say: Say) -> None:
             raise ConfigError(f"{what} is not the charter's model: {error}") from error
         say(
             f"peer {peer.id} of swarm {charter.swarm!r}, {learner.samples} training samples, "
-            f"broker {BrokerAddress.parse(url)}"
+            f"broker{'s' * (len(brokers) > 1)} {', '.join(str(BrokerAddress.parse(url)) for url in brokers)}"
         )
         teller = asyncio.create_task(_tell(events, measured, say), name="lines")
         running = asyncio.create_task(peer.run(settings.peer.rounds), name="rounds")
@@ -152,14 +150,16 @@ def build_learner(settings: LearnerSettings, charter: Charter) -> tuple[Learner,
     return learner, part[1]
 
 
-def _required(settings: Settings) -> tuple[Charter, str]:
+def _required(settings: Settings) -> tuple[Charter, tuple[str, ...]]:
     if settings.charter is None:
         raise ConfigError("--charter: missing; `swarmdem charter` writes one")
     if settings.peer.rounds is not None and settings.peer.rounds < 1:
         raise ConfigError(f"--rounds {settings.peer.rounds}: at least 1")
-    if len(settings.peer.brokers) != 1:
-        raise ConfigError(f"--broker: exactly one is needed, not {len(settings.peer.brokers)}")
-    return settings.charter, settings.peer.brokers[0]
+    if not settings.peer.brokers:
+        raise ConfigError("--broker: missing; repeat it to use several brokers at once")
+    for url in settings.peer.brokers:
+        BrokerAddress.parse(url)
+    return settings.charter, settings.peer.brokers
 
 
 async def _tell(events: AsyncIterator[NodeEvent], measured: _Measurements, say: Say) -> None:

@@ -29,6 +29,7 @@ from swarmdem.learning.strategy import Deployment, Strategy
 from swarmdem.node.counters import PeerCounters
 from swarmdem.node.craft import Craft
 from swarmdem.node.driver import Driver, NodeEvent
+from swarmdem.node.joining import link_to, open_port
 from swarmdem.node.journal import Journal, journal_file
 from swarmdem.node.layout import Layout
 from swarmdem.node.models import Model, ModelShelf
@@ -48,11 +49,11 @@ from swarmdem.protocol.events import (
     Started,
 )
 from swarmdem.protocol.status import Status
-from swarmdem.transport.base import Link, Port
-from swarmdem.wire import topics
-from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
+from swarmdem.transport.base import Link
+from swarmdem.transport.settings import MqttSettings
+from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameReader, FrameSealer
-from swarmdem.wire.messages import Offline, Plan
+from swarmdem.wire.messages import Plan
 
 if TYPE_CHECKING:
     from swarmdem.node.blocking import BlockingPeer
@@ -70,9 +71,10 @@ class Peer:
     Args:
         charter: What all peers of the swarm agree on. An empty schema is filled from the learner.
         learner: The training loop with this device's data.
-        brokers: URL of the broker, as `mqtt://user:password@host:port`; one in this version.
+        brokers: URLs, as `mqtt://user:password@host:port`: the peer talks over all that it reaches.
         state: Directory for key, checkpoints and records; None: a fresh identity, nothing is kept.
         link: A connection to use instead of `brokers`; it stays open.
+        mqtt: How connections to brokers behave, TLS files included.
         reader: Shared by the peers of a process, so that each frame is verified once.
         trainer: Worker threads to share; they stay.
         strategy: The class of a strategy of your own; None: the one that the charter names.
@@ -93,6 +95,7 @@ class Peer:
         brokers: Sequence[str] = (),
         state: Path | str | None = None,
         link: Link | None = None,
+        mqtt: MqttSettings | None = None,
         reader: FrameReader | None = None,
         trainer: Trainer | None = None,
         strategy: type[Strategy] | None = None,
@@ -101,14 +104,15 @@ class Peer:
         durable: bool = True,
         record: Path | None = None,
     ) -> None:
-        if (link is None) != (len(brokers) == 1):
-            raise ConfigError(f"brokers: exactly one broker (or a link) is needed, not {len(brokers)}")
+        if (link is None) != bool(brokers):
+            raise ConfigError("brokers: at least one is needed, or a link, not both")
         self._charter = charter
         self._strategy = strategy_for(charter, strategy)
         self._learner = learner
         self._brokers = tuple(brokers)
         self._state = Path(state) if state is not None else None
         self._link = link
+        self._mqtt = mqtt
         self._reader = reader
         self._trainer = trainer
         self._hooks = hooks or Hooks()
@@ -290,7 +294,8 @@ class Peer:
             store.identity, self._charter, store.session, reader=self._reader or FrameReader()
         )
         core = Core(self._charter, sealer, stored=trusted_records(store.records, shelf))
-        port = await self._open_port(stack, sealer)
+        link = self._link or await link_to(stack, self._brokers, self._mqtt)
+        port = await open_port(stack, link, self._charter, sealer)
         driver = Driver(
             core, sealer=sealer, port=port, store=store, shelf=shelf,
             learner=self._learner, craft=craft, trainer=trainer, hooks=self._hooks, on_event=self._on_event,
@@ -312,24 +317,6 @@ class Peer:
         task = asyncio.create_task(self._supervise(driver), name=f"swarmdem[{sealer.peer.hex()[:8]}]")
         stack.push_async_callback(_cancelled, task)
         return Running(core, store, shelf, port, driver, task)
-
-    async def _open_port(self, stack: AsyncExitStack, sealer: FrameSealer) -> Port:
-        link = self._link
-        if link is None:
-            from swarmdem.transport.mqtt import MqttLink  # noqa: PLC0415 - other links do without it
-
-            link = MqttLink(self._brokers[0])
-            stack.push_async_callback(link.close)
-        me, scope = sealer.peer, charter_hash(self._charter)
-        will = sealer.seal(Offline(leaving=False))
-        port = await link.open_port(will=(topics.everyone(scope, Offline, me), will.raw))
-        stack.push_async_callback(port.close)
-        await port.subscribe(topics.hello_all(self._charter.swarm))
-        await port.subscribe(topics.everyone_all(scope))
-        await port.subscribe(topics.inbox_all(scope, me))
-        await port.subscribe(topics.inbox_all(swarm_hash(self._charter.swarm), me))  # a refusal comes here
-        await port.subscribe(topics.bulk_all(scope, me), bulk=True)
-        return port
 
     async def _supervise(self, driver: Driver) -> None:
         try:
