@@ -2,6 +2,7 @@
 
 SwarmError
 ├── ConfigError            a setting is missing, out of range or contradicts another
+│   ├── SettingError           one setting of a run cannot work
 │   └── CharterMismatchError   a swarm of this name runs under another charter
 ├── MisuseError            our own caller broke the rules; the call can be fixed
 ├── WireError              bytes from outside that we refuse to read
@@ -31,6 +32,16 @@ class SwarmError(Exception):
 
 class ConfigError(SwarmError):
     """A setting is missing, out of range or contradicts another."""
+
+
+class SettingError(ConfigError):
+    """One setting of a run cannot work; told as the flag of the command line."""
+
+    def __init__(self, setting: str, value: object, wanted: str) -> None:
+        super().__init__(f"--{setting.replace('_', '-')} {value}: {wanted}")
+        self.setting = setting
+        self.value = value
+        self.wanted = wanted
 
 
 class CharterMismatchError(ConfigError):

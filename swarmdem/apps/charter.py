@@ -15,6 +15,11 @@ from swarmdem.node.layout import Layout
 from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter, TensorSpec
 
+_OF_GROUPS = (
+    "cut", "cuts", "linkage", "grouping", "min_size", "newcomers", "tau", "hysteresis", "schedules.tau",
+)  # fmt: skip
+"""Settings that say how groups form."""
+
 
 def make_charter(
     settings: SwarmSettings,
@@ -64,10 +69,19 @@ def check_update(settings: SwarmSettings) -> None:
             raise ConfigError(f"{setting}: changes nothing, {why}")
 
 
+def _given(settings: SwarmSettings, name: str) -> bool:
+    """Tell whether a setting was chosen: `tau`, or `schedules.tau` for a table."""
+    table, _, entry = name.partition(".")
+    value = getattr(settings, table)
+    return value is not None and (not entry or entry in value)
+
+
 def _idle(settings: SwarmSettings, charter: Charter) -> tuple[tuple[str, bool, str], ...]:
     """Return (setting, whether it was chosen in vain, why) for what a charter itself may well hold."""
     schedules, gossip = settings.schedules or {}, charter.update == "gossip"
+    flat, why = charter.levels == 0, "there are no groups (levels = 0)"
     return (
+        *((name, flat and _given(settings, name), why) for name in _OF_GROUPS),
         ("mixing", settings.mixing is not None and "mixing" in schedules, "schedules has a table of it"),
         ("neighbours", settings.neighbours is not None and not gossip, 'it is for strategy = "gossip"'),
         ("pull_to", settings.pull_to == "all" and charter.pull == 0, "there is no pull"),

@@ -6,11 +6,13 @@ work together is told by the charter itself, when it is made.
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from swarmdem.errors import ConfigError
+from swarmdem.wire.charter import Charter
 
 PLASTICITIES = ("dem-ai",)
 
@@ -88,54 +90,81 @@ class UpdateChoices:
 def rules(choices: UpdateChoices) -> tuple[tuple[str, bool, str], ...]:
     """Return (setting, whether it can work, what is wanted) for what can be told without a charter."""
     mixing, pull, levels = choices.mixing, choices.pull, choices.levels
+    words = _words().items()
     return (
+        *((name, getattr(choices, name) in (None, *known), one_of(known)) for name, known in words),
         ("levels", levels is None or 0 <= levels <= 16, "0 to 16"),
         ("mixing", mixing is None or 0.0 <= mixing <= 1.0, "a share between 0 and 1"),
         ("pull", pull is None or (math.isfinite(pull) and pull >= 0.0), "finite and not negative"),
         (
             "plasticity",
             choices.plasticity is None or choices.plasticity in PLASTICITIES,
-            f"must be one of {', '.join(PLASTICITIES)}",
+            one_of(PLASTICITIES),
         ),
     )
+
+
+@cache
+def _words() -> Mapping[str, tuple[str, ...]]:
+    """Return the settings of the charter that are one of a few words, with these words."""
+    hints = get_type_hints(Charter)
+    own = [field.name for field in fields(UpdateChoices) if field.name in hints]
+    return {name: get_args(hints[name]) for name in own if get_origin(hints[name]) is Literal}
+
+
+def one_of(known: Collection[str]) -> str:
+    """Return what is wanted of a setting that is one of these words."""
+    return f"must be one of {', '.join(known)}"
 
 
 def numbers(text: str) -> tuple[float, ...]:
     """Return `8,4,2` as numbers.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is something else; the message says what is wanted.
     """
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("numbers with commas between them are expected, as in 8,4,2") from None
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Return `0,13,26` as whole numbers.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is something else; the message says what is wanted.
     """
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("whole numbers with commas between them are expected, as in 0,13,26") from None
 
 
 def schedule(text: str) -> tuple[str, tuple[float, ...]]:
     """Return `mixing=.9,.8` as a name and numbers.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is something else; the message says what is wanted.
     """
     name, _, values = text.partition("=")
-    return name, numbers(values)
+    try:
+        return name, numbers(values)
+    except ValueError:
+        raise ValueError("a name and numbers are expected, as in mixing=.9,.8") from None
 
 
 def option(text: str) -> tuple[str, float]:
     """Return `lambda=15` as a name and a number.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is something else; the message says what is wanted.
     """
     name, _, value = text.partition("=")
-    return name, float(value)
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError("a name and a number are expected, as in lambda=15") from None
 
 
 def once(flag: str, pairs: list[tuple[str, Any]] | None) -> dict[str, Any] | None:

@@ -256,10 +256,7 @@ def experiment(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="This variant alone; repeat for more.")
     ] = None,
-    seeds: Annotated[
-        Any,
-        typer.Option("--seeds", parser=flags.whole_numbers, metavar="0,1,2", help="Instead of the file's."),
-    ] = None,
+    seeds: flags.Seeds = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="Instead of the file's.")] = None,
     change: Annotated[
         list[str] | None,

@@ -1,6 +1,7 @@
 """The worker processes of one run, seen from the coordinator: start, order, listen, end.
 
-A worker is `python -m swarmdem.apps.worker`. It ends when told to, when its standard input ends,
+A worker is `python -P -m swarmdem.apps.worker`: it imports the package that the coordinator runs, whatever
+lies in the folder it is started in. It ends when told to, when its standard input ends,
 and, should the coordinator be killed, by the kernel's parent-death signal; whatever happens,
 `Crew.close` ends what is left, by process id.
 """
@@ -10,8 +11,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
+import swarmdem
 from swarmdem.apps.pipes import LINE_MAX, Failed, FromWorker, ToWorker, line, read_report
 
 _END_S = 15.0  # for a worker to save its models and leave after `Stop`
@@ -41,9 +44,9 @@ class Crew:
         """Start a worker with its first order and return its number."""
         number = len(self._processes)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "swarmdem.apps.worker",
+            sys.executable, "-P", "-m", "swarmdem.apps.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_MAX,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            env=_environment(),
         )  # fmt: skip
         self._processes.append(process)
         self._listeners.append(asyncio.create_task(self._listen(number), name=f"worker {number}"))
@@ -98,3 +101,11 @@ class Crew:
         if code != 0 and not told:
             how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
             self._on_report(number, Failed(error=f"worker {number} ended ({how})", expected=False))
+
+
+def _environment() -> dict[str, str]:
+    """Return a worker's environment: one thread a library, and this package before any other."""
+    here = str(Path(swarmdem.__file__).parents[1])
+    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**os.environ, **one, "PYTHONPATH": path}

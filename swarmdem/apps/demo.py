@@ -1,11 +1,13 @@
 """`swarmdem demo`: a dozen peers learn together on bundled data; nothing to set up."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm_command import start_run
-from swarmdem.apps.table import open_view
+from swarmdem.apps.table import counted, open_view
 
 PATIENCE_S = 6.0
 """Half of it is waited for before founding: a demo should not begin with a pause."""
@@ -29,14 +31,25 @@ def run_demo(*, peers: int, rounds: int, out: Path | None) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="swarmdem-demo-") as folder:
         summary = start_run(settings, out or Path(folder) / "run", closing=out is not None)
-    final = summary["final"]
     view = open_view()
-    view.say(
-        f"Each of the {peers} peers saw two of the ten digits. Of everybody's test digits an untrained "
-        f"model gets {summary['untrained_c_gen']:.3f} right; after {summary['rounds']} rounds a peer's "
-        f"model gets {_share(final['c_gen'])}, and of its own {_share(final['c_spe'])}."
-    )
+    view.say(_told(summary))
     view.close()
+
+
+def _told(summary: Mapping[str, Any]) -> str:
+    """Return what the demo showed, in words."""
+    untrained, final = f"{summary['untrained_c_gen']:.3f}", summary["final"]
+    rounds = counted(summary["rounds"], "round")
+    if summary["peers"] == 1:
+        return (
+            f"The only peer saw two of the ten digits, with nobody to learn from. Of its own test digits an "
+            f"untrained model gets {untrained} right; after {rounds} its model gets {_share(final['c_spe'])}."
+        )
+    return (
+        f"Each of the {summary['peers']} peers saw two of the ten digits. Of everybody's test digits an "
+        f"untrained model gets {untrained} right; after {rounds} a peer's model gets "
+        f"{_share(final['c_gen'])}, and of its own {_share(final['c_spe'])}."
+    )
 
 
 def _share(value: dict[str, float | None]) -> str:

@@ -24,11 +24,11 @@ from swarmdem.apps.reading import is_run, read_experiment
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import run_swarm
-from swarmdem.errors import ConfigError, MissingExtraError, NoTrainingError
+from swarmdem.errors import ConfigError, DataError, MissingExtraError, NoTrainingError
 from swarmdem.node.files import write_atomic
 
-_MAY_DIFFER = {"rounds", "broker", "workers", "device", "data", "lr"}
-"""Settings a run may have been begun with otherwise; `data` and `lr` are compared as resolved."""
+_MAY_DIFFER = {"rounds", "broker", "workers", "device", "data", "lr", "holdout_seed"}
+"""Settings a run may have been begun with otherwise; the last three are compared as resolved."""
 _BEFORE_RUN_TOML = {"peers", "models", "state", ".lock"}
 """What a run folder may hold when its run was killed before it wrote down its settings."""
 
@@ -147,6 +147,10 @@ def _work(folder: Path, variant: Variant, seed: int) -> _Work:
         raise ConfigError(f"{path}: was begun with data = {begun.data!r}, not {settings.data!r}")
     if begun.step_size != settings.step_size:
         raise ConfigError(f"{path}: was begun with lr = {begun.step_size}, not {settings.step_size}")
+    if begun.holdout is not None and begun.tuning_seed != settings.tuning_seed:
+        raise ConfigError(
+            f"{path}: was begun with holdout_seed = {begun.tuning_seed}, not {settings.tuning_seed}"
+        )
     if begun.rounds > settings.rounds:
         raise ConfigError(f"{path}: was begun with rounds = {begun.rounds}, not {settings.rounds}")
     # A run that was killed at its end may have a round more than asked for: its peers were ahead of its rows.
@@ -170,9 +174,15 @@ def _clear_stillborn(path: Path) -> None:
 
 
 def _ran(entry: _Work, progress: Progress) -> bool:
-    """Run to the last round; False when its training fails, which ends no other run."""
+    """Run to the last round; False when its training fails, which ends no other run.
+
+    Raises:
+        ConfigError: A setting, file or model of the variant is wrong.
+    """
     try:
         _run(entry, progress)
+    except (ConfigError, DataError) as error:
+        raise ConfigError(f"{entry.title}: {error}") from error
     except NoTrainingError as error:
         progress.say(f"{entry.title}: {error}")
         rows = RunFolder(entry.path).rows()

@@ -176,35 +176,35 @@ def _variants(
 ) -> list[Variant]:
     """Return one variant per point of a table's grid."""
     name = _text(table.get("name", ""), f"{path}: variant.name")
-    where = f"{path}: variant {name!r}"
+    where = f"{path}: variant {name!r}: "
     if not name:
         raise ConfigError(f"{path}: a [[variant]] has no name")
     grid, shown = table.get("grid", {}), table.get("shown", "update")
     if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
-        raise ConfigError(f"{where}.grid: settings with lists of values are expected")
+        raise ConfigError(f"{where}grid: settings with lists of values are expected")
     if shown not in SHOWN:
-        raise ConfigError(f"{where}.shown: must be one of {', '.join(SHOWN)}")
+        raise ConfigError(f"{where}shown = {shown!r}: must be one of {', '.join(SHOWN)}")
     own = {key: value for key, value in table.items() if key not in _VARIANT_KEYS}
     made = []
     for values in product(*grid.values()):
         point = dict(zip(grid, values, strict=True))
         settings = {**shared, **own, **point}
         if "seed" in settings:
-            raise ConfigError(f"{where}.seed: follows from experiment.seeds")
+            raise ConfigError(f"{where}seed: follows from experiment.seeds")
         checked = from_mapping(settings, where)
         if shown == "training" and checked.evaluate != "both":
-            raise ConfigError(f'{where}.shown: training needs evaluate = "both"')
+            raise ConfigError(f'{where}shown = "training": needs evaluate = "both"')
         checked = replace(checked, data=_found(checked.data, path.parent, data_dir))
         try:
             check_update(checked)
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+            raise ConfigError(f"{where}{error}") from error
         published = table.get("published")
         made.append(
             Variant(
-                name=_filled(name, point, extend=True),
+                name=_filled(f"{where}name", name, point, extend=True),
                 settings=checked,
-                published=None if published is None else _filled(str(published), point),
+                published=published and _filled(f"{where}published", str(published), point),
                 shown=SHOWN[shown],
                 point=point,
             )
@@ -212,8 +212,15 @@ def _variants(
     return made
 
 
-def _filled(text: str, point: Mapping[str, Any], *, extend: bool = False) -> str:
-    """Return *text* with `{setting}` replaced; settings that it does not name are added with *extend*."""
+def _filled(where: str, text: str, point: Mapping[str, Any], *, extend: bool = False) -> str:
+    """Return *text* with `{setting}` replaced; settings that it does not name are added with *extend*.
+
+    Raises:
+        ConfigError: It names something that the grid does not hold.
+    """
+    for unknown in sorted(set(re.findall(r"\{([^{}]*)\}", text)) - point.keys()):
+        grid = f"the grid has {', '.join(point)}" if point else "there is no grid"
+        raise ConfigError(f"{where}: {{{unknown}}} stands for nothing, {grid}")
     added = [f"{key}={value}" for key, value in point.items() if f"{{{key}}}" not in text]
     for key, value in point.items():
         text = text.replace(f"{{{key}}}", str(value))

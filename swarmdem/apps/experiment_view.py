@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress as Bars, TextColumn
 
-from swarmdem.apps.table import MEASURES, duration
+from swarmdem.apps.table import MEASURES, duration, score
 
 
 class Progress:
@@ -49,7 +49,7 @@ class Progress:
         elapsed_s = time.monotonic() - self._began_s
         left = f"{duration(elapsed_s / self._done * (self._rounds - self._done))} left of all"
         scores = "  ".join(
-            f"{title} {row[name]['after_update']:.3f}"
+            f"{title} {score(row[name]['after_update'], row.get('metric', 'accuracy'))}"
             for name, title in MEASURES
             if row.get(name, {}).get("after_update") is not None
         )

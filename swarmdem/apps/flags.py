@@ -14,6 +14,7 @@ from typer import Option
 from swarmdem.apps import choices
 from swarmdem.apps.choices import whole_numbers
 from swarmdem.apps.settings import SwarmSettings
+from swarmdem.errors import ConfigError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -38,12 +39,25 @@ def _number(flag: str, help: str) -> Any:
     return Annotated[float | None, Option(flag, help=help)]
 
 
+def read_by(flag: str, parser: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return *parser* with its complaints told as mistakes in *flag*."""
+
+    def read(text: str) -> Any:
+        try:
+            return parser(text)
+        except ValueError as error:
+            raise ConfigError(f"{flag} {text}: {error}") from error
+
+    return read
+
+
 def _parsed(flag: str, parser: Callable[[str], Any], shown: str, help: str) -> Any:
-    return Annotated[Any, Option(flag, parser=parser, metavar=shown, help=help)]
+    return Annotated[Any, Option(flag, parser=read_by(flag, parser), metavar=shown, help=help)]
 
 
 def _repeated(flag: str, parser: Callable[[str], Any], shown: str, help: str) -> Any:
-    return Annotated[list[Any] | None, Option(flag, parser=parser, metavar=shown, help=help)]
+    read = read_by(flag, parser)
+    return Annotated[list[Any] | None, Option(flag, parser=read, metavar=shown, help=help)]
 
 
 UPDATE = {
@@ -88,7 +102,7 @@ SPLIT = {
     "labels_per_device": _maybe_whole("--labels-per-device", "Labels a device holds of IDX files (2)."),
     "split_seed": _maybe_whole("--split-seed", "Seed of the split of IDX files (0)."),
     "holdout": _number("--holdout", "Tune: test on this share of the training parts, test parts unread."),
-    "holdout_seed": _whole("--holdout-seed", "Seed of --holdout."),
+    "holdout_seed": _maybe_whole("--holdout-seed", "Seed of --holdout (7)."),
 }
 """Which device holds what, and what is tested on."""
 
@@ -130,6 +144,12 @@ RUN = {
 
 SETTINGS: dict[str, Any] = {**RUN, **INPUT, **UPDATE}
 
+Seeds = Annotated[
+    Any,
+    Option(
+        "--seeds", parser=read_by("--seeds", whole_numbers), metavar="0,1,2", help="Instead of the file's."
+    ),
+]
 StepSize = Annotated[
     float | None, Option("--lr", help="eta: step size of local training (default: sgd .05, adam .001).")
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from swarmdem.apps.failures import TrainingWatch
-from swarmdem.apps.gather import RoundBook
+from swarmdem.apps.gather import RoundBook, Row
 from swarmdem.apps.pipes import (
     Done,
     Failed,
@@ -19,7 +19,7 @@ from swarmdem.apps.pipes import (
 )
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
-from swarmdem.apps.table import View
+from swarmdem.apps.table import View, counted
 from swarmdem.errors import NoTrainingError, TransportError
 
 LATE_S = 10.0
@@ -97,7 +97,7 @@ class Follower:
             for tree in trees:
                 self._folder.append_tree(tree)
             left_s = self._book.mean_wall_s * (self._settings.rounds - row["round"])
-            self._view.row(row, len(trees[0]["groups"]) if trees else 0, left_s)
+            self._view.row(row, _groups(trees[0]) if trees else 0, left_s)
         all_done = self._working <= self._done and now_s - self._done_s > LATE_S
         return self._book.last_round >= self._settings.rounds or all_done
 
@@ -109,8 +109,7 @@ class Follower:
 
     def _worker_failed(self, worker: int, error: str) -> None:
         share = self._shares[worker]
-        lost = "its peer" if len(share) == 1 else f"its {len(share)} peers"
-        self._view.say(f"{error}; the others go on without {lost}")
+        self._view.say(f"{error}; the others go on without its {counted(len(share), 'peer')}")
         self._working.discard(worker)
         for number in share:
             self._book.lost(self._peers[number])
@@ -119,3 +118,8 @@ class Follower:
             raise TransportError(f"no worker is left: {error}")
         if verdict := self._watch.verdict():
             raise NoTrainingError(verdict)
+
+
+def _groups(tree: Row) -> int:
+    """Return the groups of a tree, the root included; one around a single other group adds nobody."""
+    return len({tuple(group["members"]) for group in tree["groups"]})

@@ -33,7 +33,6 @@ from swarmdem.apps.pipes import (
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import NotFiniteError, SwarmError
 from swarmdem.identifiers import PlanId, Round, text
-from swarmdem.learning.datasets import DeviceData
 from swarmdem.learning.learner import Learner, Parameters
 from swarmdem.learning.parameters import to_safetensors
 from swarmdem.learning.strategy import Deployment
@@ -44,7 +43,7 @@ from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.protocol.events import Certified, Degraded, GroupAveraged, GroupFinished, RoundFinished
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of
 from swarmdem.transport.base import Link
-from swarmdem.transport.memory import MemoryBus, MemoryLink
+from swarmdem.transport.memory import MemoryBus
 from swarmdem.transport.mqtt import MqttLink
 from swarmdem.wire import charter as charters
 from swarmdem.wire.codec import FrameReader
@@ -85,25 +84,25 @@ class Host:
         job: The worker's share and the run folder.
         settings: Of the run.
         go: The charter, the broker, the ids of all peers.
-        data: Everybody's.
+        tests: Everybody's test data.
         say: Takes each report, on the event loop.
     """
 
     def __init__(
-        self, job: Job, settings: SwarmSettings, go: Go, data: DeviceData, say: Callable[[FromWorker], None]
+        self, job: Job, settings: SwarmSettings, go: Go, tests: HeldOut, say: Callable[[FromWorker], None]
     ) -> None:
         self._settings = settings
         self._charter = charters.decode(go.charter)
         self._broker = go.broker
         self._run = Path(job.run)
         self._peers = go.peers
-        self._meter = Meter(HeldOut(data, go.peers))
+        self._meter = Meter(tests, go.peers)
         self._say = say
         self._hosted: list[Hosted] = []
         self._seen: set[str] = set()
         self._trees: dict[PlanId, Hierarchy] = {}
         self._trainer = Trainer()
-        self._link: MemoryLink | MqttLink | None = None
+        self._link: Link | None = None
         self._reports: set[asyncio.Task[None]] = set()
         self._group_cpu_s = 0.0
         self._root: Parameters | None = None

@@ -19,7 +19,7 @@ instead, once for each kind of data.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import pairwise
 
@@ -43,28 +43,39 @@ Scores = NDArray[np.float32]
 
 
 class HeldOut:
-    """The test data of a run's peers: everybody's, and which part of it is whose."""
+    """The test data of a run's peers: everybody's, and which part of it is whose.
 
-    def __init__(self, data: DeviceData, peers: Sequence[str]) -> None:
-        self._device = {peer: number % data.devices for number, peer in enumerate(peers)}
-        tests = [data.device(number)[1] for number in sorted(set(self._device.values()))]
+    Args:
+        data: Of all devices.
+        peers: How many peers there are; peer i has device i, modulo the number of devices.
+    """
+
+    def __init__(self, data: DeviceData, peers: int) -> None:
+        self._devices = min(peers, data.devices)
+        tests = [data.device(number)[1] for number in range(self._devices)]
         ends = np.cumsum([0, *(len(test) for test in tests)])
         self._parts = [np.arange(first, end) for first, end in pairwise(ends)]
         self.everybody = Dataset(
             np.concatenate([test.x for test in tests]), np.concatenate([test.y for test in tests])
         )
 
-    def of(self, members: Sequence[str]) -> NDArray[np.int64]:
+    def of(self, peers: Iterable[int]) -> NDArray[np.int64]:
         """Return the places in `everybody` of these peers' test data, each device once."""
-        devices = sorted({self._device[peer] for peer in members if peer in self._device})
+        devices = sorted({number % self._devices for number in peers})
         return np.concatenate([self._parts[number] for number in devices] or [np.zeros(0, np.int64)])
 
 
 class Meter:
-    """Measures models on the test data of a run; used in one thread."""
+    """Measures models on the test data of a run; used in one thread.
 
-    def __init__(self, tests: HeldOut) -> None:
+    Args:
+        tests: The data.
+        peers: Ids by number.
+    """
+
+    def __init__(self, tests: HeldOut, peers: Sequence[str]) -> None:
         self._tests = tests
+        self._numbers = {peer: number for number, peer in enumerate(peers)}
         self._known: OrderedDict[bytes, Scores] = OrderedDict()
 
     def measure_peer(
@@ -75,7 +86,7 @@ class Meter:
         Raises:
             ConfigError: More than one plain model is deployed, and the learner has no `scores`.
         """
-        own, all_ = self._measure(learner, deployed, self._tests.of([peer]))
+        own, all_ = self._measure(learner, deployed, self._tests.of([self._numbers[peer]]))
         return {f"c_spe{ending}": own, f"c_gen{ending}": all_}
 
     def measure_group(
@@ -92,7 +103,8 @@ class Meter:
             return NOTHING, NOTHING
         whole = {name: model[name] for name in own}
         try:
-            return self._measure(learner, Deployment(models=(whole,)), self._tests.of(members))
+            numbers = [self._numbers[peer] for peer in members if peer in self._numbers]
+            return self._measure(learner, Deployment(models=(whole,)), self._tests.of(numbers))
         finally:
             learner.load(own)
 

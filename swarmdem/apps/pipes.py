@@ -80,8 +80,10 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     inputs: tuple[tuple[str, bytes], ...]
     untrained: Score
     """The first model on everybody's test data."""
-    metric: str = "accuracy"
+    metric: str
     """What scores are: `accuracy` or `mae`."""
+    devices: int
+    """Of the data."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

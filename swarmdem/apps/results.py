@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmdem.apps.reading import METRICS, ExperimentFolder, Result, Run, When
-from swarmdem.apps.table import duration, megabytes
+from swarmdem.apps.table import ERROR, duration, megabytes
 from swarmdem.errors import DataError
 
 LAST = 10
@@ -169,14 +169,21 @@ def markdown(folder: ExperimentFolder, published: Published | None = None) -> st
     lines += [f"| {' | '.join(_cells(result, published, compared))} |" for result in folder.results]
     lines += [
         "",
-        f"{', '.join(METRICS.values())}: mean over the evaluated ones of the last {LAST} rounds"
-        f"{' ± deviation over seeds' if any(len(r.runs) > 1 for r in folder.results) else ''}; final: of the "
-        "last evaluated round; worst-best peer: their C-GEN after its update; sent, CPU, wall: of a run.",
+        f"{', '.join(METRICS.values())}: {_what(folder)}mean over the evaluated ones of the last {LAST} "
+        f"rounds{' ± deviation over seeds' if any(len(r.runs) > 1 for r in folder.results) else ''}; "
+        "final: of the last evaluated round; worst-best peer: their C-GEN after its update; sent, CPU, "
+        "wall: of a run.",
         "",
         *_stops(folder),
         *_failures(folder),
     ]
     return "\n".join(lines)
+
+
+def _what(folder: ExperimentFolder) -> str:
+    """Return what the scores are where they are no accuracies."""
+    errors = any(run.metric == "mae" for result in folder.results for run in result.runs)
+    return f"{ERROR}; " if errors else ""
 
 
 def _failures(folder: ExperimentFolder) -> list[str]:

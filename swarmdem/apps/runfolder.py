@@ -116,8 +116,10 @@ class RunFolder:
             values = dict(tables["settings"])
             for resumed in tables.get("resumed", []):
                 values |= {key: value for key, value in resumed.items() if key not in {"command", "started"}}
+            if "holdout" not in values:
+                values.pop("holdout_seed", None)  # earlier versions wrote it down always
             charter = charter_toml.from_mapping(tables["charter"])
-            settings = from_mapping(values, "settings")
+            settings = from_mapping(values, "settings.")
         except OSError as error:
             raise ConfigError(f"{where}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError, MalformedFrameError) as error:
@@ -188,6 +190,7 @@ def summarise(rows: list[dict[str, Any]], *, peers: int, broker: str, peak_pss_b
         "peers": peers,
         "broker": broker,
         "final": final,
+        "metric": evaluated[-1].get("metric", "accuracy") if evaluated else None,
         **{name: round(sum(row.get(name, 0) for row in rows), 4) for name in TOTALS},
         "peak_pss_mb": round(peak_pss_bytes / 1e6, 1),
     }

@@ -13,13 +13,11 @@ import msgspec
 
 from swarmdem.apps import choices
 from swarmdem.apps.choices import UpdateChoices
-from swarmdem.errors import ConfigError
+from swarmdem.errors import ConfigError, SettingError
+from swarmdem.learning.defaults import HOLDOUT_SEED, LEARNING_RATES
 
 BROKERS = ("auto", "embedded", "memory", "mosquitto", "nats")
 """Brokers that `swarm` starts itself; anything else is a URL."""
-
-DEFAULT_LR = {"sgd": 0.05, "adam": 0.001}
-"""Step size by optimizer: the paper's for SGD, the usual one for Adam."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,8 @@ class SwarmSettings(UpdateChoices):
     """Seed of the split of IDX files; None: 0."""
     holdout: float | None = None
     """Tune: share of each device's training part to test on; the real test part is not read."""
-    holdout_seed: int = 7
+    holdout_seed: int | None = None
+    """Of `holdout`; None: 7."""
     model: str = "mlp"
     """`mlp`, `cnn`, `softmax` (numpy, no torch) or `module:function`."""
     optimizer: str = "sgd"
@@ -68,14 +67,17 @@ class SwarmSettings(UpdateChoices):
         """Refuse values that cannot work, each by the name of its flag."""
         for name, good, wanted in _rules(self):
             if not good:
-                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: {wanted}")
-        if self.broker == "memory" and (self.workers or 1) != 1:
-            raise ConfigError(f"--workers {self.workers}: contradicts --broker memory, which is one process")
+                raise SettingError(name, getattr(self, name), wanted)
 
     @property
     def step_size(self) -> float:
         """`lr`, or the optimizer's default."""
-        return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+        return LEARNING_RATES[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def tuning_seed(self) -> int:
+        """`holdout_seed`, or its default."""
+        return HOLDOUT_SEED if self.holdout_seed is None else self.holdout_seed
 
     @property
     def patience_s(self) -> float:
@@ -96,8 +98,8 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         value = getattr(s, name)
         return (name, value is None or value >= least, f"must be at least {least}")
 
-    def one_of(name: str, choices: tuple[str, ...]) -> tuple[str, bool, str]:
-        return (name, getattr(s, name) in choices, f"must be one of {', '.join(choices)}")
+    def one_of(name: str, known: tuple[str, ...]) -> tuple[str, bool, str]:
+        return (name, getattr(s, name) in known, choices.one_of(known))
 
     return (
         at_least("peers", 1),
@@ -113,16 +115,22 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         at_least("labels_per_device", 1),
         at_least("split_seed", 0),
         at_least("holdout_seed", 0),
+        ("holdout_seed", s.holdout_seed is None or s.holdout is not None, "changes nothing without holdout"),
         ("holdout", s.holdout is None or 0.0 < s.holdout < 1.0, "a share above 0 and below 1"),
         *choices.rules(s),
         ("lr", s.lr is None or (math.isfinite(s.lr) and s.lr > 0.0), "finite and above 0"),
         ("patience", s.patience is None or 0.05 <= s.patience <= 86_400, "0.05 to 86400 seconds"),
         ("digest_size", 16 <= s.digest_size <= 8192, "16 to 8192"),
-        one_of("optimizer", ("sgd", "adam")),
+        one_of("optimizer", tuple(LEARNING_RATES)),
         one_of("evaluate", ("update", "both")),
         one_of("standardize", ("global", "pixel", "none")),
         one_of("device", ("auto", "cpu", "cuda")),
         ("broker", s.broker in BROKERS or "://" in s.broker, f"a URL or one of {', '.join(BROKERS)}"),
+        (
+            "workers",
+            s.broker != "memory" or (s.workers or 1) == 1,
+            "contradicts the broker memory, which is one process",
+        ),
     )
 
 
@@ -131,7 +139,7 @@ def from_mapping(values: Mapping[str, Any], where: str) -> SwarmSettings:
 
     Args:
         values: By name; what is absent takes its default.
-        where: What to call the mapping when a key or a value is wrong.
+        where: What comes before a key or a value that is wrong, `settings.` for example.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; the message shows its path.
@@ -139,11 +147,14 @@ def from_mapping(values: Mapping[str, Any], where: str) -> SwarmSettings:
     hints = {field.name: field.type for field in fields(SwarmSettings)}
     for name in values:
         if name not in hints:
-            raise ConfigError(f"{where}.{name}: unknown setting")
+            raise ConfigError(f"{where}{name}: unknown setting")
     checked = {}
     for name, value in values.items():
         try:
             checked[name] = msgspec.convert(value, hints[name])
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{where}.{name}: {error}") from error
-    return SwarmSettings(**checked)
+            raise ConfigError(f"{where}{name}: {error}") from error
+    try:
+        return SwarmSettings(**checked)
+    except SettingError as error:
+        raise ConfigError(f"{where}{error.setting} = {error.value!r}: {error.wanted}") from error

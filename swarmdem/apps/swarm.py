@@ -29,7 +29,7 @@ from swarmdem.apps.gather import RoundBook, rate
 from swarmdem.apps.pipes import Failed, FromWorker, Go, Job, Prepared, Stop
 from swarmdem.apps.runfolder import RunFolder, summarise
 from swarmdem.apps.settings import SwarmSettings
-from swarmdem.apps.table import View
+from swarmdem.apps.table import View, counted
 from swarmdem.errors import ConfigError, NoTrainingError
 from swarmdem.identifiers import text
 from swarmdem.node.keys import read_key, write_key
@@ -190,7 +190,15 @@ async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], bro
             raise ConfigError(f"--resume {folder.path}: {settings.data} is not the data the run began with")
         folder.reopen(session.command, started, changes)
     session.peers = tuple(_key_of(folder, settings.seed, number) for number in range(settings.peers))
-    session.view.say(f"{settings.peers} peers in {workers} processes, {settings.strategy}, {_shown(broker)}")
+    session.view.say(
+        f"{counted(settings.peers, 'peer')} in {counted(workers, 'process', 'processes')}, "
+        f"{settings.strategy}, {_shown(broker)}"
+    )
+    if settings.peers > prepared.devices:
+        session.view.say(
+            f"{settings.data} is of {counted(prepared.devices, 'device')}: peer {prepared.devices} trains on "
+            "the data of device 0 again, and so on"
+        )
     crew.order_all(Go(charter=charters.encode(session.charter), broker=session.broker, peers=session.peers))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import default_out, run_swarm
-from swarmdem.apps.table import MEASURES, duration, megabytes, open_view
+from swarmdem.apps.table import ERROR, MEASURES, counted, duration, megabytes, open_view, score
 
 
 def start_run(settings: SwarmSettings, out: Path | None, *, closing: bool = True) -> dict[str, Any]:
@@ -50,16 +50,18 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return what a person wants to know at the end of a run."""
     final = summary["final"]
     lines = [
-        f"{summary['rounds']} rounds, {summary['certified_rounds']} certified, in "
+        f"{counted(summary['rounds'], 'round')}, {summary['certified_rounds']} certified, in "
         f"{duration(summary['wall_s'])}; CPU {summary['cpu_s']:.1f} s "
         f"(training {summary['train_cpu_s']:.1f}, evaluation {summary['evaluate_cpu_s']:.1f}), "
         f"peak memory {summary['peak_pss_mb']:.0f} MB, sent {megabytes(summary['bytes_sent'])}"
     ]
     if final:
+        metric = summary["metric"]
         shown = (
-            f"{title} {final[name]['after_update']:.3f}"
+            f"{title} {score(final[name]['after_update'], metric)}"
             for name, title in MEASURES
             if final[name]["after_update"] is not None
         )
-        lines.append(f"after the update of round {final['round']}: {', '.join(shown)}")
+        unit = f" ({ERROR})" if metric == "mae" else ""
+        lines.append(f"after the update of round {final['round']}: {', '.join(shown)}{unit}")
     return lines

@@ -11,6 +11,8 @@ from rich.table import Table
 COLUMNS = ("round", "certified", "C-SPE", "C-GEN", "Global", "groups", "sent", "left")
 MEASURES = (("c_spe", "C-SPE"), ("c_gen", "C-GEN"), ("global", "Global"))
 """Keys of a row's metrics and their names in the paper."""
+ERROR = "mean absolute error, in the unit of the targets"
+"""What the metrics of a regression are."""
 _ROWS_MAX = 30  # a longer table would scroll the terminal
 
 
@@ -44,18 +46,28 @@ def cells(row: Mapping[str, Any], groups: int, left_s: float | None) -> tuple[st
     return (
         str(row["round"]),
         f"{'yes' if row['certified'] else 'no'} {row['applied']}/{row['peers']}",
-        _share(row, "c_spe"),
-        _share(row, "c_gen"),
-        _share(row, "global"),
+        _measured(row, "c_spe"),
+        _measured(row, "c_gen"),
+        _measured(row, "global"),
         str(groups),
         megabytes(row["bytes_sent"]),
         duration(left_s),
     )
 
 
-def _share(row: Mapping[str, Any], name: str) -> str:
+def _measured(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name, {}).get("after_update")
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else score(value, row.get("metric", "accuracy"))
+
+
+def score(value: float, metric: str) -> str:
+    """Return an accuracy to three decimals, an error, which may be of any size, to four digits."""
+    return f"error {value:.4g}" if metric == "mae" else f"{value:.3f}"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return `1 peer` or `2 peers`; *plural* where an s does not do."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def megabytes(count: float) -> str:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from swarmdem.apps.charter import wire_schema
 from swarmdem.apps.hosting import Host
+from swarmdem.apps.measure import HeldOut
 from swarmdem.apps.pipes import (
     LINE_MAX,
     Done,
@@ -67,7 +68,7 @@ async def _work(reports: BinaryIO) -> None:
     job = await _next_order(orders)
     if not isinstance(job, Job):
         return
-    settings = from_mapping(job.settings, "settings")
+    settings = from_mapping(job.settings, "settings.")
     samples = load_for(settings, devices=settings.peers)
     constants = standardization(samples, settings.standardize)
     data = DeviceData(samples, constants)
@@ -79,19 +80,21 @@ async def _work(reports: BinaryIO) -> None:
         settings.model, [data.device(number) for number in job.devices], shape=data.shape,
         classes=data.outputs, settings=training, seed=settings.seed, first=job.devices[0],
     )  # fmt: skip
-    untrained = learners[0].evaluate(data.pooled_test(settings.peers))
+    tests = HeldOut(data, settings.peers)
+    untrained = learners[0].evaluate(tests.everybody)
     say(
         Prepared(
             schema=wire_schema(settings, learners[0]),
             inputs=constants.to_inputs(),
             untrained=Score(untrained.correct, untrained.count),
             metric="mae" if task_of(learners[0]) == "regression" else "accuracy",
+            devices=data.devices,
         )
     )
     go = await _next_order(orders)
     if not isinstance(go, Go):
         return
-    host = Host(job, settings, go, data, say)
+    host = Host(job, settings, go, tests, say)
     async with AsyncExitStack() as stack:
         await host.open(stack, dict(zip(job.devices, learners, strict=True)))
         gc.freeze()  # torch's half a million objects stay: no collection need look at them again
@@ -132,8 +135,12 @@ async def _until_stop(orders: asyncio.StreamReader) -> bool:
 
 
 def _say(reports: BinaryIO, report: FromWorker) -> None:
-    reports.write(line(report))
-    reports.flush()
+    try:
+        reports.write(line(report))
+        reports.flush()
+    except BrokenPipeError:
+        # The coordinator is gone: nobody reads this or what follows, and the end of its orders ends us.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), reports.fileno())
 
 
 def _die_with_parent() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarmdem.errors import ConfigError
+from swarmdem.learning.defaults import LEARNING_RATES
 from swarmdem.learning.learner import Dataset, Learner
 from swarmdem.learning.softmax import SoftmaxRegression
 
@@ -94,7 +95,7 @@ def _softmax_learners(
             classes,
             train,
             test,
-            lr=0.05 if settings.lr is None else settings.lr,
+            lr=LEARNING_RATES["sgd"] if settings.lr is None else settings.lr,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             seed=own,

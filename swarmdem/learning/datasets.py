@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from swarmdem.errors import ConfigError, DataError
 from swarmdem.learning import splits
 from swarmdem.learning.data_files import read_idx_folder, read_npz
+from swarmdem.learning.defaults import HOLDOUT_SEED
 from swarmdem.learning.learner import Dataset
 from swarmdem.learning.samples import Samples, hold_out
 from swarmdem.learning.scaling import Standardization, channels_first
@@ -54,8 +55,8 @@ class DataSettings(Protocol):
         """Share of each device's training part to test on, the real test part unread; None: none."""
 
     @property
-    def holdout_seed(self) -> int:
-        """Seed of `hold_out`."""
+    def holdout_seed(self) -> int | None:
+        """Seed of `hold_out`; None: 7."""
 
 
 def load_for(settings: DataSettings, *, devices: int) -> Samples:
@@ -79,7 +80,8 @@ def load_for(settings: DataSettings, *, devices: int) -> Samples:
         raise ConfigError(f"devices = {settings.devices}: {settings.data} is of {samples.devices} devices")
     if settings.holdout is None:
         return samples
-    return hold_out(samples, settings.holdout, settings.holdout_seed)
+    seed = HOLDOUT_SEED if settings.holdout_seed is None else settings.holdout_seed
+    return hold_out(samples, settings.holdout, seed)
 
 
 def load(
@@ -160,10 +162,6 @@ class DeviceData:
         """Return training and test data of device *number* modulo the number of devices."""
         own = self._samples.device == number % self.devices
         return self._cut(own & self._samples.train), self._cut(own & ~self._samples.train)
-
-    def pooled_test(self, peers: int) -> Dataset:
-        """Return the test data of devices 0 to *peers* - 1, each device once: C-GEN and Global."""
-        return self._cut(~self._samples.train & (self._samples.device < peers))
 
     def _cut(self, chosen: NDArray[np.bool_]) -> Dataset:
         inputs = channels_first(self._constants.apply(self._samples.x[chosen]))

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from swarmdem.errors import ConfigError
+from swarmdem.learning.defaults import LEARNING_RATES
 from swarmdem.learning.objectives import Tensors
 from swarmdem.learning.torch_extra import torch
 
 OptimizerFactory = Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer]
 """Makes one of torch's optimisers for the parameters given, for example
 `functools.partial(torch.optim.AdamW, lr=1e-3)`."""
-
-LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}
-"""Rate of a rule when none is given. sgd: the authors' code; adam: torch's default."""
 
 
 class Rule(Protocol):

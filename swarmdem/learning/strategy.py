@@ -111,6 +111,8 @@ class Strategy:
             {name: getattr(charter, name) for name in (*self.fixes, "schedules", "options")}
         )
         self.option: dict[str, float] = {**self.known_options(), **dict(known["options"])}
+        if (tau := self.option["calibration"]) < 0:
+            raise ConfigError(f"options.calibration = {tau:g}: not negative")
 
     @classmethod
     def known_options(cls) -> dict[str, float]:

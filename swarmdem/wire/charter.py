@@ -6,11 +6,12 @@ everything else lives under the charter's hash. Tables are integers where they d
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -206,8 +207,8 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
     return (
         (
             "swarm",
-            c.swarm.isprintable() and 0 < len(c.swarm.encode()) <= 64,
-            "1 to 64 bytes of printable text",
+            re.fullmatch(r"\w[\w .-]*", c.swarm) is not None and len(c.swarm.encode()) <= 64,
+            "1 to 64 bytes of letters, digits, spaces and . _ -, a letter or digit first",
         ),
         ("schema", list(c.schema) == sorted(c.schema, key=lambda s: s.name.encode()), "sorted by name"),
         ("schema", len({s.name for s in c.schema}) == len(c.schema), "names must differ"),
@@ -308,6 +309,8 @@ def typed(path: str, value: Any, kind: Any) -> Any:
     Raises:
         ConfigError: It is of another type or out of range; the message shows *path*.
     """
+    if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+        raise ConfigError(f"{path}: {value!r:.80} is not one of {', '.join(get_args(kind))}")
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -175,6 +175,9 @@ def test_without_the_extra_one_line_says_what_to_install_before_anything_runs(tm
         experiment.run_experiment(str(tmp_path / "tiny.toml"), out=tmp_path / "out")
 
     assert "swarmdem[experiments]" in str(refused.value)
+    (tmp_path / "tiny.toml").write_text(TINY.replace("peers = 4", "pears = 4"))
+    with pytest.raises(ConfigError, match="pears: unknown setting"):
+        experiment.run_experiment(str(tmp_path / "tiny.toml"), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

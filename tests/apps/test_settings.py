@@ -22,7 +22,7 @@ from swarmdem.errors import ConfigError
         ({"broker": "mosquito"}, "--broker mosquito: a URL or one of auto"),
         ({"plasticity": "demai"}, "--plasticity demai: must be one of dem-ai"),
         ({"evaluate_last": 0}, "--evaluate-last 0: must be at least 1"),
-        ({"broker": "memory", "workers": 2}, "--workers 2: contradicts --broker memory"),
+        ({"broker": "memory", "workers": 2}, "--workers 2: contradicts the broker memory"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_flag(changes, words):
@@ -37,6 +37,12 @@ def test_a_bad_setting_is_named_with_its_flag(changes, words):
     [
         ({"mixing": 0.5, "schedules": {"mixing": (0.9,)}}, "mixing: changes nothing, schedules has a table"),
         ({"neighbours": 4}, 'neighbours: changes nothing, it is for strategy = "gossip"'),
+        *(
+            ({"levels": 0, name: value}, f"{name}: changes nothing, there are no groups (levels = 0)")
+            for name, value in (("cut", "binary"), ("linkage", "ward"), ("tau", 2), ("hysteresis", (26,)))
+        ),
+        ({"strategy": "fedavg", "linkage": "ward"}, "linkage: changes nothing, there are no groups"),
+        ({"levels": 0, "schedules": {"tau": (2.0,)}}, "schedules.tau: changes nothing, there are no groups"),
         ({"pull": 0.0, "pull_to": "all"}, "pull_to: changes nothing, there is no pull"),
         ({"pull": 0.0, "schedules": {"pull": (1.0,)}}, "schedules.pull: changes nothing"),
         ({"strategy": "gossip", "schedules": {"gamma": (0.5,)}}, "schedules.gamma: changes nothing"),
@@ -59,11 +65,13 @@ def test_an_update_that_is_not_what_its_settings_say_is_refused_before_anything_
     [
         ({"pears": 3}, "settings.pears: unknown setting"),
         ({"peers": "three"}, "settings.peers: Expected `int`"),
+        ({"mixing": 1.5}, "settings.mixing = 1.5: a share between 0 and 1"),
+        ({"linkage": "single"}, "settings.linkage = 'single': must be one of average, ward"),
     ],
 )
 def test_a_bad_key_is_named_with_its_path(values, words):
     with pytest.raises(ConfigError) as refused:
-        from_mapping(values, "settings")
+        from_mapping(values, "settings.")
 
     assert words in str(refused.value)
 
@@ -75,8 +83,8 @@ def test_settings_survive_the_way_through_a_mapping():
         schedules={"mixing": (0.9, 0.8)}, options={"lambda": 15.0},
     )  # fmt: skip
 
-    assert from_mapping(tomllib.loads(toml.table("x", settings.as_mapping()))["x"], "settings") == settings
-    assert from_mapping(settings.as_mapping(), "settings") == settings
+    assert from_mapping(tomllib.loads(toml.table("x", settings.as_mapping()))["x"], "settings.") == settings
+    assert from_mapping(settings.as_mapping(), "settings.") == settings
 
 
 def test_rounds_are_evaluated_at_multiples_and_at_the_end():

@@ -293,7 +293,7 @@ def test_the_others_go_on_when_a_worker_is_killed(running):
     process, folder = running
 
     workers_of(process)[0].kill()
-    next_line(process, "go on without its peer")
+    next_line(process, "go on without its 1 peer")
     line = next_line(process, r"certified yes 3/3")
 
     assert int(line.split()[1]) <= rows(folder)[-1]["round"]

@@ -5,7 +5,7 @@ from swarmdem.errors import ConfigError
 from swarmdem.learning.aggregation import RunningMean, mix
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, digits
-from swarmdem.learning.learner import Evaluation, Objective
+from swarmdem.learning.learner import Dataset, Evaluation, Objective
 from swarmdem.learning.parameters import schema_of
 from swarmdem.learning.scaling import standardization
 
@@ -54,7 +54,9 @@ def test_a_model_and_an_optimizer_that_contradict_are_refused():
 def test_demlearn_generalises_to_labels_a_device_never_saw():
     """Twelve peers of two labels each; one group; eq. 9, eq. 10 and the pull of eq. 8 for 12 rounds."""
     learners = build("softmax")
-    everybody = DATA.pooled_test(12)
+    tests = [DATA.device(number)[1] for number in range(12)]
+    inputs, classes = zip(*((test.x, test.y) for test in tests), strict=True)
+    everybody = Dataset(np.concatenate(inputs), np.concatenate(classes))
     anchor = None
 
     def score(peers, data=None) -> float:

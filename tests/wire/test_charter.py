@@ -135,7 +135,7 @@ MISTAKES = {
     "charter.levls: unknown setting": {"levls": 3},
     "charter.levels: Expected `int`, got `str`": {"levels": "3"},
     "charter.levels: 17 is not possible: 0 to 16": {"levels": 17},
-    "charter.metric: Invalid enum value 'l1'": {"metric": "l1"},
+    "charter.metric: 'l1' is not one of euclidean, cosine, cosine_delta": {"metric": "l1"},
     "charter.metric: 'cosine' is not possible: cosine needs the basis parameters": {
         "metric": "cosine",
         "basis": "updates",
@@ -189,7 +189,7 @@ MISTAKES = {
     "charter.schema.w.shape[1]: Expected `int` >= 0": {
         "schema": [{"name": "w", "shape": [1, -1], "dtype": "int64"}]
     },
-    "charter.schema.w.dtype: Invalid enum value 'f4'": {
+    "charter.schema.w.dtype: 'f4' is not one of float32": {
         "schema": [{"name": "w", "shape": [], "dtype": "f4"}]
     },
     "sorted by name": {"schema": [{"name": name, "shape": [], "dtype": "int64"} for name in "wb"]},
@@ -199,6 +199,8 @@ MISTAKES = {
     "charter.genesis: b'\\x00' is not possible: empty or 32 bytes": {"genesis": "00"},
     "charter.swarm: '' is not possible": {"swarm": ""},
     "charter.swarm: 'a\\n' is not possible": {"swarm": "a\n"},
+    "charter.swarm: 'a b/#' is not possible": {"swarm": "a b/#"},
+    "charter.swarm: ' a' is not possible": {"swarm": " a"},
     "charter.version: 2 is not possible": {"version": 2},
     "charter.ext: ": {"ext": [[1, "00"]]},
     "charter: 300": {"inputs": {"mean": "AAAA" * 100_000}},
