@@ -321,6 +321,10 @@ class Driver:
 
     async def _perform_one(self, effect: Effect) -> None:  # noqa: PLR0912 - one case per effect
         match effect:
+            case Publish(frame) | Send(_, frame) if self._store.withholds(frame.message):
+                self.counters.unsent += 1
+                if isinstance(effect, Publish) and self._link_up:
+                    self.deliver(Received(frame))  # its echo: the disk is to blame, not the link
             case Publish(frame, retain):
                 topic = self._topic(frame)
                 if retain:

@@ -1,11 +1,17 @@
-"""Files that are whole or absent: write (or link) beside, then rename.
+"""All writing of a peer's state: files that are whole or absent, and one that only grows.
 
-A reader never sees half a file, whatever kills the writer. With `durable` the bytes and the name
-are on the disk when the call returns; without it they survive the process, not a power cut.
+A reader never sees half a file, whatever kills the writer: write (or link) beside, then rename. With
+`durable` the bytes and the name are on the disk when a call returns; without it they survive the
+process, not a power cut. Every change to the disk is one call of `os` made in this module, so that a
+test can make each of them fail in turn. Other modules of a peer's state (`records`, `store`, `keys`)
+only read by themselves.
 """
 
+import contextlib
 import os
 from pathlib import Path
+
+_NEW = ".new"
 
 
 def write_atomic(
@@ -26,27 +32,28 @@ def write_atomic(
             other name: much cheaper than new ones.
 
     Raises:
-        OSError: The disk is full, or the directory is not writable; *path* is as it was.
+        OSError: The disk is full, or the directory is not writable; *path* is as it was, or (when only
+            the directory could not be synced) whole and new.
     """
     beside = _beside(path)
     try:
-        beside.unlink(missing_ok=True)  # of a process that died: it may be another name of a file in use
+        _remove(beside)  # of a process that died: it may be another name of a file in use
         if spare is not None and spare != path and spare.exists():
-            spare.replace(beside)
-            if beside.stat().st_nlink > 1:
-                beside.unlink()
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT, mode)
-        with open(descriptor, "wb", buffering=0) as file:
-            file.truncate(sum(memoryview(part).nbytes for part in data))
+            os.replace(spare, beside)
+            if os.stat(beside).st_nlink > 1:
+                os.unlink(beside)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            os.ftruncate(descriptor, sum(memoryview(part).nbytes for part in data))
             for part in data:
-                rest = memoryview(part).cast("B")
-                while len(rest):
-                    rest = rest[file.write(rest) :]
+                _write_all(descriptor, part)
             if durable:
-                os.fsync(file.fileno())
-        beside.replace(path)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(beside, path)
     except OSError:
-        beside.unlink(missing_ok=True)
+        remove(beside)
         raise
     if durable:
         sync_directory(path.parent)
@@ -56,32 +63,135 @@ def link_atomic(source: Path, path: Path, *, durable: bool = True) -> bool:
     """Replace *path* by another name of the file *source*; say whether that was possible here."""
     beside = _beside(path)
     try:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
         os.link(source, beside)
         if durable:  # whoever wrote it may not have waited for the disk
-            descriptor = os.open(beside, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        beside.replace(path)
-        beside.unlink(missing_ok=True)  # renaming a file to another of its own names does nothing
+            _sync(beside)
+        os.replace(beside, path)
+        _remove(beside)  # renaming a file to another of its own names does nothing
+        if durable:
+            sync_directory(path.parent)
     except OSError:  # other disk, no such feature, source gone: the caller writes instead
-        beside.unlink(missing_ok=True)
+        remove(beside)
         return False
-    if durable:
-        sync_directory(path.parent)
     return True
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.new")
+class Appender:
+    """A file that grows by whole entries: what could not be written as a whole is cut off again.
+
+    Args:
+        path: The file; it must be there.
+        durable: Wait for the disk with every entry.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self._path = path
+        self._durable = durable
+        self._descriptor: int | None = None
+        self._ragged = False
+        self.length = 0
+        """Bytes that are whole entries."""
+        self._open()
+
+    def append(self, entry: bytes) -> None:
+        """Add *entry*.
+
+        Raises:
+            OSError: The file is as it was, or will be before anything else is added to it.
+        """
+        descriptor = self._open() if self._descriptor is None else self._descriptor
+        if self._ragged:
+            self._cut(descriptor)
+        try:
+            _write_all(descriptor, entry)
+            if self._durable:
+                os.fsync(descriptor)
+        except OSError:
+            self._ragged = True  # half an entry would hide all that come after it
+            with contextlib.suppress(OSError):
+                self._cut(descriptor)
+            raise
+        self.length += len(entry)
+
+    def replace(self, content: bytes) -> None:
+        """Replace all entries by *content*.
+
+        Raises:
+            OSError: The file is as it was, or whole and new.
+        """
+        self.close()
+        write_atomic(self._path, content, durable=self._durable)
+        self._open()
+
+    def close(self) -> None:
+        """Release the file; appending opens it again."""
+        if self._descriptor is not None:
+            if self._ragged:
+                with contextlib.suppress(OSError):
+                    self._cut(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._descriptor = descriptor
+        if not self._ragged:
+            self.length = os.fstat(descriptor).st_size
+        return descriptor
+
+    def _cut(self, descriptor: int) -> None:
+        os.ftruncate(descriptor, self.length)
+        self._ragged = False
+
+
+def make_directory(path: Path, *, mode: int = 0o777) -> None:
+    """Make *path* and what is above it, unless it is there.
+
+    Raises:
+        OSError: It cannot be made, or is something else.
+    """
+    if not path.is_dir():
+        if not path.parent.is_dir():
+            make_directory(path.parent)
+        os.mkdir(path, mode)
+
+
+def remove(path: Path) -> None:
+    """Remove a file nobody needs; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what processes that died were writing; nobody else may be writing in *directory*."""
+    for path in directory.glob(f".*{_NEW}"):
+        remove(path)
 
 
 def sync_directory(directory: Path) -> None:
     """Make renames and removals inside *directory* survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    _sync(directory)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{_NEW}")
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data).cast("B")
+    while len(rest):
+        rest = rest[os.write(descriptor, rest) :]

@@ -1,4 +1,8 @@
-"""A peer's private key on disk: PKCS #8 PEM, readable by its owner alone."""
+"""A peer's private key on disk: PKCS #8 PEM, readable by its owner alone.
+
+A peer's state folder keeps a copy beside it, so that a damaged file does not cost the peer its identity.
+The key itself wins; a new identity takes a new state folder.
+"""
 
 import os
 import stat
@@ -23,14 +27,59 @@ def write_key(path: Path, identity: Identity) -> None:
     """
     if path.exists():
         raise StoreError(f"key {path}: exists already and is not overwritten")
-    key = Ed25519PrivateKey.from_private_bytes(identity.private_bytes())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
     try:
-        write_atomic(path, pem, mode=0o600)
+        write_atomic(path, _pem(identity), mode=0o600)
     except OSError as error:
         raise StoreError(f"key {path}: {error.strerror}") from error
+
+
+def kept_key(path: Path, *, durable: bool = True) -> tuple[Identity, str]:
+    """Return the identity of a state folder, made when there is none, and what was damaged in plain words.
+
+    Args:
+        path: The key; its copy lies beside it.
+        durable: Wait for the disk.
+
+    Raises:
+        StoreError: Neither the key nor its copy can be read, others may read it, or the disk refuses.
+    """
+    copy = path.with_suffix(f".copy{path.suffix}")
+    if not path.exists() and not copy.exists():
+        identity, damage = Identity.generate(), ""
+        targets: tuple[Path, ...] = (path, copy)
+    else:
+        identity, damage = _surviving(path, copy)
+        targets = (path,) if damage else (copy,) if not _holds(copy, identity) else ()
+    try:
+        for target in targets:
+            write_atomic(target, _pem(identity), mode=0o600, durable=durable)
+    except OSError as error:
+        raise StoreError(f"key {path}: {error.strerror}") from error
+    return identity, damage
+
+
+def _surviving(path: Path, copy: Path) -> tuple[Identity, str]:
+    try:
+        return read_key(path), ""
+    except StoreError as error:
+        open_to_others = path.exists() and os.stat(path).st_mode & _OTHERS
+        if open_to_others or not copy.exists():
+            raise
+        return read_key(copy), f"{error}; its copy {copy.name} is used"
+
+
+def _holds(path: Path, identity: Identity) -> bool:
+    try:
+        return read_key(path).peer == identity.peer
+    except StoreError:
+        return False
+
+
+def _pem(identity: Identity) -> bytes:
+    key = Ed25519PrivateKey.from_private_bytes(identity.private_bytes())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def read_key(path: Path) -> Identity:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swarmdem.errors import ConfigError
+from swarmdem.errors import ConfigError, WireError
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.strategies import strategy_of
 from swarmdem.learning.strategy import Strategy
@@ -16,6 +16,8 @@ from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Slot
 from swarmdem.transport.base import Port
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.frame import Sealer
+from swarmdem.wire.messages import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class Running:
         )  # fmt: skip
 
 
-def trusted_records(records: Mapping[str, bytes], shelf: ModelShelf) -> dict[str, bytes]:
-    """Return the *records* without those that speak of a model which was found damaged.
+def trusted_records(records: Mapping[str, bytes], shelf: ModelShelf, sealer: Sealer) -> dict[str, bytes]:
+    """Return the *records* without those that speak of a model which is not here, or was found damaged.
 
     Without its reference the core fetches it again, without its digest it trains again.
     """
@@ -55,7 +57,12 @@ def trusted_records(records: Mapping[str, bytes], shelf: ModelShelf) -> dict[str
     reference = shelf.slot(Slot.REFERENCE)
     if reference is None or trusted.get("reference") != reference.name:
         trusted.pop("reference", None)
-    if shelf.slot(Slot.UPLOAD) is None:
+    upload = shelf.slot(Slot.UPLOAD)
+    try:
+        digest = sealer.open(trusted.get("digest", b"")).message
+    except WireError:
+        digest = None
+    if upload is None or not isinstance(digest, Digest) or digest.model not in {b"", upload.name}:
         trusted.pop("digest", None)
     return trusted
 

@@ -11,48 +11,34 @@ prints, or ends the process; `swarmdem.*` loggers say what happens.
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from swarmdem.errors import CharterMismatchError, ConfigError, KeyInUseError, MisuseError, SwarmError
-from swarmdem.identifiers import ModelHash, Round
-from swarmdem.learning.learner import Learner, labels_of
+from swarmdem.identifiers import ModelHash, PeerId, Round, brief
+from swarmdem.learning.learner import Learner
 from swarmdem.learning.strategy import Deployment, Strategy
+from swarmdem.node.assembly import Wanted, assemble, cancelled
 from swarmdem.node.counters import PeerCounters
-from swarmdem.node.craft import Craft
 from swarmdem.node.driver import Driver, NodeEvent
-from swarmdem.node.joining import link_to, open_port
 from swarmdem.node.journal import Journal, journal_file
-from swarmdem.node.layout import Layout
-from swarmdem.node.models import Model, ModelShelf
-from swarmdem.node.parts import Running, strategy_for, trusted_records
+from swarmdem.node.models import Model
+from swarmdem.node.parts import Running, strategy_for
 from swarmdem.node.recording import Recorder
-from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.streams import EventStream
 from swarmdem.node.trainer import Hooks, Trainer
-from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import (
-    Certified,
-    CharterRefused,
-    Degraded,
-    KeyRefused,
-    ModelOffered,
-    RoundFinished,
-    Started,
-)
+from swarmdem.protocol.events import Certified, CharterRefused, KeyRefused, RoundFinished
 from swarmdem.protocol.status import Status
 from swarmdem.transport.base import Link
 from swarmdem.transport.settings import MqttSettings
 from swarmdem.wire.charter import Charter
-from swarmdem.wire.codec import FrameReader, FrameSealer
+from swarmdem.wire.codec import FrameReader
 from swarmdem.wire.messages import Plan
 
 if TYPE_CHECKING:
@@ -107,18 +93,12 @@ class Peer:
         if (link is None) != bool(brokers):
             raise ConfigError("brokers: at least one is needed, or a link, not both")
         self._charter = charter
-        self._strategy = strategy_for(charter, strategy)
-        self._learner = learner
-        self._brokers = tuple(brokers)
-        self._state = Path(state) if state is not None else None
-        self._link = link
-        self._mqtt = mqtt
-        self._reader = reader
-        self._trainer = trainer
-        self._hooks = hooks or Hooks()
+        self._wanted = Wanted(
+            charter=charter, learner=learner, strategy=strategy_for(charter, strategy),
+            brokers=tuple(brokers), state=Path(state) if state is not None else None, link=link,
+            mqtt=mqtt, reader=reader, trainer=trainer, hooks=hooks or Hooks(), durable=durable, record=record,
+        )  # fmt: skip
         self._journal_path = journal
-        self._durable = durable
-        self._record = record
         self._running: Running | None = None
         self._stack = AsyncExitStack()
         self._streams: list[EventStream] = []
@@ -272,51 +252,17 @@ class Peer:
     # Inside
 
     async def _start(self, stack: AsyncExitStack) -> Running:
-        trainer = self._trainer
-        if trainer is None:
-            trainer = Trainer()
-            stack.callback(trainer.close)
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(trainer.training, self._strategy.check, self._learner)
-        initial = await loop.run_in_executor(trainer.training, self._learner.parameters)
-        layout = Layout(self._charter, self._strategy, initial)
-        self._charter = msgspec.structs.replace(self._charter, schema=layout.wire)
-        store: Store = MemoryStore()
-        if self._state is not None:
-            store = DirectoryStore(self._state, durable=self._durable)
-        stack.callback(store.close)
-        shelf = ModelShelf(trainer.pool)
-        labels = await loop.run_in_executor(trainer.training, labels_of, self._learner)
-        craft = Craft(self._charter, self._strategy, layout, labels)
-        offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
-        shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
-        sealer = FrameSealer(
-            store.identity, self._charter, store.session, reader=self._reader or FrameReader()
-        )
-        core = Core(self._charter, sealer, stored=trusted_records(store.records, shelf))
-        link = self._link or await link_to(stack, self._brokers, self._mqtt)
-        port = await open_port(stack, link, self._charter, sealer)
-        driver = Driver(
-            core, sealer=sealer, port=port, store=store, shelf=shelf,
-            learner=self._learner, craft=craft, trainer=trainer, hooks=self._hooks, on_event=self._on_event,
-        )  # fmt: skip
-        stack.push_async_callback(driver.close)
-        self._journal = Journal(journal_file(self._journal_path, sealer.peer))
-        stack.callback(self._journal.close)
-        if self._record is not None:
-            self._recorder = Recorder(
-                self._record, craft=craft, me=sealer.peer, core=core, shelf=shelf, trainer=trainer
-            )
-            stack.push_async_callback(self._recorder.close)
-        for what in store.damage:
-            _log.warning("state_damaged what=%s", what)
-            self._on_event(Degraded(what))
-        driver.deliver(Started(secrets.token_bytes(16)))
-        offer = ModelOffered(offered.name, offered.info.total_bytes, sketch, scale)
-        driver.deliver(offer, offered)
-        task = asyncio.create_task(self._supervise(driver), name=f"swarmdem[{sealer.peer.hex()[:8]}]")
-        stack.push_async_callback(_cancelled, task)
-        return Running(core, store, shelf, port, driver, task)
+        def identified(me: PeerId) -> None:
+            self._journal = Journal(journal_file(self._journal_path, me))
+            stack.callback(self._journal.close)
+
+        parts = await assemble(self._wanted, stack, on_identity=identified, on_event=self._on_event)
+        self._charter = parts.charter
+        me = parts.store.identity.peer
+        task = asyncio.create_task(self._supervise(parts.driver), name=f"swarmdem[{brief(me)}]")
+        stack.push_async_callback(cancelled, task)
+        self._recorder = parts.recorder
+        return Running(parts.core, parts.store, parts.shelf, parts.port, parts.driver, task)
 
     async def _supervise(self, driver: Driver) -> None:
         try:
@@ -377,8 +323,3 @@ class Peer:
         if self._running is None:
             raise MisuseError("this peer does not run: use it inside `async with`")
         return self._running
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

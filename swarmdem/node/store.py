@@ -1,40 +1,47 @@
 """What of a peer outlives its process: key, start counter, records and models.
 
-A state directory holds `key.pem` (mode 0600), `lock` (held while the peer runs), `session`
-(starts so far), `records.log` (`records.py`) and `models/`: per slot the current checkpoint and
-the one before it, as `SLOT-HASH.safetensors`, named by an index that is itself a record: it is
+A state directory holds `key.pem` (mode 0600) and a copy of it, `lock` (held while the peer runs),
+`session` (starts so far), `records.log` (`records.py`) and `models/`: per slot the current checkpoint
+and the one before it, as `SLOT-HASH.safetensors`, named by an index that is itself a record: it is
 written after the model files are there, so a crash leaves either the old set or the new one.
 
-A damaged checkpoint is replaced by the one before it, and `damage` says so. A model that several
+One damaged or missing file costs nothing but what only it held, and `damage` says so: the key has its
+copy, the start counter is a record too, a checkpoint gives way to the one before it, and where the index
+names nothing that is there, the newest checkpoint that the folder holds is taken. A model that several
 slots hold, or several peers of one process, is written once and linked (where the disk can do that).
-All methods block; the driver calls them from its disk thread.
+All methods block: they belong in the disk thread. `patience.py` goes on when the disk refuses.
 """
 
+import contextlib
 import fcntl
-import json
-import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+import msgspec
+
 from swarmdem.errors import KeyInUseError, LearningError, StoreError
 from swarmdem.learning.parameters import from_safetensors, schema_of
-from swarmdem.node.files import link_atomic, write_atomic
-from swarmdem.node.keys import read_key, write_key
+from swarmdem.node.files import link_atomic, make_directory, remove, sweep, write_atomic
+from swarmdem.node.keys import kept_key
 from swarmdem.node.models import Model, Schema, model_of, to_file
 from swarmdem.node.records import RecordLog
 from swarmdem.protocol.events import Slot
+from swarmdem.wire.messages import Message
 from swarmdem.wire.signing import Identity
 
-_log = logging.getLogger("swarmdem.node.store")
-
-_INDEX = "/slots"  # key of the checkpoints' index among the records; no protocol record begins with a slash
+# Records of the store itself; no record of the protocol begins with a slash.
+_OWN = "/"
+_INDEX = "/slots"
+_SESSION = "/session"
+_index = msgspec.json.Decoder(dict[str, tuple[str, ...]])
 Accepts = Callable[[Slot, Schema], bool]
 """Whether a model of a schema can be in a slot."""
 
 KEY_FILE = "key.pem"
 """Where a state directory holds the peer's private key."""
+_DIGITS_MAX = 19  # of a start counter: it is 64 bits on the wire
 
 
 class Store(Protocol):
@@ -62,6 +69,9 @@ class Store(Protocol):
 
     def load(self, accepts: Accepts) -> dict[Slot, Model]:
         """Return the newest intact model of every slot that the swarm accepts there."""
+
+    def withholds(self, message: Message) -> bool:
+        """Return whether *message* must not leave now, because what it promises could not be written."""
 
     def close(self) -> None:
         """Release files and lock."""
@@ -91,6 +101,9 @@ class MemoryStore:
     def load(self, accepts: Accepts) -> dict[Slot, Model]:
         return {}
 
+    def withholds(self, message: Message) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
@@ -115,25 +128,34 @@ class DirectoryStore:
         self._models = directory / "models"
         self._durable = durable
         self.quick = not durable
+        self.damage: tuple[str, ...] = ()
         try:
-            self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_directory(self._models, mode=0o700)
             self._lock = _lock(directory / "lock")
         except OSError as error:
             raise StoreError(f"state directory {directory}: {error.strerror}") from error
         try:
-            self.identity = _identity(directory / KEY_FILE)
-            self.session = self._next_session()
+            for folder in (directory, self._models):
+                sweep(folder)
             self._log = RecordLog(directory / "records.log", durable=durable)
         except BaseException:
             self._lock.close()
             raise
-        self.damage: tuple[str, ...] = (self._log.damage,) if self._log.damage else ()
+        try:
+            self.identity, damage = kept_key(directory / KEY_FILE, durable=durable)
+            self.damage = tuple(what for what in (self._log.damage, damage) if what)
+            self._index_lost = _INDEX not in self._log.alive
+            self.session = self._next_session()
+        except BaseException:
+            self._log.close()
+            self._lock.close()
+            raise
         self._slots = self._read_index()
 
     @property
     def records(self) -> Mapping[str, bytes]:
         """The records in force."""
-        return {key: value for key, value in self._log.alive.items() if key != _INDEX}
+        return {key: value for key, value in self._log.alive.items() if not key.startswith(_OWN)}
 
     def write(self, records: Mapping[str, bytes]) -> None:
         """Add records as one batch; durable on return."""
@@ -143,30 +165,36 @@ class DirectoryStore:
         """Put models into their slots, all or none, keeping the checkpoints before them."""
         slots = dict(self._slots)
         try:
+            make_directory(self._models, mode=0o700)
             for slot, model in models.items():
                 name = f"{slot}-{model.name.hex()}.safetensors"
                 before = [other for other in slots.get(slot, ()) if other != name]
                 # The newest stays until the index names its successor; the one before it may go now.
                 self._put(self._models / name, model, spare=before[1:])
                 slots[slot] = (name, *before[:1])
+            self._log.write({_INDEX: msgspec.json.encode(slots, order="sorted")})
         except OSError as error:
             raise StoreError(f"checkpoint in {self._models}: {error.strerror}") from error
-        index = json.dumps({slot: list(names) for slot, names in slots.items()}, sort_keys=True)
-        self._log.write({_INDEX: index.encode()})
         self._slots = slots
         self._remove_unnamed()
 
     def load(self, accepts: Accepts) -> dict[Slot, Model]:
         """Return the newest intact model of every slot; what was damaged joins `damage`."""
         found: dict[Slot, Model] = {}
-        for slot, names in sorted(self._slots.items()):
-            for number, name in enumerate(names):
+        for slot in Slot:
+            names = self._slots.get(slot, ())
+            for name in (*names, *self._unnamed(slot, names)):
                 model = self._read_model(slot, name, accepts)
                 if model is not None:
                     found[slot] = model
-                    self._slots[slot] = names[number:]  # what is intact is the newest from now on
+                    # What is intact is the newest from now on.
+                    self._slots[slot] = (name, *names[names.index(name) + 1 :]) if name in names else (name,)
                     break
         return found
+
+    def withholds(self, message: Message) -> bool:
+        """Withhold nothing: writing fails aloud."""
+        return False
 
     def close(self) -> None:
         """Release files and lock."""
@@ -196,42 +224,65 @@ class DirectoryStore:
         self.damage += (f"checkpoint {path} is damaged ({reason}); the one before it is used, if any",)
         return None
 
+    def _unnamed(self, slot: Slot, names: Sequence[str]) -> Iterator[str]:
+        """Yield the checkpoints that a lost or outdated index should name, the newest first.
+
+        Where the index is whole and names nothing, what lies there is of a save that was not finished.
+        """
+        if not names and not self._index_lost:
+            return
+        with contextlib.suppress(OSError):
+            paths = [path for path in self._models.glob(f"{slot}-*.safetensors") if path.name not in names]
+            for path in sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name)):
+                self.damage += (f"the index of {self._models} is out of date; {path.name} is used",)
+                yield path.name
+
     def _next_session(self) -> int:
         """Count this start; a peer that came back is told from its earlier self by this number."""
         path = self._directory / "session"
+        recorded = int.from_bytes(self._log.alive.get(_SESSION, b""), "big")
         try:
-            session = int(path.read_text()) + 1 if path.exists() else 1
+            text = path.read_text() if path.exists() else "0"
+        except (OSError, ValueError) as error:
+            text = f"{type(error).__name__}: not readable"
+        counted = int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS_MAX else None
+        if counted is None and not recorded:
+            raise StoreError(f"{path}: not a start counter; write one above all earlier starts")
+        if counted is None or counted < recorded:
+            self.damage += (f"{path} is damaged; the record of starts is used, {recorded} so far",)
+        session = max(counted or 0, recorded) + 1
+        try:
             write_atomic(path, str(session).encode(), durable=self._durable)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}") from error
-        except ValueError as error:
-            raise StoreError(f"{path}: not a start counter; write one above all earlier starts") from error
+        # From the first start on there is an index: without one the log has been lost.
+        index = {_INDEX: b"{}"} if session == 1 else {}
+        self._log.write({_SESSION: session.to_bytes(8, "big"), **index})
         return session
 
     def _read_index(self) -> dict[Slot, tuple[str, ...]]:
-        index = json.loads(self._log.alive.get(_INDEX, b"{}"))
-        return {Slot(slot): tuple(names) for slot, names in index.items()}
+        try:
+            index = _index.decode(self._log.alive.get(_INDEX, b"{}"))
+        except msgspec.MsgspecError as error:
+            self.damage += (f"the index of {self._models} is damaged: {error}",)
+            self._index_lost, index = True, {}
+        known = {slot.value for slot in Slot}
+        return {Slot(slot): names[:2] for slot, names in index.items() if slot in known}
 
     def _remove_unnamed(self) -> None:
         named = {name for names in self._slots.values() for name in names}
         for path in self._models.glob("*.safetensors"):
             if path.name not in named:
-                path.unlink(missing_ok=True)
-
-
-def _identity(path: Path) -> Identity:
-    if not path.exists():
-        write_key(path, Identity.generate())
-    return read_key(path)
+                remove(path)
 
 
 def _lock(path: Path) -> IO[bytes]:
     # flock, not lockf: it also keeps two peers of one process apart.
-    file = open(path, "ab")  # noqa: SIM115 - held open as long as the peer runs
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = open(descriptor, "wb")  # noqa: SIM115 - held open as long as the peer runs
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise KeyInUseError(f"{path.parent}: another running peer uses this key") from error
-    os.chmod(path, 0o600)
     return file

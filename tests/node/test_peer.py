@@ -23,7 +23,7 @@ from swarmdem import (
     SoftmaxRegression,
     TrainingFinished,
 )
-from swarmdem.errors import SchemaError, StoreError
+from swarmdem.errors import SchemaError
 from swarmdem.learning.parameters import from_safetensors
 from swarmdem.transport.memory import MemoryBus
 from swarmdem.wire import topics
@@ -356,12 +356,11 @@ async def test_nothing_is_printed_and_signal_handlers_stay(swarm, capfd):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-async def test_a_store_that_fails_ends_the_peer_and_is_raised(tmp_path):
-    peer = Peer(charter(1), learner(0), link=MemoryBus().link(), state=tmp_path)
-    await peer.__aenter__()
-    await rounds([peer], 1)
-    shutil.rmtree(tmp_path / "models")
-
-    with pytest.raises(StoreError, match="checkpoint"):
+async def test_a_folder_of_models_that_was_removed_is_made_again(tmp_path):
+    async with Peer(charter(1), learner(0), link=MemoryBus().link(), state=tmp_path) as peer:
+        await rounds([peer], 1)
+        shutil.rmtree(tmp_path / "models")
         await rounds([peer], 2)
-    await peer.leave()
+        own = peer.model
+    async with Peer(charter(1), learner(0), link=MemoryBus().link(), state=tmp_path) as back:
+        assert same(back.model, own)

@@ -36,7 +36,8 @@ def reopen(tmp_path):
         return opened[0]
 
     yield reopen
-    opened.pop().close()
+    for store in opened:
+        store.close()
 
 
 def files(tmp_path):
@@ -56,6 +57,31 @@ def test_a_key_open_to_others_is_refused_with_the_remedy(tmp_path):
 
     with pytest.raises(StoreError, match="chmod 600"):
         read_key(tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize("damage", [b"", b"-----BEGIN PRIVATE KEY-----", None])
+def test_a_damaged_key_is_known_from_its_copy_and_made_whole(reopen, tmp_path, damage):
+    key = tmp_path / "state" / "key.pem"
+    first, whole = reopen().identity.peer, key.read_bytes()
+    key.unlink() if damage is None else key.write_bytes(damage)
+
+    store = reopen()
+
+    assert store.identity.peer == first
+    assert "its copy key.copy.pem is used" in store.damage[0]
+    assert key.read_bytes() == whole
+    assert stat.S_IMODE(os.stat(key).st_mode) == 0o600
+
+
+def test_a_key_that_its_owner_replaced_wins_over_the_copy(reopen, tmp_path):
+    reopen()
+    other = Identity.generate()
+    (tmp_path / "state" / "key.pem").unlink()
+    write_key(tmp_path / "state" / "key.pem", other)
+    assert reopen().identity.peer == other.peer
+    (tmp_path / "state" / "key.pem").unlink()
+
+    assert reopen().identity.peer == other.peer
 
 
 def test_a_file_that_is_no_key_is_refused(tmp_path):
@@ -216,9 +242,22 @@ def test_the_index_of_checkpoints_is_no_record_of_the_protocol(reopen):
     assert store.records == {"round": b"7"}
 
 
-def test_a_damaged_start_counter_stops_the_peer_before_it_says_anything(reopen, tmp_path):
+@pytest.mark.parametrize("content", ["three", "", "-1", "9" * 30, "\u0663"])
+def test_a_damaged_start_counter_is_known_from_the_records(reopen, tmp_path, content):
+    reopen()
+    reopen()
+    (tmp_path / "state" / "session").write_text(content)
+
+    store = reopen()
+
+    assert store.session == 3
+    assert "the record of starts is used, 2 so far" in store.damage[0]
+
+
+def test_a_start_counter_that_nothing_tells_stops_the_peer_before_it_says_anything(reopen, tmp_path):
     reopen().close()
     (tmp_path / "state" / "session").write_text("three")
+    (tmp_path / "state" / "records.log").unlink()
 
     with pytest.raises(StoreError, match="not a start counter"):
         DirectoryStore(tmp_path / "state")
