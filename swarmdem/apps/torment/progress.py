@@ -1,0 +1,197 @@
+"""Does the swarm get on: nobody stuck, rounds certified, all together again after calm."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmdem.apps.torment.findings import Finding
+from swarmdem.apps.torment.history import Line
+
+STUCK = "no peer is stuck"
+ALIVE = "no process ends that was not told to"
+CERTIFIED = "rounds are certified on the larger side"
+TOGETHER = "after calm all live peers meet in one certified round"
+
+RULES = (STUCK, ALIVE, CERTIFIED, TOGETHER)
+
+STUCK_ROUNDS = 6
+"""Rounds the others may finish while a peer that nothing happens to finishes none."""
+CERTIFIED_SHARE = 0.95
+MEETING_ROUNDS = 3
+MEETING_PATIENCES = 6.0
+RECONNECT_S = 10.0
+"""The longest wait of a link between two attempts: a healed link may be found as late as that."""
+
+
+@dataclass(slots=True)
+class _Device:
+    peer: str = ""
+    up: bool = False
+    stopped: bool = False
+    cut: bool = False
+    bent: int = 0
+    """Faults of its links now."""
+    since: int = 0
+    """The front when it became well, or finished a round."""
+    told: bool = False
+
+    @property
+    def well(self) -> bool:
+        return self.up and not (self.stopped or self.cut or self.bent)
+
+
+@dataclass(slots=True)
+class _Round:
+    certified: set[int] = field(default_factory=set)
+    loose: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Meeting:
+    """After calm: who has finished which certified round."""
+
+    line: int
+    begun_s: float
+    round: int
+    plans: dict[str, tuple[int, dict[int, float]]] = field(default_factory=dict)
+
+
+class Progress:
+    """Watches how rounds go by at every device.
+
+    Attributes:
+        front: The highest round that a peer on the larger side has finished certified.
+        met: (rounds after calm, seconds after calm) of the first common round; None: there was none.
+    """
+
+    def __init__(self, patience_s: float, rounds: int) -> None:
+        self.front = 0
+        self.met: tuple[int, float] | None = None
+        self._patience_s = patience_s
+        self._wanted = rounds
+        self._devices: dict[int, _Device] = {}
+        self._device_of: dict[str, int] = {}
+        self._rounds: dict[int, _Round] = {}
+        self._highest = 0
+        self._meeting: _Meeting | None = None
+        self._last = (0, 0.0)
+        self._done = False
+
+    @property
+    def certified_rounds(self) -> tuple[int, int]:
+        """Rounds that most of those on the larger side finished certified, and rounds in all."""
+        last = min(self._wanted, max(self._rounds, default=0))
+        good = (self._rounds.get(number, _Round()) for number in range(1, last + 1))
+        return sum(len(each.certified) > len(each.loose) for each in good), last
+
+    def on(self, line: Line) -> Iterator[Finding]:
+        """See `findings.Watcher`."""
+        self._last = (line.number, line.t)
+        entry = line.entry
+        match line.what:
+            case "saw":
+                yield from self._saw(line, entry["event"])
+            case "start" | "kill" | "stop" | "continue" | "replaced" | "exit":
+                self._process(line.what, entry)
+                if line.what == "exit":
+                    what = f"peer {entry['device']} ended with code {entry['code']}"
+                    yield Finding(ALIVE, what, line.number)
+            case "ready":
+                self._devices[entry["device"]].since = self.front
+            case "partition" | "heal":
+                self._split(entry.get("sides"))
+            case "link" | "link_over":
+                self._bend(entry["device"], 1 if line.what == "link" else -1)
+            case "calm":
+                self._meeting = _Meeting(line.number, line.t, self._highest)
+            case "stalled":
+                yield Finding(STUCK, entry["why"], line.number)
+            case "end":
+                self._done = entry["done"]
+
+    def end(self) -> Iterator[Finding]:
+        """See `findings.Watcher`."""
+        good, all_ = self.certified_rounds
+        if good < CERTIFIED_SHARE * all_ - 1:  # one round more: in a short run it is no share
+            yield Finding(CERTIFIED, f"{good} of {all_}, wanted {CERTIFIED_SHARE:.0%}", self._last[0])
+        if self._meeting is None:
+            return
+        found = self._met(self._meeting)
+        if found is None:
+            if self._done:
+                what = f"none shared in the {self._last[1] - self._meeting.begun_s:.0f} s that followed"
+                yield Finding(TOGETHER, what, self._meeting.line)
+            return
+        self.met = found
+        rounds, seconds = found
+        at_most_s = MEETING_PATIENCES * self._patience_s + RECONNECT_S
+        if rounds > MEETING_ROUNDS and seconds > at_most_s:
+            what = f"only {rounds} rounds and {seconds:.0f} s after it"
+            yield Finding(TOGETHER, what, self._meeting.line)
+
+    def _saw(self, line: Line, event: dict[str, Any]) -> Iterator[Finding]:
+        number = self._device_of.get(str(line.entry["peer"]))
+        if number is None:
+            return
+        device = self._devices[number]
+        kind = event.get("event")
+        if kind == "certified":
+            self._highest = max(self._highest, event["round"])
+        if kind != "round_finished":
+            return
+        device.since, device.told = self.front, False
+        if self._meeting is not None and event["certified"] and event["round"] > self._meeting.round:
+            _, met = self._meeting.plans.setdefault(event["plan"], (event["round"], {}))
+            met.setdefault(number, line.t)
+        if device.cut:
+            return
+        row = self._rounds.setdefault(event["round"], _Round())
+        (row.certified if event["certified"] else row.loose).add(number)
+        if event["certified"] and event["round"] > self.front:
+            self.front = event["round"]
+            device.since = self.front
+            yield from self._stuck(line)
+
+    def _stuck(self, line: Line) -> Iterator[Finding]:
+        for number, device in sorted(self._devices.items()):
+            if device.well and not device.told and self.front - device.since > STUCK_ROUNDS:
+                device.told = True
+                what = f"peer {number} ({device.peer[:8]}) finished nothing in rounds {device.since + 1}"
+                yield Finding(STUCK, f"{what} to {self.front}", line.number)
+
+    def _process(self, what: str, entry: dict[str, Any]) -> None:
+        device = self._devices.setdefault(entry["device"], _Device())
+        if what == "start":
+            device.peer, device.up, device.stopped = entry["peer"], True, False
+            self._device_of[device.peer] = entry["device"]
+        elif what in {"kill", "replaced", "exit"}:
+            device.up = False
+        else:
+            device.stopped = what == "stop"
+        self._again(device)
+
+    def _split(self, sides: list[list[int]] | None) -> None:
+        for number, device in self._devices.items():
+            cut = sides is not None and number in sides[1]
+            if cut != device.cut:
+                device.cut = cut
+                self._again(device)
+
+    def _bend(self, number: int | None, change: int) -> None:
+        for each, device in self._devices.items():
+            if number in {None, each}:
+                device.bent += change
+                self._again(device)
+
+    def _again(self, device: _Device) -> None:
+        """Count a peer's rounds anew from here: what it missed so far has a reason."""
+        device.since, device.told = self.front, False
+
+    def _met(self, meeting: _Meeting) -> tuple[int, float] | None:
+        living = {number for number, device in self._devices.items() if device.up}
+        common = [
+            (round - meeting.round, max(met[number] for number in living) - meeting.begun_s)
+            for round, met in meeting.plans.values()
+            if living and living <= met.keys()
+        ]
+        return min(common, default=None)

@@ -1,0 +1,82 @@
+"""Memory and open files of every process stay flat.
+
+Compared are the medians of the first and the last third of a process's samples, after a quarter of
+them for warming up. A process that lived too short for that is not judged.
+"""
+
+import statistics
+from collections.abc import Iterator
+
+from swarmdem.apps.torment.findings import Finding
+from swarmdem.apps.torment.history import Line
+
+FLAT = "memory and open files of a process stay flat"
+
+SAMPLES_MIN = 24
+"""Fewer say nothing: with one every two seconds, 48 seconds of life."""
+GROWTH_SHARE = 0.15
+GROWTH_BYTES = 24 * 2**20
+"""Memory may grow by either, whichever is more: allocators keep what they once had."""
+GROWTH_FILES = 12
+"""Connections come and go while brokers are away."""
+
+
+class Resources:
+    """Watches the samples.
+
+    Attributes:
+        judged: Processes that lived long enough.
+        most: (bytes, files) of the largest growth seen.
+        peak_rss: The most memory of all processes together, in bytes.
+        cpu_s: CPU seconds of all of them.
+    """
+
+    def __init__(self) -> None:
+        self.judged = 0
+        self.most = (0.0, 0.0)
+        self.peak_rss = 0
+        self._lives: dict[int, list[tuple[int, int, int]]] = {}
+        self._names: dict[int, str] = {}
+        self._cpu: dict[int, float] = {}
+        self._now: dict[int, int] = {}
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all processes, as last seen."""
+        return sum(self._cpu.values())
+
+    def on(self, line: Line) -> Iterator[Finding]:
+        """See `findings.Watcher`."""
+        entry = line.entry
+        if line.what == "sample":
+            pid = entry["pid"]
+            self._lives.setdefault(pid, []).append((line.number, entry["rss"], entry["files"]))
+            self._names[pid] = entry["process"]
+            self._cpu[pid] = entry["cpu"]
+            self._now[pid] = entry["rss"]
+            self.peak_rss = max(self.peak_rss, sum(self._now.values()))
+        elif line.what in {"kill", "replaced", "exit", "broker_kill"}:
+            self._now.pop(entry["pid"], None)
+        yield from ()
+
+    def end(self) -> Iterator[Finding]:
+        """See `findings.Watcher`."""
+        for pid, samples in self._lives.items():
+            if len(samples) < SAMPLES_MIN:
+                continue
+            self.judged += 1
+            settled = samples[len(samples) // 4 :]
+            third = len(settled) // 3
+            (rss_0, files_0), (rss_1, files_1) = _medians(settled[:third]), _medians(settled[-third:])
+            self.most = (max(self.most[0], rss_1 - rss_0), max(self.most[1], files_1 - files_0))
+            name = f"{self._names[pid]} (process {pid})"
+            if rss_1 - rss_0 > max(GROWTH_BYTES, GROWTH_SHARE * rss_0):
+                what = f"memory of {name} grew from {rss_0 / 1e6:.0f} to {rss_1 / 1e6:.0f} MB"
+                yield Finding(FLAT, what, settled[-1][0])
+            if files_1 - files_0 > GROWTH_FILES:
+                what = f"open files of {name} grew from {files_0:.0f} to {files_1:.0f}"
+                yield Finding(FLAT, what, settled[-1][0])
+
+
+def _medians(samples: list[tuple[int, int, int]]) -> tuple[float, float]:
+    return statistics.median(rss for _, rss, _ in samples), statistics.median(n for _, _, n in samples)
