@@ -15,6 +15,7 @@ import typer
 from swarmdem import __version__
 from swarmdem.apps import flags
 from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.torment.command import torment
 from swarmdem.errors import ConfigError, NoTrainingError, SwarmError
 
 app = typer.Typer(
@@ -336,3 +337,6 @@ def simulate(
         peers=peers, rounds=rounds, seeds=seeds, seed=seed, faults=faults, levels=levels, patience=patience,
         loss=loss, forks=forks, vary=not plain, workers=workers, trace=trace,
     ).exit_code  # fmt: skip
+
+
+app.command()(torment)
