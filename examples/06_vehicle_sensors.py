@@ -1,6 +1,6 @@
 """Real devices I: 23 sensors along a road tell two kinds of vehicles apart, from sound and tremor.
 
-    python examples/06_vehicle_sensors.py FOLDER [--rounds 30] [--splits 3]
+    python examples/06_vehicle_sensors.py FOLDER [--rounds 30] [--splits 3] [--tune]
 
 FOLDER holds `mytrain.json` or `mytrain.json.gz`: the data of Duarte and Hu (Vehicle classification in
 distributed sensor networks, 2004) as prepared for Ditto (github.com/litian96/ditto), JSON in the
@@ -30,6 +30,13 @@ STRATEGIES = {
     "FedAvg": {"strategy": "fedavg"},
     "DemLearn": {"strategy": "demlearn", "mixing": 0.8, "weights": "samples"},
 }
+TRIED = {
+    f"alpha {mixing}, weights {weights}": {"strategy": "demlearn", "mixing": mixing, "weights": weights}
+    for mixing in (0.6, 0.8)
+    for weights in ("agents", "samples")
+}
+HOLDOUT = {"holdout": 0.2, "holdout_seed": 7}
+"""What `--tune` tests on: a share of each sensor's training part."""
 TESTED = 4
 """One of so many samples of a sensor is for testing."""
 
@@ -73,36 +80,37 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--tune", action="store_true", help="test on training samples of split 0")
     asked = parser.parse_args()
+    compared = {name: {**chosen, **HOLDOUT} for name, chosen in TRIED.items()} if asked.tune else STRATEGIES
+    splits = 1 if asked.tune else asked.splits
     try:
         sensors = read_sensors(asked.folder)
-        with tempfile.TemporaryDirectory() as temporary:
-            results = {
-                title: [
-                    _run(sensors, Path(temporary), chosen, asked.rounds, seed) for seed in range(asked.splits)
-                ]
-                for title, chosen in STRATEGIES.items()
-            }
+        results = {
+            title: [_run(sensors, chosen, asked.rounds, seed) for seed in range(splits)]
+            for title, chosen in compared.items()
+        }
     except SwarmError as error:
         parser.exit(2, f"{error}\n")
-    print(f"\naccuracy on own tests, mean of {asked.splits} splits")
-    print(f"{'':12} all samples   mean sensor   worst quarter of sensors")
+    print(f"\naccuracy on own {'held out samples' if asked.tune else 'tests'}, mean of {splits} splits")
+    width = max(map(len, results))
+    print(f"{'':{width}} all samples   mean sensor   worst quarter of sensors")
     for title, runs in results.items():
         pooled, mean, worst = np.mean(runs, axis=0)
-        print(f"{title:12} {pooled:11.3f}   {mean:11.3f}   {worst:24.3f}")
+        print(f"{title:{width}} {pooled:11.3f}   {mean:11.3f}   {worst:24.3f}")
 
 
-def _run(sensors, temporary: Path, chosen, rounds: int, seed: int) -> tuple[float, float, float]:
+def _run(sensors, chosen, rounds: int, seed: int) -> tuple[float, float, float]:
     """Return accuracy over all test samples, over sensors, and over the worst quarter of them."""
-    data = temporary / f"split-{seed}.npz"
-    write_split(sensors, data, seed=seed)
-    settings = SwarmSettings(
-        swarm="vehicles", peers=len(sensors), data=str(data), model="mlp", standardize="pixel", lr=0.05,
-        rounds=rounds, evaluate_every=rounds, seed=seed, patience=5.0, **chosen,
-    )  # fmt: skip
-    folder = temporary / f"{chosen['strategy']}-{seed}"
-    start_run(settings, folder, closing=False)
-    last = read_run(folder).evaluated[-1]
+    with tempfile.TemporaryDirectory() as temporary:
+        data, folder = Path(temporary) / "split.npz", Path(temporary) / "run"
+        write_split(sensors, data, seed=seed)
+        settings = SwarmSettings(
+            swarm="vehicles", peers=len(sensors), data=str(data), model="mlp", standardize="pixel", lr=0.05,
+            rounds=rounds, evaluate_every=rounds, seed=seed, patience=5.0, **chosen,
+        )  # fmt: skip
+        start_run(settings, folder, closing=False)
+        last = read_run(folder).evaluated[-1]
     own = np.sort([score.c_spe for score in last.per_peer.values() if score.c_spe is not None])
     return last.value("c_spe"), own.mean(), own[: max(1, len(own) // 4)].mean()
 

@@ -11,7 +11,8 @@ target lies in it. What a sample knows, it knows at its hour: readings then, PM2
 and the calendar. Gaps: a missing reading is the last one of at most six hours before; if there is
 none, it is the mean of the training years, and a feature counts such readings. Hours without a PM2.5
 reading (as old as six hours) now, or in six hours (exactly then), are no samples. Features are
-standardised and targets scaled by constants of the training years of all stations.
+standardised, and targets scaled, by constants of the training years of all stations that the swarm's
+charter carries; errors are in the targets' own unit all the same.
 
 Printed: the mean absolute error on the test year in micrograms per cubic metre, station by station.
 The baseline says that PM2.5 will be what it is. `--tune` never reads the test year: it trains on two
@@ -133,22 +134,20 @@ def forecasts(station: Station, *, every: int, test_year: int) -> Forecasts:
     return Forecasts(features, known[hours, 0], dust[hours + AHEAD], hours < begin)
 
 
-def write_data(path: Path, stations: list[Forecasts]) -> tuple[float, float]:
-    """Write the data file; return mean and deviation of the training targets, which scale them."""
+def write_data(path: Path, stations: list[Forecasts]) -> None:
+    """Write the data file; a feature nothing is known of becomes its mean over the training years."""
     features, target, train = (
         np.concatenate([getattr(station, name) for station in stations])
         for name in ("features", "target", "train")
     )
     means = np.nanmean(features[train], axis=0)
-    mean, deviation = target[train].mean(), target[train].std()
     np.savez(
         path,
         x=np.where(np.isnan(features), means, features).astype(np.float32),
-        y=((target - mean) / deviation).astype(np.float32),
+        y=target.astype(np.float32),
         device=np.repeat(np.arange(len(stations)), [len(station.target) for station in stations]),
         train=train,
     )
-    return mean, deviation
 
 
 def main() -> None:
@@ -167,10 +166,9 @@ def main() -> None:
         columns = {"persistence": [float(np.abs(s.now - s.target)[~s.train].mean()) for s in samples]}
         with tempfile.TemporaryDirectory() as temporary:
             data = Path(temporary) / "air.npz"
-            _, deviation = write_data(data, samples)
+            write_data(data, samples)
             for title, chosen in STRATEGIES.items():
-                errors = _run(data, Path(temporary), len(stations), chosen, asked.rounds)
-                columns[title] = [error * deviation for error in errors]
+                columns[title] = _run(data, Path(temporary), len(stations), chosen, asked.rounds)
     except SwarmError as error:
         parser.exit(2, f"{error}\n")
     print(f"\nmean absolute error of PM2.5 {AHEAD} hours ahead, micrograms per cubic metre")
@@ -184,7 +182,7 @@ def main() -> None:
 
 
 def _run(data: Path, temporary: Path, peers: int, chosen, rounds: int) -> list[float]:
-    """Return the mean absolute error of each station's model on its own test, in deviations."""
+    """Return the mean absolute error of each station's model on its own test, micrograms per cubic metre."""
     settings = SwarmSettings(
         swarm="air", peers=peers, data=str(data), model="mlp", standardize="pixel", lr=0.02,
         batch_size=32, epochs=1, rounds=rounds, evaluate_every=rounds, patience=5.0, **chosen,

@@ -1,5 +1,6 @@
 """What examples 6 and 7 make of files from real devices."""
 
+import re
 import runpy
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -45,6 +46,27 @@ def test_a_quarter_of_each_sensor_is_for_testing(vehicles, tmp_path):
     assert np.bincount(one.device[~one.train]).tolist() == [2, 4, 4]
     assert one.y[:4].tolist() == [0, 1, 0, 1]
     assert one.train.tolist() != other.train.tolist()
+
+
+def test_tuning_tests_on_a_share_of_the_training_part_of_one_split(vehicles, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def run(sensors, chosen, rounds, seed):
+        asked.append((chosen["mixing"], chosen["weights"], chosen["holdout"], chosen["holdout_seed"], seed))
+        return 0.9, 0.8, 0.7
+
+    folder = write_sensors(tmp_path / "v")
+    monkeypatch.setitem(vehicles["main"].__globals__, "_run", run)
+    monkeypatch.setattr("sys.argv", ["06", str(folder), "--tune"])
+
+    vehicles["main"]()
+
+    assert asked == [(a, w, 0.2, 7, 0) for a in (0.6, 0.8) for w in ("agents", "samples")]
+    assert re.findall(r"^alpha 0.8, weights samples +0.900 +0.800 +0.700$", capsys.readouterr().out, re.M)
+
+
+def test_what_is_shown_is_one_of_the_settings_that_were_tried(vehicles):
+    assert vehicles["STRATEGIES"]["DemLearn"] in vehicles["TRIED"].values()
 
 
 @pytest.mark.parametrize("content", ["{", '{"users": []}', '{"user_data": {"a": {"x": [[1]], "y": [[1]]}}}'])
@@ -130,7 +152,7 @@ def test_hours_without_dust_are_no_samples(air, tmp_path):
     assert got.target.tolist() == [100 + hour + 6 for hour in hours_left]
 
 
-def test_constants_are_those_of_the_training_years(air, tmp_path):
+def test_targets_stay_in_their_unit_and_gaps_become_means_of_the_training_years(air, tmp_path):
     parts = [
         air["Forecasts"](
             np.array([[1.0, np.nan], [3.0, 4.0], [100.0, np.nan]]),
@@ -140,11 +162,11 @@ def test_constants_are_those_of_the_training_years(air, tmp_path):
         )
     ]
 
-    mean, deviation = air["write_data"](tmp_path / "air.npz", parts)
+    air["write_data"](tmp_path / "air.npz", parts)
 
     samples = read_npz(tmp_path / "air.npz")
-    assert (mean, deviation, samples.task) == (20, 10, "regression")
-    assert samples.y.tolist() == [-1, 1, 98]
+    assert samples.task == "regression"
+    assert samples.y.tolist() == [10, 30, 1000]
     assert samples.x.tolist() == [[1, 4], [3, 4], [100, 4]]
 
 
