@@ -32,7 +32,11 @@ GAIN_NORM_MAX = 4.0
 class RunningMean:
     """The weighted mean of models that arrive one at a time; holds one sum, never the models.
 
-    DemLearn eq. 9: w_g = sum_i N_i w_i / sum_i N_i over the children i of group g.
+    DemLearn eq. 9: w_g = sum_i N_i w_i / sum_i N_i over the children i of group g. Memory: 8 bytes per
+    parameter.
+
+    Args:
+        schema: Of every model that comes, and of the mean.
     """
 
     def __init__(self, schema: Sequence[TensorSpec]) -> None:
@@ -48,8 +52,13 @@ class RunningMean:
     def add(self, parameters: Parameters, weight: int) -> None:
         """Add weight x model to the sum.
 
+        Args:
+            parameters: The model, not changed; finite values, since one NaN would stay in the sum.
+            weight: N_i: agents, or samples, that the model stands for; from 1.
+
         Raises:
             SchemaError: The model is not of this mean's schema.
+            MisuseError: The weight is not positive.
         """
         if weight <= 0:
             raise MisuseError(f"a model of weight {weight} cannot enter a mean")
@@ -64,7 +73,11 @@ class RunningMean:
         self._weight += weight
 
     def result(self) -> MutableParameters:
-        """Return the mean in the dtypes of the schema; more models may be added afterwards."""
+        """Return the mean in the dtypes of the schema; more models may be added afterwards.
+
+        Raises:
+            MisuseError: No model was added yet.
+        """
         if self._weight == 0:
             raise MisuseError("a mean of no models")
         mean: MutableParameters = {}
@@ -85,8 +98,14 @@ def mix(mean: Parameters, parent: Parameters, alpha: float) -> MutableParameters
     DemLearn eq. 10: a group (or a peer) keeps 1 - alpha of its own and takes alpha of its parent's
     generalised knowledge. The inputs are not changed.
 
+    Args:
+        mean: The group's mean (eq. 9), or a peer's trained model.
+        parent: The model of the group above.
+        alpha: Share of *parent*, 0 to 1.
+
     Raises:
         SchemaError: The two models differ in names, shapes or dtypes.
+        MisuseError: *alpha* is no share.
     """
     if not 0.0 <= alpha <= 1.0:
         raise MisuseError(f"a mixing share of {alpha}; it lies between 0 and 1")

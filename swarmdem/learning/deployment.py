@@ -83,10 +83,15 @@ def predict(learner: Learner, deployment: Deployment, x: NDArray[Any]) -> Floats
 def evaluation_of(
     answers: Floats, y: NDArray[Any], kind: Kind = "classification", *, deviation: float = 1.0
 ) -> Evaluation:
-    """Return how *answers*, as `combined` gives them, do against the targets *y* (n,).
+    """Return how answers do against targets.
 
-    The loss is the cross entropy, for a regression the squared error over the square of *deviation*, by
-    which the learner scales its targets.
+    The loss is the cross entropy in nats, for a regression the squared error in squares of *deviation*.
+
+    Args:
+        answers: As `combined` gives them: log-probabilities (n, classes), or values (n, 1).
+        y: Targets (n,): classes, or values in the unit of *answers*.
+        kind: What is predicted.
+        deviation: By which the learner scales the targets of a regression.
     """
     if not len(y):
         return Evaluation(0.0, 0, 0.0)

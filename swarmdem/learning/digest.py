@@ -55,6 +55,7 @@ def sketch(parameters: Parameters, reference: Parameters, *, seed: int, size: in
         signed bytes from -127 to 127.
 
     Raises:
+        MisuseError: *size* is out of range.
         SchemaError: The models differ in size.
         NotFiniteError: A sum of differences is not finite.
     """
@@ -89,6 +90,7 @@ def sketch16(parameters: Parameters, *, seed: int, size: int) -> tuple[float, by
         from -32767 to 32767.
 
     Raises:
+        MisuseError: *size* is out of range.
         NotFiniteError: A sum is not finite.
     """
     if not BUCKETS_MIN <= size <= BUCKETS_MAX:

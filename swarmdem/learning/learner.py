@@ -138,7 +138,11 @@ class Learner(Protocol):
         """Return a copy of the current model's arrays."""
 
     def load(self, parameters: Parameters) -> None:
-        """Replace the current model's arrays by copies of *parameters*."""
+        """Replace the current model's arrays by copies of *parameters*.
+
+        Raises:
+            SchemaError: They are of another model.
+        """
 
     def train(self, *, round: int, objective: Objective) -> float:
         """Train the current model for one round and return the mean training loss.
@@ -147,10 +151,18 @@ class Learner(Protocol):
             round: Number of the round; seed the order of batches with it.
             objective: What to minimise; a learner that only knows anchor and pull calls
                 `objective.require_plain`.
+
+        Raises:
+            SwarmError: Training gave nothing (`NotFiniteError`: it diverged). The peer tries again after a
+                patience and says why; its swarm goes on without it meanwhile.
         """
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
-        """Evaluate the current model on *data*, by default on the learner's own test data."""
+        """Evaluate the current model on *data*, by default on the learner's own test data.
+
+        Returns:
+            Sums over the samples; zeros where there are none.
+        """
 
 
 @runtime_checkable

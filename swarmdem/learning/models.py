@@ -17,7 +17,10 @@ Network = Callable[[tuple[int, ...], int], torch.nn.Module]
 
 
 def mlp(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
-    """Return inputs-128-64-classes with ReLU (109,386 parameters for 28x28 and 10 classes)."""
+    """Return inputs-128-64-classes with ReLU (109,386 parameters for 28x28 and 10 classes).
+
+    Takes inputs of any shape; sized for the demo, not from the paper.
+    """
     return torch.nn.Sequential(
         torch.nn.Flatten(),
         torch.nn.Linear(prod(shape), 128),

@@ -153,7 +153,7 @@ def from_bytes(data: bytes | bytearray | memoryview, schema: Sequence[TensorSpec
 
 
 def flatten(parameters: Parameters) -> NDArray[np.float32]:
-    """Return all floating-point arrays as one new float32 vector, in the order of the schema.
+    """Return all floating-point arrays as one new float32 vector (parameters,), in the order of the schema.
 
     Integer and boolean buffers (counters) stay out: they say how long a model trained, not what it
     learned.
@@ -163,7 +163,7 @@ def flatten(parameters: Parameters) -> NDArray[np.float32]:
 
 
 def vectors(parameters: Parameters) -> list[NDArray[np.float32]]:
-    """Return what `flatten` joins, array by array and uncopied where it can be."""
+    """Return what `flatten` joins: a float32 vector per array, uncopied where it can be."""
     return [
         parameters[name].astype(np.float32, copy=False).reshape(-1)
         for name in sorted(parameters, key=str.encode)
@@ -172,7 +172,12 @@ def vectors(parameters: Parameters) -> list[NDArray[np.float32]]:
 
 
 def to_safetensors(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return *parameters* as the content of a `.safetensors` file."""
+    """Return *parameters* as the content of a `.safetensors` file.
+
+    Args:
+        parameters: Of any dtypes that safetensors knows.
+        metadata: Words for the file's head, beside the arrays.
+    """
     contiguous = {name: np.asarray(array, order="C") for name, array in parameters.items()}
     return safetensors.numpy.save(contiguous, metadata=dict(metadata) if metadata else None)
 

@@ -31,7 +31,15 @@ Schedules = dict[str, tuple[float, ...]]
 def plasticity(
     tick: int, *, decay: float = 20.0, period: float = 10.0, swing: float = 0.3, least: float = 0.05
 ) -> float:
-    """Return p(t), from 1 at the first tick down to about *least*."""
+    """Return p(t), from 1 at the first tick down to about *least*.
+
+    Args:
+        tick: t, from 0.
+        decay: Ticks in which plasticity falls to a third, without the swings.
+        period: Ticks of one swing.
+        swing: Depth of the swings, 0 to 1.
+        least: Where it ends, 0 to 1.
+    """
     pendulum = (1.0 + swing * math.cos(2.0 * math.pi * tick / period)) / (1.0 + swing)
     return least + (1.0 - least) * math.exp(-tick / decay) * pendulum
 

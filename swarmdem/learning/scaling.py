@@ -107,6 +107,10 @@ def standardization(samples: Samples, kind: str) -> Standardization:
     where all are equal) and stay as they are under `none`: for models that know the unit themselves, say
     by ending in a ReLU.
 
+    Args:
+        samples: Of all devices; test samples have no say.
+        kind: One of `STANDARDIZATIONS`.
+
     Raises:
         ConfigError: *kind* is unknown.
     """

@@ -134,17 +134,26 @@ class SoftmaxRegression:
         return loss
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
-        """Evaluate the current model on *data*, by default on the peer's own test data."""
+        """Evaluate the current model on *data*, by default on the peer's own test data.
+
+        Returns:
+            Right answers, samples and cross entropy in nats, summed; zeros without samples.
+
+        Raises:
+            DataError: A class beyond the model's.
+        """
         data = self._test if data is None else data
         if data is None or not len(data):
             return Evaluation(0.0, 0, 0.0)
+        if data.y.max() >= len(self._bias):
+            raise DataError(f"test data: class {data.y.max()}, but there are {len(self._bias)} classes")
         likelihood = _log_softmax(self._linear(_flat(data)))
         right = likelihood[np.arange(len(data)), data.y]
         correct = (likelihood.argmax(1) == data.y).sum()
         return Evaluation(float(correct), len(data), float(-right.sum(dtype=np.float64)))
 
     def scores(self, x: NDArray[Any]) -> Floats:
-        """Return the current model's scores (n, classes) of inputs (n, ...)."""
+        """Return the current model's scores (n, classes), linear in the inputs (n, ...)."""
         return self._linear(np.asarray(x, np.float32).reshape(len(x), -1))
 
     def _step(self, batch: NDArray[np.int64], objective: Objective, offset: Floats) -> float:

@@ -87,7 +87,13 @@ def pairs_of_ten(x: NDArray[np.uint8], y: NDArray[np.int64], *, devices: int) ->
     """Deal ten labels over *devices* devices, two each, all sizes alike; every fifth is for testing.
 
     Five devices hold all ten labels; the next five pair them anew, and so on. The samples of a
-    label are dealt in file order to its holders. Samples of labels that nobody holds are left out.
+    label are dealt in file order to its holders. Samples of labels that nobody holds are left out. The
+    pairing is ours; two labels a device and a fifth held out are the paper's.
+
+    Args:
+        x: Inputs (n, ...).
+        y: Classes 0 to 9, (n,).
+        devices: How many; five or more hold every label.
     """
     holders: list[list[int]] = [[] for _ in range(10)]
     for number in range(devices):

@@ -159,7 +159,14 @@ class Strategy:
             raise ConfigError("options.calibration: is for classes, not for the values of a regression")
 
     def private(self, model: Parameters) -> Collection[str]:
-        """Return the names of arrays that stay with the peer; *model* is in the learner's own order."""
+        """Return the names of arrays that stay with the peer.
+
+        Args:
+            model: All arrays, in the learner's own order.
+
+        Raises:
+            ConfigError: The model has not what this strategy would keep.
+        """
         return ()
 
     def kept(self, model: Parameters) -> frozenset[str]:
@@ -181,7 +188,13 @@ class Strategy:
         return frozenset(kept)
 
     def extra(self, travelling: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-        """Return what travels beside the model's *travelling* arrays, under names no model uses."""
+        """Return the arrays that travel beside the model, under names no model uses.
+
+        Aggregators average them as they do the model; `Outcome.extras` holds a peer's.
+
+        Args:
+            travelling: The model's arrays that travel, sorted by name.
+        """
         return ()
 
     def objective(self, task: Task) -> Objective:
@@ -191,7 +204,11 @@ class Strategy:
         )
 
     def train(self, learner: Learner, task: Task) -> Outcome:
-        """Train for one round. Called in the training thread."""
+        """Train for one round. Called in the training thread.
+
+        Raises:
+            SwarmError: Training gave nothing; see `Learner.train`.
+        """
         learner.load(task.start)
         loss = learner.train(round=task.round, objective=self.objective(task))
         return Outcome(model=learner.parameters(), loss=loss)
@@ -203,6 +220,9 @@ class Strategy:
             trained: The arrays of the trained model that travel, without extras.
             result: The same arrays of the parent's result.
             mixing: alpha of eq. 10, by the schedule.
+
+        Returns:
+            New arrays in the dtypes of *trained*.
         """
         assert schema_of(trained) == schema_of(result)
         return mix(trained, result, mixing)

@@ -31,14 +31,18 @@ def with_sums(schema: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
 
 
 def joined(result: Parameters, sums: Parameters) -> MutableParameters:
-    """Return *result* and its *sums* as the one model that travels."""
+    """Return *result* and its *sums* as the one model that travels.
+
+    Raises:
+        SchemaError: They do not have the same names.
+    """
     if result.keys() != sums.keys():
         raise SchemaError(f"sums of {len(sums)} arrays beside a result of {len(result)}")
     return {**result, **{PREFIX + name: array for name, array in sums.items()}}
 
 
 def split(model: Parameters) -> tuple[MutableParameters, MutableParameters]:
-    """Return the result and the sums of what `joined` made."""
+    """Return the result and the sums of what `joined` made; two empty ones of a plain result."""
     sums = {
         name.removeprefix(PREFIX): array
         for name, array in model.items()
@@ -53,7 +57,13 @@ def accumulated(above: Parameters | None, model: Parameters, agents: int) -> Mut
     Args:
         above: The sum its parent handed down; None at the root.
         model: The group's result, w.
-        agents: N, peers below the group.
+        agents: N, peers below the group; from 1.
+
+    Returns:
+        The sum in the dtypes of *model*; integer arrays are 0.
+
+    Raises:
+        MisuseError: A group without peers.
     """
     if agents < 1:
         raise MisuseError(f"a group of {agents} agents")
@@ -75,6 +85,9 @@ def pull_target(sums: Parameters, agents: Sequence[int]) -> tuple[MutableParamet
     Args:
         sums: a, as the parent handed it down.
         agents: N of the parent and of every group above it, up to the root.
+
+    Raises:
+        MisuseError: There is no group, or one without peers.
     """
     if not agents or min(agents) < 1:
         raise MisuseError(f"groups of {list(agents)} agents")

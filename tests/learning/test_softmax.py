@@ -117,6 +117,8 @@ def test_parameters_are_copies_and_load_copies():
 def test_what_cannot_be_trained_is_refused():
     with pytest.raises(DataError, match="class 2, but there are 2 classes"):
         SoftmaxRegression(2, (X, Y))
+    with pytest.raises(DataError, match="test data: class 3, but there are 3 classes"):
+        SoftmaxRegression(3, (X, Y), (X[:1], [3])).evaluate()
     with pytest.raises(ConfigError, match="lr = 0"):
         SoftmaxRegression(3, (X, Y), lr=0)
     with pytest.raises(ConfigError, match="epochs = 0"):
