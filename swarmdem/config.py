@@ -69,7 +69,8 @@ class LearnerSettings(TrainingSettings):
     """Seed of the split of IDX files; None: 0."""
     holdout: float | None = None
     """Tune: share of the training part to test on; the real test part is not read."""
-    holdout_seed: int = 7
+    holdout_seed: int | None = None
+    """Of `holdout`; None: 7."""
     part: int = 0
     """Number of the device in the data whose samples this peer holds."""
     seed: int = 0
@@ -120,6 +121,9 @@ def load_settings(
         base = path.parent if path is not None else Path()
         own = {key: _beside(base, kind, key, value) for key, value in table.items()}
         parts[name] = _read_table(name, kind, {**own, **from_environment.get(name, {}), **said})
+    learner = parts["learner"]
+    if learner.holdout_seed is not None and learner.holdout is None:
+        raise ConfigError(f"learner.holdout_seed = {learner.holdout_seed}: changes nothing without holdout")
     return Settings(**parts, charter=_charter(parts["peer"].charter, inline))
 
 

@@ -65,7 +65,7 @@ def test_a_folder_of_data_in_a_file_is_relative_to_it_and_digits_are_no_path(wri
     digits = load_settings(write('[learner]\ndata = "digits"\n'))
 
     assert folder.learner.data == str(tmp_path / "mnist")
-    assert (folder.learner.devices, folder.learner.holdout, folder.learner.holdout_seed) == (20, 0.2, 7)
+    assert (folder.learner.devices, folder.learner.holdout, folder.learner.holdout_seed) == (20, 0.2, None)
     assert digits.learner.data == "digits"
 
 
@@ -87,6 +87,7 @@ def test_a_charter_comes_from_a_table_or_from_its_file(write):
         ("peer = 3\n", "peer: a table is expected"),
         ('[learner]\nepochs = "many"', "learner.epochs = 'many'"),
         ("[learner]\nepochs = 1.5", "learner.epochs = 1.5"),
+        ("[learner]\nholdout_seed = 3", "learner.holdout_seed = 3: changes nothing without holdout"),
         ('[charter]\nswarm = "s"\nlevel = 2', "charter.level: unknown setting"),
         ('[charter]\nswarm = "s"\n[peer]\ncharter = "c.toml"', "peer.charter names a file"),
         ("[peer\n", "peer.toml: .*line 1"),

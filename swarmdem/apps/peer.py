@@ -45,7 +45,7 @@ class _Measurements:
 
     def __init__(self, learner: Learner, test: Dataset) -> None:
         self.losses: dict[Round, float] = {}
-        self.name = "own test error" if task_of(learner) == "regression" else "own test"
+        self._errors = task_of(learner) == "regression"
         self._learner = learner
         self._test = test
         self._loop = asyncio.get_running_loop()
@@ -64,6 +64,14 @@ class _Measurements:
         own = await self._future(round)
         del self._own[round]
         return self.losses.pop(round, None), own
+
+    def told(self, own: Evaluation | None) -> str:
+        """Return an own-test result in words; empty when there is none."""
+        if own is None or not own.count:
+            return ""
+        if self._errors:
+            return f"own test error {own.score:.4g} in the unit of the targets"
+        return f"own test {own.score:.3f}"
 
     def _settle(self, round: Round, evaluation: Evaluation | None) -> None:
         future = self._future(round)
@@ -132,9 +140,10 @@ def build_learner(settings: LearnerSettings, charter: Charter) -> tuple[Learner,
         DataError: The data file is missing or malformed.
     """
     samples = load_for(settings, devices=DEVICES)
-    if settings.data != DIGITS and not 0 <= settings.part < samples.devices:
+    if not 0 <= settings.part < samples.devices:
+        more = "; --devices deals them out to more" if settings.data == DIGITS else ""
         last = samples.devices - 1
-        raise ConfigError(f"--part {settings.part}: {settings.data} has parts 0 to {last}")
+        raise ConfigError(f"--part {settings.part}: {settings.data} has parts 0 to {last}{more}")
     constants = standardization_of(charter.inputs) if charter.inputs else standardization(samples, "global")
     data = DeviceData(samples, constants)
     part = data.device(settings.part)
@@ -169,19 +178,19 @@ async def _tell(events: AsyncIterator[NodeEvent], measured: _Measurements, say: 
             measured.losses[event.round] = event.loss
         elif isinstance(event, RoundFinished):
             loss, own = await measured.of(event.round) if event.applied else (None, None)
-            say(_round_line(event, loss, own, measured.name))
+            say(_round_line(event, loss, measured.told(own)))
         elif line := _line(event):
             say(line)
 
 
-def _round_line(event: RoundFinished, loss: float | None, own: Evaluation | None, name: str) -> str:
+def _round_line(event: RoundFinished, loss: float | None, own: str) -> str:
     parts = [f"round {event.round}: {'certified' if event.certified else 'not certified'}"]
     if not event.applied:
         return f"{parts[0]}, kept its own model ({event.reason})"
     if loss is not None:
         parts.append(f"training loss {loss:.3f}")
-    if own is not None and own.count:
-        parts.append(f"{name} {own.score:.3f}")
+    if own:
+        parts.append(own)
     return ", ".join(parts)
 
 

@@ -150,7 +150,7 @@ def _program(kind: str) -> str | None:
 def _command(kind: str, host: str, port: int, folder: Path) -> list[str]:
     """Write a broker's configuration into *folder*; return its command line."""
     if kind == "embedded":
-        return [sys.executable, "-m", "swarmdem.transport.embedded", host, str(port)]
+        return [sys.executable, "-P", str(Path(__file__).with_name("embedded.py")), host, str(port)]
     program = _program(kind)
     assert program is not None, "checked by available()"
     conf = folder / f"{kind}.conf"
@@ -167,7 +167,7 @@ def _command(kind: str, host: str, port: int, folder: Path) -> list[str]:
 async def _spawn(command: list[str], stderr: Path) -> asyncio.subprocess.Process:
     with stderr.open("wb") as file:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-S", "-c", LAUNCHER, str(os.getpid()), *command,
+            sys.executable, "-S", "-P", "-c", LAUNCHER, str(os.getpid()), *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file,
             start_new_session=True,  # Ctrl-C is ours: peers say goodbye before the broker goes
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """The embedded broker's process: amqtt, for machines without mosquitto or nats-server.
 
-`python -m swarmdem.transport.embedded HOST PORT`, started by `brokers.start_broker`. Pure Python:
-good for a demo and a dozen peers, slow beyond (about a third of mosquitto's messages). Anybody
-may connect; nothing is kept between runs; no `$SYS` topics.
+`python -P .../embedded.py HOST PORT`, started by `brokers.start_broker`: by its file, so that nothing in
+the current folder takes its place. Pure Python: good for a demo and a dozen peers, slow beyond (about a
+third of mosquitto's messages). Anybody may connect; nothing is kept between runs; no `$SYS` topics.
 """
 
 import asyncio

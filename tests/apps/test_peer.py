@@ -145,6 +145,11 @@ def test_a_key_in_use_is_refused(start, charter, tmp_path):
             ["--charter", "CHARTER", "--broker", "mqtt://127.0.0.1:1", "--model", "mlp"],
             "model has 6 arrays, not 2",
         ),
+        (
+            ["--charter", "CHARTER", "--broker", "mqtt://127.0.0.1:1", "--part", "99"],
+            "--part 99: digits has parts 0 to 9; --devices deals them out to more",
+        ),
+        (["--holdout-seed", "3"], "learner.holdout_seed = 3: changes nothing without holdout"),
         (["CONFIG"], "learner.pert"),
     ],
 )
