@@ -1,4 +1,4 @@
-"""Planted bugs of progress and resources: peers that are stuck, swarms that do not meet, processes that grow."""
+"""Planted bugs of progress and resources: stuck peers, swarms that do not meet, processes that grow."""
 
 import pytest
 
