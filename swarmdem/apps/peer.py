@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
+from swarmdem.apps.table import counted
 from swarmdem.config import LearnerSettings, Settings
 from swarmdem.errors import ConfigError, SchemaError
 from swarmdem.identifiers import Round, brief
@@ -197,9 +198,9 @@ def _round_line(event: RoundFinished, loss: float | None, own: str) -> str:
 def _line(event: NodeEvent) -> str:
     match event:
         case Certified(mode=mode, peers=peers) if mode == FOUNDING:
-            return f"founded with {len(peers)} peers"
+            return f"founded with {counted(len(peers), 'peer')}"
         case GroupChanged(group=group, level=level, members=members):
-            return f"now in group {brief(group)} of level {level}, {members} peers"
+            return f"now in group {brief(group)} of level {level}, {counted(members, 'peer')}"
         case Elected(round=round, group=group, level=level, rank=0):
             return f"round {round}: aggregates group {brief(group)} of level {level}"
         case PeerSeen(peer=peer, present=present):

@@ -218,6 +218,17 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert "has its 4 rounds already" in run("--resume", folder, code=2)
 
 
+def test_a_run_of_an_earlier_version_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    run(*SMALL, "--peers", 2, "--rounds", 1, "--broker", "memory", "--out", folder)
+    written = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(written.replace("[settings]\n", "[settings]\nholdout_seed = 7\n"))
+
+    run("--resume", folder, "--rounds", 2)
+
+    assert len(rows(folder)) == 2
+
+
 def test_a_run_does_not_go_on_with_other_data(tmp_path):
     def write(brightest):
         y = np.arange(40) % 2
@@ -245,6 +256,22 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
 
     assert "d.npz is not the data the run began with" in printed
     assert len(rows(folder)) == 1
+
+
+def test_more_peers_than_devices_and_what_a_regression_measures_are_said(tmp_path):
+    chance = np.random.default_rng(0)
+    x = chance.normal(size=(60, 3)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=(100 * x[:, 0]).astype(np.float32), device=np.arange(60) % 3,
+             train=np.arange(60) % 5 > 0)  # fmt: skip
+
+    printed = run("--data", tmp_path / "d.npz", "--model", "mlp", "--lr", 1e-4, "--peers", 4, "--rounds", 1,
+                  "--patience", 2, "--broker", "memory", "--out", tmp_path / "run")  # fmt: skip
+
+    assert "4 peers in 1 process, demlearn, memory\n" in printed
+    assert "d.npz is of 3 devices: peer 3 trains on the data of device 0 again, and so on\n" in printed
+    measured = r"C-SPE error \S+, C-GEN error \S+, Global error \S+"
+    assert re.search(rf"round 1: {measured} \(mean absolute error, in the unit of the targets\)\n", printed)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["metric"] == "mae"
 
 
 def test_equal_seeds_give_equal_peers_and_models_to_start_from(tmp_path):

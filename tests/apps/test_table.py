@@ -3,7 +3,7 @@
 import io
 import re
 
-from swarmdem.apps.table import PlainLines, cells, duration, megabytes, open_view
+from swarmdem.apps.table import PlainLines, cells, counted, duration, megabytes, open_view
 
 ROW = {"round": 7, "certified": True, "applied": 9, "peers": 10, "bytes_sent": 14_160_000}
 EVALUATED = ROW | {
@@ -43,6 +43,20 @@ def test_a_terminal_gets_a_table_and_keeps_it_at_the_end():
     assert end[0].split() == ["round", "certified", "C-SPE", "C-GEN", "Global", "groups", "sent", "left"]
     assert end[1].split() == ["7", "yes", "9/10", "0.950", "0.500", "4", "14.2", "MB", "0:03"]
     assert "a word" in stream.getvalue()
+
+
+def test_a_regression_shows_errors_to_four_digits():
+    stream = io.StringIO()
+    row = ROW | {"metric": "mae", "c_spe": {"after_update": 1234.56}, "c_gen": {"after_update": 0.012345}}
+    open_view(stream).row(row, 4, None)
+
+    assert "  C-SPE error 1235  C-GEN error 0.01235  groups 4" in stream.getvalue()
+
+
+def test_what_is_counted_is_named_in_the_singular_or_plural():
+    assert [counted(1, "peer"), counted(0, "peer"), counted(2, "process", "processes")] == [
+        "1 peer", "0 peers", "2 processes",
+    ]  # fmt: skip
 
 
 def test_figures_are_written_as_people_read_them():
