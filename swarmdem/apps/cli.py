@@ -324,19 +324,35 @@ def simulate(
     plain: Annotated[
         bool, typer.Option("--plain", help="The charter's defaults instead of settings drawn from each seed.")
     ] = False,
+    brokers: Annotated[
+        int | None, typer.Option("--brokers", help="Relays (default: 1 to 3, drawn from the seed).")
+    ] = None,
+    liars: Annotated[
+        bool, typer.Option("--liars", help="Also draw peers that lie, fewer than a third.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Reduce the first broken run to a small schedule; print it.")
+    ] = False,
+    schedule: Annotated[
+        Path | None, typer.Option("--schedule", help="Play this schedule (JSON) instead of seeds.")
+    ] = None,
 ) -> int:
     """Torment the protocol in virtual time.
 
     Seeded faults, every invariant checked after every event; exit code 1 when one is broken.
     """
-    from swarmdem.apps.simulate import run
+    from swarmdem.apps.simulate import replay, run
+    from swarmdem.simulation.runs import Settings
 
-    return run(
-        peers=peers, rounds=rounds, seeds=seeds, seed=seed, faults=faults, levels=levels, patience=patience,
-        loss=loss, forks=forks, vary=not plain, workers=workers, trace=trace,
-    ).exit_code  # fmt: skip
+    if schedule is not None:
+        return replay(schedule, trace=trace, shrink=shrink).exit_code
+    first = Settings(
+        seed=seed, peers=peers, rounds=rounds, faults=faults, levels=levels, patience=patience, loss=loss,
+        forks=forks, vary=not plain, brokers=brokers, liars=liars,
+    )  # fmt: skip
+    return run(first, seeds=seeds, workers=workers, trace=trace, shrink=shrink).exit_code
 
 
 app.command()(torment)

@@ -2,13 +2,16 @@
 
 Every seed is a run of its own, so they share nothing and spread over worker processes; the order
 of the report does not depend on who finished first. What is printed on standard output depends on
-the arguments alone (but for the wall time in the last line), so two reports can be compared.
+the arguments alone (but for the last line: wall time and memory), so two reports can be compared.
+A run that breaks an invariant can be shrunk to a small schedule, which is printed as JSON and can be
+replayed from a file.
 """
 
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,13 +19,16 @@ from swarmdem.errors import ConfigError
 from swarmdem.identifiers import SECOND
 from swarmdem.simulation import runs
 from swarmdem.simulation.runs import Outcome, Run, Settings
+from swarmdem.simulation.schedules import PEERS_MAX, Schedule, from_json, schedule_of, to_json
+from swarmdem.simulation.shrinking import Shrinker
 from swarmdem.simulation.trace import text
 
-PEERS_MAX = 200
-"""More peers in one simulated world would take hours a seed."""
 FAILURES_SHOWN = 3
 """Broken seeds told in full; of the others only the number."""
 TRACE_LINES_SHOWN = 30
+
+Say = Callable[[str], None]
+"""Takes one line of the report."""
 
 
 @dataclass(slots=True)
@@ -31,6 +37,8 @@ class Report:
 
     outcomes: list[Outcome] = field(default_factory=list)
     wall_s: float = 0.0
+    peak_mb: float = 0.0
+    """Most memory that a process of it had."""
 
     @property
     def broken(self) -> list[Outcome]:
@@ -44,74 +52,74 @@ class Report:
 
 
 def run(
+    first: Settings,
     *,
-    peers: int = 20,
-    rounds: int = 30,
-    seeds: int = 200,
-    seed: int = 0,
-    faults: bool = True,
-    levels: int = 3,
-    patience: float = 8.0,
-    loss: float | None = None,
-    forks: bool = False,
-    vary: bool = True,
+    seeds: int = 1,
     workers: int = 2,
     trace: Path | None = None,
-    say: Callable[[str], None] | None = None,
+    shrink: bool = False,
+    say: Say | None = None,
 ) -> Report:
     """Simulate *seeds* swarms and print what became of them.
 
     Args:
-        peers: Peers of each swarm.
-        rounds: Rounds every live peer must reach.
-        seeds: How many seeds.
-        seed: The first of them.
-        faults: Draw faults and bad weather from each seed; False: nothing goes wrong.
-        levels: Levels of groups below the root.
-        patience: The charter's, in seconds.
-        loss: Share of frames lost throughout; None: drawn from the seed (0 without faults).
-        forks: Also draw splits that last long enough to fork a swarm.
-        vary: Draw the charter's settings from each seed; False: the defaults.
+        first: The first seed's run; the others differ from it in their seed alone.
+        seeds: How many.
         workers: Processes.
         trace: File for the whole trace of the first seed.
+        shrink: Reduce the first run that breaks an invariant to a small schedule and print that.
         say: Takes each line of the report; None: standard output.
 
     Raises:
         ConfigError: A number is out of range.
     """
-    _check(peers, rounds, seeds, workers, loss)
-    if not 0.05 <= patience <= 86_400:
-        raise ConfigError(f"patience = {patience}: 0.05 to 86400 seconds")
+    _check(first, seeds, workers)
     say = say or _to_stdout
-    wanted = [
-        Settings(
-            seed=number,
-            peers=peers,
-            rounds=rounds,
-            faults=faults,
-            forks=forks,
-            vary=vary,
-            levels=levels,
-            patience=patience,
-            loss=loss,
-        )
-        for number in range(seed, seed + seeds)
-    ]
+    wanted = [replace(first, seed=number) for number in range(first.seed, first.seed + seeds)]
     begun = time.monotonic()
     if trace is not None:
-        _write_trace(wanted[0], trace)
+        _write_trace(Run(first, whole_trace=True), trace)
     report = Report()
     for outcome in _played(wanted, workers):
         report.outcomes.append(outcome)
         _show_progress(len(report.outcomes), seeds, outcome)
-    report.wall_s = time.monotonic() - begun
+    report.wall_s, report.peak_mb = time.monotonic() - begun, _peak_mb()
     for line in _lines(report):
         say(line)
+    if shrink and report.broken:
+        _say_shrunk(schedule_of(report.broken[0].settings), say)
     return report
 
 
-def _write_trace(settings: Settings, path: Path) -> None:
-    swarm = Run(settings, whole_trace=True)
+def replay(path: Path, *, trace: Path | None = None, shrink: bool = False, say: Say | None = None) -> Report:
+    """Play the schedule in the file *path* and print what became of it; arguments as of `run`.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no schedule.
+    """
+    say = say or _to_stdout
+    try:
+        schedule = from_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--schedule {path}: {getattr(error, 'strerror', None) or error}") from error
+    begun = time.monotonic()
+    if trace is not None:
+        _write_trace(schedule.run(whole_trace=True), trace)
+    report = Report([schedule.play()])
+    report.wall_s, report.peak_mb = time.monotonic() - begun, _peak_mb()
+    for line in _lines(report, f"swarmdem simulate --schedule {path}"):
+        say(line)
+    if shrink and report.broken:
+        _say_shrunk(schedule, say)
+    return report
+
+
+def _say_shrunk(schedule: Schedule, say: Say) -> None:
+    shrinker = Shrinker(tell=_to_stderr)
+    say(to_json(shrinker.shrink(schedule)))
+
+
+def _write_trace(swarm: Run, path: Path) -> None:
     swarm.play()
     try:
         path.write_text(text(swarm.world.trace.lines))
@@ -119,13 +127,15 @@ def _write_trace(settings: Settings, path: Path) -> None:
         raise ConfigError(f"--trace {path}: {error.strerror}") from error
 
 
-def _check(peers: int, rounds: int, seeds: int, workers: int, loss: float | None) -> None:
-    ranges = (("peers", peers, PEERS_MAX), ("rounds", rounds, 10_000), ("seeds", seeds, 10**6))
-    for name, value, most in (*ranges, ("workers", workers, 256)):
+def _check(first: Settings, seeds: int, workers: int) -> None:
+    ranges = (("peers", first.peers, PEERS_MAX), ("rounds", first.rounds, 10_000), ("seeds", seeds, 10**6))
+    for name, value, most in (*ranges, ("workers", workers, 256), ("brokers", first.brokers or 1, 16)):
         if not 1 <= value <= most:
             raise ConfigError(f"{name} = {value}: 1 to {most}")
-    if loss is not None and not 0 <= loss <= 0.9:
-        raise ConfigError(f"loss = {loss}: 0 to 0.9")
+    if first.loss is not None and not 0 <= first.loss <= 0.9:
+        raise ConfigError(f"loss = {first.loss}: 0 to 0.9")
+    if not 0.05 <= first.patience <= 86_400:
+        raise ConfigError(f"patience = {first.patience}: 0.05 to 86400 seconds")
 
 
 def _played(wanted: list[Settings], workers: int) -> Iterator[Outcome]:
@@ -134,9 +144,17 @@ def _played(wanted: list[Settings], workers: int) -> Iterator[Outcome]:
         return
     with get_context("spawn").Pool(min(workers, len(wanted))) as pool:
         yield from pool.imap(runs.run, wanted)
+        pool.close()
+        pool.join()
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _peak_mb() -> float:
+    """Return the most memory this process or one of its workers had (as Linux counts it: in kilobytes)."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(one).ru_maxrss for one in who) / 1000
+
+
+def _lines(report: Report, command: str = "") -> Iterator[str]:
     outcomes = report.outcomes
     times = sorted(at / SECOND for outcome in outcomes for at in outcome.agreement)
     peer_rounds = sum(outcome.peer_rounds for outcome in outcomes) or 1
@@ -144,7 +162,7 @@ def _lines(report: Report) -> Iterator[str]:
     applied, missed = sum(o.applied for o in outcomes), sum(o.missed for o in outcomes)
     rounds = sum(outcome.rounds for outcome in outcomes)
     for outcome in report.broken[:FAILURES_SHOWN]:
-        yield from _failure(outcome)
+        yield from _failure(outcome, command or _command(outcome.settings))
     yield (
         f"seeds {len(outcomes)}, broken {len(report.broken)}, forked {sum(o.forked for o in outcomes)}"
         f" (first seed {outcomes[0].settings.seed})"
@@ -160,16 +178,25 @@ def _lines(report: Report) -> Iterator[str]:
             f" p95 {_quantile(times, 0.95):.2f} s"
         )
     yield f"frames published per peer and round {frames / peer_rounds:.1f}"
+    healed = sorted(o.healed / SECOND for o in outcomes if o.faults and not o.broken)
+    if healed:
+        yield (
+            f"virtual time from the last fault to one certified round p50 {_quantile(healed, 0.5):.1f} s,"
+            f" p95 {_quantile(healed, 0.95):.1f} s, longest {healed[-1]:.1f} s"
+        )
     virtual = sum(o.virtual for o in outcomes) / SECOND
-    yield f"virtual time {virtual:.0f} s in {report.wall_s:.1f} s"
+    yield (
+        f"virtual time {virtual:.0f} s in {report.wall_s:.1f} s,"
+        f" {len(outcomes) / max(report.wall_s, 0.001):.2f} seeds a second,"
+        f" at most {report.peak_mb:.0f} MB a process"
+    )
 
 
-def _failure(outcome: Outcome) -> Iterator[str]:
-    settings = outcome.settings
-    yield f"BROKEN at seed {settings.seed}: {outcome.broken}"
+def _failure(outcome: Outcome, command: str) -> Iterator[str]:
+    yield f"BROKEN at seed {outcome.settings.seed}: {outcome.broken}"
     yield from (f"  fault: {fault}" for fault in outcome.faults)
     yield from (f"  trace: {line}" for line in outcome.last_lines[-TRACE_LINES_SHOWN:])
-    yield f"  repeat: {_command(settings)}"
+    yield f"  repeat: {command}"
 
 
 def _command(settings: Settings) -> str:
@@ -188,6 +215,10 @@ def _command(settings: Settings) -> str:
         parts.append(f"--levels {settings.levels}")
     if settings.patience != default.patience:
         parts.append(f"--patience {settings.patience:g}")
+    if settings.brokers is not None:
+        parts.append(f"--brokers {settings.brokers}")
+    if settings.liars:
+        parts.append("--liars")
     if settings.loss is not None:
         parts.append(f"--loss {settings.loss:g}")
     return " ".join(parts)
@@ -203,6 +234,10 @@ def _show_progress(done: int, seeds: int, outcome: Outcome) -> None:
         sys.stderr.write(f"seed {outcome.settings.seed} broken: {outcome.broken}\n")
     elif done % max(1, seeds // 10) == 0 and seeds > 1:
         sys.stderr.write(f"{done} of {seeds} seeds\n")
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _to_stdout(line: str) -> None:

@@ -12,18 +12,18 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
-from swarmdem.identifiers import SECOND, Micros, PeerId, PlanId, Round, brief
+from swarmdem.identifiers import SECOND, Micros, Round, brief
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished, Send
 from swarmdem.simulation import charters, drawing, faults as faulty
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind
 from swarmdem.simulation.models import MODEL_BYTES
 from swarmdem.simulation.peer import CoreFactory, SimulatedPeer
+from swarmdem.simulation.tally import Tally
 from swarmdem.simulation.weather import Overflow, Weather
 from swarmdem.simulation.world import World
 from swarmdem.wire.charter import Charter, TensorSpec
-from swarmdem.wire.messages import NORMAL, PROVISIONAL, Proposal, Skip, Summary
+from swarmdem.wire.messages import NORMAL, PROVISIONAL
 
 ROUND_TIME: Micros = 8 * SECOND
 """About what a calm round takes: the slowest training, agreement, the update."""
@@ -63,6 +63,8 @@ class Outcome:
     faults: tuple[Fault, ...]
     broken: str = ""
     """The first invariant that did not hold, and where; empty when all held."""
+    invariant: str = ""
+    """The invariant alone."""
     forked: bool = False
     """Provisional lineages parted for good, as this version of the protocol allows."""
     rounds: Round = 0
@@ -78,6 +80,8 @@ class Outcome:
     """Published or sent by all peers."""
     peer_rounds: int = 0
     """Updates finished by all peers, applied or not."""
+    healed: Micros = 0
+    """From the end of the last fault until all live peers shared a certified base."""
     rejects: int = 0
     deliveries: int = 0
     virtual: Micros = 0
@@ -85,67 +89,6 @@ class Outcome:
     """Hash of the trace."""
     last_lines: list[str] = field(default_factory=list)
     """End of the trace, when something broke."""
-
-
-class Tally:
-    """Follows who stands on what, and counts."""
-
-    def __init__(self, world: World) -> None:
-        self.base: dict[PeerId, Certified] = {}
-        self.adopted_at: Micros = 0
-        """When a peer last moved to a new base."""
-        self.modes: dict[PlanId, int] = {}
-        self.applied = 0
-        self.missed = 0
-        self._world = world
-        self._frozen_at: dict[bytes, Micros] = {}
-        self._last_adopter: dict[PlanId, tuple[bytes, Micros]] = {}
-
-    def __call__(self, peer: SimulatedPeer, effect: Effect) -> None:
-        """Take note of one effect."""
-        if isinstance(effect, Report):
-            if isinstance(effect.event, Certified):
-                self._certified(peer.id, effect.event)
-            elif isinstance(effect.event, RoundFinished):
-                self.applied += effect.event.applied
-                self.missed += not effect.event.applied
-        elif isinstance(effect, Publish | Send):
-            message = effect.frame.message
-            if isinstance(message, Summary | Skip):
-                self._frozen_at.setdefault(message.base, self._world.now)
-            elif isinstance(message, Proposal):
-                base = self._world.checkers.evidence.learn_plan(message.plan).plan.base
-                self._frozen_at.setdefault(base, self._world.now)
-
-    def _certified(self, peer: PeerId, event: Certified) -> None:
-        before = self.base.get(peer)
-        self.base[peer] = event
-        self.adopted_at = self._world.now
-        self.modes[event.plan] = event.mode
-        if event.mode == NORMAL and before is not None and before.plan == event.base:
-            self._last_adopter[event.plan] = (event.base, self._world.now)
-
-    def agreement(self) -> list[Micros]:
-        """Return freeze to last adopter of every normal certificate, in order of adoption."""
-        return [at - self._frozen_at.get(base, at) for base, at in self._last_adopter.values()]
-
-    def highest(self, peers: Sequence[SimulatedPeer]) -> Round:
-        """Return the highest round any of *peers* stands on."""
-        return max((self.base[p.id].round for p in peers if p.id in self.base), default=0)
-
-    def lowest(self, peers: Sequence[SimulatedPeer]) -> Round:
-        """Return the round all of *peers* have reached."""
-        return min((self.base[p.id].round if p.id in self.base else 0 for p in peers), default=0)
-
-    def agreed(self, peers: Sequence[SimulatedPeer]) -> bool:
-        """Say whether all of *peers* stand on one certified base."""
-        bases = [self.base.get(p.id) for p in peers]
-        first = bases[0]
-        return (
-            first is not None
-            and first.mode != PROVISIONAL
-            and all(base is not None and base.plan == first.plan for base in bases)
-        )
 
 
 def charter_of(
@@ -196,6 +139,7 @@ class Run:
     Args:
         settings: Which run.
         faults: What goes wrong; None: drawn from the seed.
+        weather: How the network behaves in between; None: drawn from the seed.
         charter: Settings in place of the charter's own.
         core_factory: Makes the peers' cores.
         whole_trace: Keep every line of the trace.
@@ -206,6 +150,7 @@ class Run:
         settings: Settings,
         *,
         faults: Sequence[Fault] | None = None,
+        weather: Weather | None = None,
         charter: Mapping[str, Any] = MappingProxyType({}),
         core_factory: CoreFactory = Core,
         whole_trace: bool = False,
@@ -215,7 +160,7 @@ class Run:
         self.world = World(
             seed=settings.seed, peers=settings.peers,
             charter=charter_of(settings, settings.peers - late, charter),
-            faults=self.faults, weather=weather_of(settings), core_factory=core_factory,
+            faults=self.faults, weather=weather or weather_of(settings), core_factory=core_factory,
             whole_trace=whole_trace,
         )  # fmt: skip
         self.tally = Tally(self.world)
@@ -223,6 +168,7 @@ class Run:
         self.settings = settings
         self.patience = self.world.charter.patience_us
         self._forked = False
+        self._healed: Micros = 0
 
     def play(self) -> Outcome:
         """Run to the end and return what became of it; never raises for a broken invariant."""
@@ -230,7 +176,7 @@ class Run:
         try:
             self._play()
         except Broken as broken:
-            outcome.broken = str(broken)
+            outcome.broken, outcome.invariant = str(broken), broken.invariant
             outcome.last_lines = self.world.trace.last()
         outcome.forked = self._forked
         self._count(outcome)
@@ -241,6 +187,11 @@ class Run:
         """The peers whose processes run."""
         return [peer for peer in self.world.peers if peer.alive]
 
+    @property
+    def honest(self) -> list[SimulatedPeer]:
+        """Those of them that never lied: what is promised is promised to them."""
+        return [peer for peer in self.live if peer.index not in self.world.liars]
+
     def _play(self) -> None:
         self.world.run(self._on_time, deadline=max(SETTLED, faulty.last_end(self.faults)))
         if self._settle():
@@ -249,16 +200,17 @@ class Run:
     def _settle(self) -> bool:
         """Play until all live peers agree; return False when the swarm has forked instead."""
         slow = any(fault.kind is Kind.SLOW for fault in self.faults)
-        last = self.tally.highest(self.live) + (6 if slow else 3)
+        last = self.tally.deepest(self.honest) + (6 if slow else 3)
         begun = self.world.now
 
         def over() -> bool:
             self._on_time()
             stalled = self.world.now - max(self.tally.adopted_at, begun) > STALLED_AFTER * self.patience
-            return stalled or self.tally.agreed(self.live) or self.tally.highest(self.live) > last
+            return stalled or self.tally.agreed(self.honest) or self.tally.deepest(self.honest) > last
 
         self.world.run(over, deadline=begun + (last + 30) * STALLED_AFTER * self.patience)
-        if self.tally.agreed(self.live):
+        self._healed = self.world.now - faulty.last_end(self.faults)
+        if self.tally.agreed(self.honest):
             return True
         self._forked = self._parted()
         if not self._forked:
@@ -271,11 +223,11 @@ class Run:
         def over() -> bool:
             self._on_time()
             stalled = self.world.now - self.tally.adopted_at > STALLED_AFTER * self.patience
-            return stalled or self.tally.lowest(self.live) >= self.settings.rounds
+            return stalled or self.tally.lowest(self.honest) >= self.settings.rounds
 
         most = self.settings.rounds * STALLED_AFTER * self.patience
         self.world.run(over, deadline=self.world.now + most)
-        if self.tally.lowest(self.live) < self.settings.rounds:
+        if self.tally.lowest(self.honest) < self.settings.rounds:
             raise Broken("a swarm without faults makes rounds", self._standing())
 
     def _on_time(self) -> bool:
@@ -286,7 +238,7 @@ class Run:
     def _parted(self) -> bool:
         """Say whether two live peers stand on lineages that each hold a provisional plan the other lacks."""
         plans = self.world.checkers.evidence.plans
-        bases = [self.tally.base[peer.id].plan for peer in self.live if peer.id in self.tally.base]
+        bases = [self.tally.base[peer.id].plan for peer in self.honest if peer.id in self.tally.base]
         paths = [plans[base].plan.lineage for base in sorted(set(bases))]
         return any(a[: len(b)] != b and b[: len(a)] != a for a, b in combinations(paths, 2))
 
@@ -300,12 +252,13 @@ class Run:
 
     def _count(self, outcome: Outcome) -> None:
         world, tally = self.world, self.tally
-        outcome.rounds = tally.lowest(self.live)
+        outcome.rounds = tally.lowest(self.honest)
         modes = list(tally.modes.values())
         outcome.certified, outcome.provisional = modes.count(NORMAL), modes.count(PROVISIONAL)
         outcome.applied, outcome.missed = tally.applied, tally.missed
         outcome.peer_rounds = tally.applied + tally.missed
         outcome.agreement = tally.agreement()
+        outcome.healed = self._healed
         outcome.frames = sum(peer.said for peer in world.peers)
         outcome.rejects, outcome.deliveries = world.rejects, world.deliveries
         outcome.virtual = world.now

@@ -186,7 +186,7 @@ def test_the_environment_may_say_where_data_are(call, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_leaves_with_130(call, monkeypatch):
-    def interrupted(**_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("swarmdem.apps.simulate.run", interrupted)

@@ -171,7 +171,9 @@ def test_a_swarm_cut_in_two_for_long_has_forked_or_come_together():
 def test_the_report_counts_and_says_nothing_broke():
     lines = []
 
-    report = simulate.run(peers=3, rounds=3, seeds=2, seed=7, workers=1, say=lines.append)
+    report = simulate.run(
+        Settings(seed=7, peers=3, rounds=3, vary=True), seeds=2, workers=1, say=lines.append
+    )
 
     assert report.exit_code == 0
     assert lines[0] == "seeds 2, broken 0, forked 0 (first seed 7)"
@@ -187,21 +189,34 @@ def test_a_broken_invariant_is_told_with_the_command_that_repeats_it(monkeypatch
     monkeypatch.setattr(simulate.runs, "run", broken)
     lines = []
 
-    report = simulate.run(peers=2, rounds=1, seeds=1, seed=9, loss=0.1, workers=1, say=lines.append)
+    report = simulate.run(
+        Settings(seed=9, peers=2, rounds=1, loss=0.1, liars=True), workers=1, say=lines.append
+    )
 
     assert report.exit_code == 1
     assert lines[0] == "BROKEN at seed 9: one vote per peer"
     assert "  trace: 5 0 Woke" in lines
-    assert "  repeat: swarmdem simulate --peers 2 --rounds 1 --seeds 1 --seed 9 --loss 0.1" in lines
+    assert (
+        "  repeat: swarmdem simulate --peers 2 --rounds 1 --seeds 1 --seed 9 --plain --liars --loss 0.1"
+        in lines
+    )
 
 
 def test_the_whole_trace_of_the_first_seed_can_be_kept(tmp_path):
-    simulate.run(peers=2, rounds=2, seeds=1, workers=1, trace=tmp_path / "trace.txt", say=lambda _: None)
+    simulate.run(
+        Settings(seed=0, peers=2, rounds=2), workers=1, trace=tmp_path / "trace.txt", say=lambda _: None
+    )
 
     assert "Certified" in (tmp_path / "trace.txt").read_text()
 
 
-@pytest.mark.parametrize("wrong", [{"peers": 0}, {"rounds": 0}, {"seeds": 0}, {"loss": 1.5}, {"workers": 0}])
+@pytest.mark.parametrize("wrong", ["peers", "rounds", "brokers", "loss", "patience"])
 def test_a_number_out_of_range_is_named(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        simulate.run(**wrong)
+    with pytest.raises(ConfigError, match=wrong):
+        simulate.run(Settings(**({"seed": 0} | {wrong: -1})))
+
+
+@pytest.mark.parametrize("wrong", ["seeds", "workers"])
+def test_too_few_seeds_or_workers_are_refused(wrong):
+    with pytest.raises(ConfigError, match=wrong):
+        simulate.run(Settings(seed=0), **{wrong: 0})
