@@ -2,7 +2,8 @@
 
 A frame that names an unknown base makes us ask its sender for that certificate; a frame that names
 an older one is answered with ours, at once by few and late by some, or N peers would send N
-certificates each.
+certificates each. What is better to stand on is decided in `lineages`; a valid certificate that is not
+(yet) is held as long as somebody names it and judged again every `patience` / 8, for counts change.
 """
 
 from collections import OrderedDict
@@ -11,19 +12,18 @@ from hashlib import blake2b
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId
+from swarmdem.protocol.certificates import Proven, names_electors, open_certificate
 from swarmdem.protocol.election import rank
-from swarmdem.protocol.events import Effect, Reject, Send
+from swarmdem.protocol.events import Effect, Persist, Reject, Send
+from swarmdem.protocol.lineages import Lineages, Standpoint
 from swarmdem.protocol.membership import Membership
-from swarmdem.protocol.plans import Base, base_of, beats_founding, behind, names_electors, open_certificate
+from swarmdem.protocol.plans import Base
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import (
     CERTIFICATES,
-    FOUNDING,
-    NORMAL,
-    PROVISIONAL,
     Certificate,
     Digest,
     Final,
@@ -43,8 +43,8 @@ PARKED_MAX = 256
 """Frames kept for a certificate that is on its way."""
 PARKED_OF_ONE_MAX = 8
 """The same per sender."""
-REMEMBERED_MAX = 256
-"""Certificates whose place in the lineages is remembered."""
+HELD_MAX = 16
+"""Certificates of others that are valid, named by somebody, and not preferred to ours so far."""
 ANSWERS_MAX = 1024
 """Peers behind us that are waited for before they are answered."""
 WELCOMERS = 3
@@ -60,33 +60,35 @@ class Catchup:
     membership: Membership
     patience: Micros
     charter: Charter
-    _paths: OrderedDict[bytes, tuple[bytes, ...]] = field(default_factory=OrderedDict)
-    _older: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    lineages: Lineages = field(init=False)
+    _held: OrderedDict[bytes, Proven] = field(default_factory=OrderedDict)
+    _judge_at: Micros = 0
     _parked: OrderedDict[bytes, Frame] = field(default_factory=OrderedDict)
     _wanted: dict[bytes, tuple[PeerId, Micros]] = field(default_factory=dict)
     _answers: dict[PeerId, Micros] = field(default_factory=dict)
 
-    def adopted(self, base: Base, left: Base) -> list[Frame]:
-        """Note that *base* replaced *left*; return the frames that waited for it."""
-        self._remember(base)
-        self._older[left.id] = None
-        while len(self._older) > REMEMBERED_MAX:
-            self._older.popitem(last=False)
-        self._older.pop(base.id, None)
+    def __post_init__(self) -> None:
+        """Begin without any lineage."""
+        self.lineages = Lineages(self.me, self.charter, self.membership)
+
+    def recall(self, record: bytes, base: Base) -> None:
+        """Take back what was written before a restart; *base* is what this peer stood on."""
+        self.lineages.recall(record)
+        self.lineages.meet(base)
+
+    def adopted(self, base: Base, left: Base) -> tuple[list[Effect], list[Frame]]:
+        """Note that *base* replaced *left*; return what to write and the frames that waited for it."""
+        fresh = self.lineages.stand_on(base, left)
+        self._held.pop(base.id, None)
         self._wanted.clear()
         self._answers.clear()
         waiting = [f for f in self._parked.values() if named_base(f.message) == base.id]
         self._parked.clear()
-        return waiting
-
-    def _remember(self, base: Base) -> None:
-        self._paths[base.id] = tuple(fork.id for fork in base.lineage)
-        while len(self._paths) > REMEMBERED_MAX:
-            self._paths.popitem(last=False)
+        return [Persist("peers", self.lineages.record())] if fresh else [], waiting
 
     def knows_older(self, base: bytes) -> bool:
         """Return whether we stood on *base* before."""
-        return base in self._older
+        return base in self.lineages.older
 
     def park(self, frame: Frame) -> None:
         """Keep a frame that names a base we do not know yet."""
@@ -96,7 +98,7 @@ class Catchup:
 
     def named(self, peer: PeerId, base: bytes, ours: Base, now: Micros) -> list[Effect]:
         """Note that *peer* names *base*, which is not ours; answer if it has named an old one for long."""
-        if base in self._older:
+        if base in self.lineages.older:
             if peer in self._answers:
                 if now < self._answers[peer] or ours.certificate is None:
                     return []
@@ -109,7 +111,7 @@ class Catchup:
                 self._answers[peer] = now + self.patience // 8
             elif blake2b(self.me + peer + base, digest_size=1).digest()[0] % 4 == 0:
                 self._answers[peer] = now + self.patience // 2
-        elif base not in self._wanted and len(self._wanted) < PARKED_MAX:
+        elif base not in self._wanted and base not in self._held and len(self._wanted) < PARKED_MAX:
             self._wanted[base] = (peer, now + spread(self.me, base, self.patience // 16))
         return []
 
@@ -127,68 +129,45 @@ class Catchup:
         return effects
 
     def deadlines(self) -> list[Micros]:
-        """Return when `advance` has something to do."""
-        return [due for _, due in self._wanted.values()]
+        """Return when `advance` or `judge` has something to do."""
+        due = [due for _, due in self._wanted.values()]
+        return [*due, self._judge_at] if self._held else due
 
     def consider(
-        self,
-        sender: PeerId,
-        certificate: Certificate,
-        ours: Base,
-        *,
-        may_leave: bool,
-        applied: bool,
-        now: Micros,
+        self, sender: PeerId, certificate: Certificate, at: Standpoint, now: Micros
     ) -> tuple[list[Effect], Base | None]:
-        """Return the base to adopt if a certificate of others is valid and preferred (see `prefers`)."""
-        if self.knows_older(codec.plan_id(certificate.plan)):
+        """Return the base to adopt if a certificate of others is valid and preferred (see `lineages`)."""
+        name = codec.plan_id(certificate.plan)
+        self._wanted.pop(name, None)
+        if self.knows_older(name):
             return [], None
-        plan = open_certificate(certificate, self.sealer, self.charter)
-        if plan is None:
+        theirs = open_certificate(certificate, self.sealer, self.charter)
+        if theirs is None:
             return [Reject(sender, "certificate without the votes it needs")], None
-        if not _of_its_electors(plan, ours):
+        if not _of_its_electors(theirs.plan, at.ours):
             return [Reject(sender, "certificate of another electorate")], None
-        theirs = base_of(certificate, plan)
-        wanted = self.prefers(theirs, ours, may_leave=may_leave, applied=applied, now=now)
-        return [], theirs if wanted else None
+        if self.lineages.prefers(theirs, at, now):
+            return [], theirs.base
+        self._hold(theirs, now)
+        return [], None
 
-    def prefers(self, theirs: Base, ours: Base, *, may_leave: bool, applied: bool, now: Micros) -> bool:
-        """Return whether the valid certificate *theirs* replaces what we stand on (round.md, LINEAGE).
+    def _hold(self, theirs: Proven, now: Micros) -> None:
+        if not self._held:
+            self._judge_at = now + self.patience // 8
+        self._held[theirs.base.id] = theirs
+        while len(self._held) > HELD_MAX:
+            self._held.popitem(last=False)
 
-        Args:
-            theirs: The certificate offered.
-            ours: What this peer stands on.
-            may_leave: This peer found no majority of its base's electorate (provisional condition).
-            applied: A result of our plan has been applied here.
-            now: Connected time.
-        """
-        assert theirs.plan is not None
-        self._remember(theirs)
-        if theirs.id == ours.id or theirs.id in self._older:
-            return False
-        if ours.plan is None:
-            return True
-        if theirs.plan.base == ours.id:
-            return theirs.plan.mode == NORMAL or self.me in theirs.electorate or may_leave
-        if theirs.plan.base == ours.plan.base:
-            if theirs.plan.mode == ours.plan.mode == FOUNDING:
-                return beats_founding(theirs, ours)
-            if theirs.plan.mode == NORMAL and ours.plan.mode == PROVISIONAL and not applied:
-                return True
-        if behind(ours, theirs):
-            return True
-        return not behind(theirs, ours) and self._fork_wins(theirs, ours, now)
-
-    def _fork_wins(self, theirs: Base, ours: Base, now: Micros) -> bool:
-        """A true fork: the lineage more live peers stand on wins, then the lower path."""
-        mine = tuple(fork.id for fork in ours.lineage)
-        other = tuple(fork.id for fork in theirs.lineage)
-        if mine == other:
-            return False
-        named = [self._paths.get(base) for base in self.membership.bases(now).values()]
-        live_mine = 1 + sum(path == mine for path in named)
-        live_other = sum(path == other for path in named)
-        return live_other > live_mine or (live_other == live_mine and other < mine)
+    def judge(self, at: Standpoint, now: Micros) -> Base | None:
+        """Return the held certificate that is preferred by now; forget those that nobody names."""
+        if not self._held or now < self._judge_at:
+            return None
+        self._judge_at = now + self.patience // 8
+        named = set(self.membership.bases(now).values())
+        for name in [name for name in self._held if name not in named]:
+            del self._held[name]
+        ahead = sorted(self._held.values(), key=lambda held: (-held.base.round, held.base.id))
+        return next((held.base for held in ahead if self.lineages.prefers(held, at, now)), None)
 
     def welcomes(self, ours: Base) -> bool:
         """Return whether this peer answers newcomers at once."""

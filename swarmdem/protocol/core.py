@@ -17,6 +17,7 @@ from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
 from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
+from swarmdem.protocol.lineages import Standpoint
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.pace import Pace
 from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
@@ -81,6 +82,7 @@ class Core:
         self._degraded = ""
         self._now: Micros = 0
         self._base = self._memory.base or founding_base(charter)
+        self._catchup.recall((stored or {}).get("peers", b""), self._base)
         self._round = self._open_round(DigestSet(), None)
 
     # The doors
@@ -296,15 +298,16 @@ class Core:
         if codec.plan_id(certificate.plan) == self._base.id:
             self._tell_at = None
             return []
-        refused, theirs = self._catchup.consider(
-            sender,
-            certificate,
-            self._base,
-            may_leave=self._round.agreement.voting.uncertified_since is not None,
-            applied=self._memory.applied_plan == self._base.id,
-            now=time,
-        )
+        refused, theirs = self._catchup.consider(sender, certificate, self._standpoint(), time)
         return refused if theirs is None else self._adopt(theirs, None, time)
+
+    def _standpoint(self) -> Standpoint:
+        return Standpoint(
+            self._base,
+            majority_lost=self._round.agreement.voting.majority_lost,
+            applied=self._memory.applied_plan == self._base.id,
+            listening_since=self._clock.resumed_at,
+        )
 
     def _adopt(self, base: Base, leader: PeerId | None, time: Micros) -> list[Effect]:
         """Stand on *base* from now on; an update that still runs is dropped."""
@@ -318,10 +321,10 @@ class Core:
         effects.append(Persist("round", self._memory.highest_round.to_bytes(8, "big")))
         effects += certified(self._charter, left, base)
         self._pace.in_vain = self._round.agreement.in_vain(time)
-        digests = self._round.s.digests if plan.base == left.id else DigestSet()
-        self._round = self._open_round(digests, leader, self._round.legacy)
+        self._round = self._open_round(self._round.digests_for(plan), leader, self._round.legacy)
         self._tell_at = None
-        waiting = self._catchup.adopted(base, left)
+        met, waiting = self._catchup.adopted(base, left)
+        effects += met
         before, self._group = self._group, self._round.group
         effects += regrouped(base, before, self._group)
         effects += self._round.begin(time)
@@ -349,6 +352,9 @@ class Core:
         """Do everything that is due now."""
         effects = self._round.advance(time)
         effects += self._certify(time)
+        theirs = self._catchup.judge(self._standpoint(), time)
+        if theirs is not None:
+            effects += self._adopt(theirs, None, time)
         effects += self._catchup.advance(time)
         if self._tell_at is not None and time >= self._tell_at:
             self._tell_at = None

@@ -17,6 +17,8 @@ class Sighting:
     at: Micros
     base: bytes
     session: int
+    since: Micros
+    """From when on it has been in sight without a break."""
     away: bool = False
     """It said goodbye, or its broker lost sight of it."""
 
@@ -25,18 +27,20 @@ class Membership:
     """Sightings of other peers, at most *capacity* of them (the longest silent is forgotten first)."""
 
     def __init__(self, patience: Micros, capacity: int) -> None:
-        self._patience = patience
+        self.patience = patience
+        """How long the last word of a peer keeps it in sight."""
         self._capacity = capacity
         self._sightings: dict[PeerId, Sighting] = {}
 
     def hear(self, peer: PeerId, base: bytes, session: int, now: Micros) -> bool:
         """Note a direct frame that names *base*; return True when the peer comes into sight."""
         sighting = self._sightings.pop(peer, None)
-        fresh = sighting is None or sighting.away or now - sighting.at > self._patience
+        fresh = sighting is None or sighting.away or now - sighting.at > self.patience
         known = sighting.session if sighting else 0
         if sighting is None and len(self._sightings) >= self._capacity:
             del self._sightings[next(iter(self._sightings))]
-        self._sightings[peer] = Sighting(now, base, max(known, session))
+        since = now if sighting is None or fresh else sighting.since
+        self._sightings[peer] = Sighting(now, base, max(known, session), since)
         return fresh
 
     def lose(self, peer: PeerId, session: int) -> bool:
@@ -57,18 +61,25 @@ class Membership:
         sighting = self._sightings.get(peer)
         return sighting.session if sighting else 0
 
+    def in_sight_since(self, peer: PeerId, now: Micros) -> Micros:
+        """Return from when on *peer* has been in sight without a break; *now* when it is not."""
+        sighting = self._sightings.get(peer)
+        if sighting is None or sighting.away or now - sighting.at > self.patience:
+            return now
+        return sighting.since
+
     def naming(self, base: bytes, now: Micros) -> set[PeerId]:
         """Return the peers in sight whose last word within `patience` named *base*."""
         return {
             peer
             for peer, seen in self._sightings.items()
-            if seen.base == base and not seen.away and now - seen.at <= self._patience
+            if seen.base == base and not seen.away and now - seen.at <= self.patience
         }
 
     def in_sight(self, now: Micros) -> tuple[PeerId, ...]:
         """Return every peer heard within `patience`, sorted."""
         return tuple(
-            sorted(p for p, s in self._sightings.items() if not s.away and now - s.at <= self._patience)
+            sorted(p for p, s in self._sightings.items() if not s.away and now - s.at <= self.patience)
         )
 
     def bases(self, now: Micros) -> dict[PeerId, bytes]:
@@ -76,5 +87,5 @@ class Membership:
         return {
             peer: seen.base
             for peer, seen in self._sightings.items()
-            if not seen.away and now - seen.at <= self._patience
+            if not seen.away and now - seen.at <= self.patience
         }

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId, PlanId, Term
+from swarmdem.protocol.certificates import names_electors, quorum
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
-from swarmdem.protocol.plans import electors_needed, make_plan, names_electors
+from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.state import read_state, state_refusal
 from swarmdem.wire import codec
@@ -114,7 +115,7 @@ class Proposals:
                 skips[frame.sender] = skip
         valid = [s for p, s in skips.items() if p in self.s.electors and s.term >= proposal.term - 1]
         highest = max(valid, key=lambda s: s.voted_term, default=None)
-        if highest is None or len(valid) < electors_needed(len(self._ranked)):
+        if highest is None or len(valid) < quorum(self.s.charter, len(self._ranked)):
             return False
         return highest.voted_term < 0 or highest.voted_plan == plan
 

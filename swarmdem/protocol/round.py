@@ -72,13 +72,27 @@ class Round:
         """Begin after adopting the base: the update first, if there is one to take part in."""
         base = self.s.base
         assert base.plan is not None
-        stale = base.round <= self._memory.applied_round
+        stale = base.round <= self._memory.applied_round or not self._holds_upload(base.plan)
         if base.plan.mode == FOUNDING or base.hierarchy is None or stale or self._memory.reference is None:
             return self.collect(time)
         self.phase = Phase.UPDATING
         start = self._start(PlanId(base.id), base.plan, base.hierarchy, time)
         self.update = GossipUpdate(start) if self.s.charter.update == "gossip" else Update(start)
         return [Keep(self.update.models), *self.update.begin()]
+
+    def _holds_upload(self, plan: Plan) -> bool:
+        """Return whether the model that *plan* lists of this peer, if any, was not replaced since.
+
+        It may have been when the plan is a sibling of one this peer stood on and trained after.
+        """
+        listed = next((e.digest for e in plan.entries if e.listed and e.peer == self.s.me), b"")
+        standing = self._memory.digest
+        if not listed or standing is None:
+            return not listed
+        if standing.id == listed:
+            self.certified.add(standing)
+        held = self.certified.by_id.get(FrameId(listed))
+        return held is not None and digest_of(held).model == digest_of(standing).model
 
     def _start(self, plan_id: PlanId, plan: Plan, hierarchy: Hierarchy, time: Micros) -> Start:
         charter, base = self.s.charter, self.s.base
@@ -101,7 +115,7 @@ class Round:
     def resume(self, time: Micros) -> list[Effect]:
         """Begin where a restarted peer left off, or introduce a founder."""
         if self._offered is not None:
-            self.agreement.voting.offer(self._offered)
+            self.agreement.voting.turns.offer(self._offered)
         stored = self._memory.digest
         if self.s.base.founding:
             effects = self._publish(self._digest(PRESENCE), time)
@@ -248,6 +262,14 @@ class Round:
         assert plan is not None
         held = ((e.peer, self.certified.by_id.get(FrameId(e.digest))) for e in plan.entries if e.listed)
         return {peer: digest_of(frame) for peer, frame in held if frame is not None}
+
+    def digests_for(self, plan: Plan) -> DigestSet:
+        """Return the digests held for a *plan* that follows this base, or the one this base followed."""
+        base = self.s.base
+        if plan.base == base.id:
+            return self.s.digests
+        sibling = base.plan is not None and plan.base == base.plan.base
+        return self.certified if sibling else DigestSet()
 
     def late_digest(self, frame: Frame, time: Micros) -> list[Effect]:
         """Take a digest that the base's plan lists and this peer lacked."""

@@ -13,27 +13,26 @@ from hashlib import blake2b
 from swarmdem.errors import WireError
 from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId, Term
 from swarmdem.protocol import ballots
-from swarmdem.protocol.ballots import Ballots
+from swarmdem.protocol.ballots import Ballots, Choice
+from swarmdem.protocol.certificates import quorum
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import (
     Effect,
     Equivocated,
-    ModelOffered,
     Persist,
     Publish,
     Reject,
     Report,
     Send,
 )
-from swarmdem.protocol.plans import electors_needed, make_plan
+from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.proposals import Offered, Proposals, plan_refusal
 from swarmdem.protocol.situation import Situation
-from swarmdem.protocol.state import pack_sketch
+from swarmdem.protocol.turns import Turns
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     DIGESTS,
-    FOUNDING,
     NORMAL,
     PROVISIONAL,
     Certificate,
@@ -60,33 +59,22 @@ class Voting:
         self.term: Term = 0
         self.term_began: Micros = 0
         self.frozen_at: Micros | None = None
-        self.uncertified_since: Micros | None = None
-        """When the turns of the provisional (or founding) candidates began."""
         self._ranked = rank(situation.base.electorate, situation.base.id) if situation.electors else ()
-        self._needed = electors_needed(len(self._ranked))
+        self._needed = quorum(situation.charter, len(self._ranked))
         self.proposals = Proposals(situation, self._ranked)
+        self.turns = Turns(situation, self.proposals)
         self._proposed: dict[tuple[int, Term], Frame] = {}
         self._voted: dict[tuple[int, Term], Offered] = {}
         self._cast: dict[int, Frame] = {}
         self._skipped: dict[int, Frame] = {}
-        self._candidate: PeerId | None = None
-        self._turn_ends: Micros = 0
-        self._look_at: Micros = 0
         self._recount = False
         self._term_skipped: Term = -1
         """Highest term that more than half of E have skipped."""
-        self.genesis: bytes = b""
-        """The model this peer names if its founding plan is chosen."""
-        self._genesis_sketch: bytes = b""
-        """That model's own sketch, under the metric `cosine`."""
 
-    def offer(self, offered: ModelOffered) -> None:
-        """Note the learner's first model: a founding plan of this peer would name it."""
-        charter = self.s.charter
-        self.genesis = charter.genesis or offered.model
-        if charter.metric == "cosine" and offered.model == self.genesis:
-            assert len(offered.sketch) == 2 * charter.digest, "the metric cosine needs the model's own sketch"
-            self._genesis_sketch = pack_sketch(offered.scale, offered.sketch)
+    @property
+    def majority_lost(self) -> bool:
+        """Whether candidates take turns because no majority of E is there (or no E yet)."""
+        return self.turns.since is not None
 
     # What others say
 
@@ -263,61 +251,17 @@ class Voting:
         self._skipped[NORMAL] = frame
         return [self._persist(), Publish(frame)]
 
-    # Without a majority, and before the first certificate
-
     def _take_turns(self, now: Micros) -> list[Effect]:
-        s = self.s
-        founding = s.base.founding
-        if not s.clock.connected or not (founding or self._majority_lost(now)):
-            return []
-        if self.uncertified_since is None:
-            self.uncertified_since = self._turn_ends = now
-        mode = FOUNDING if founding else PROVISIONAL
-        effects: list[Effect] = []
-        if now >= self._turn_ends:
-            turn = (now - self.uncertified_since) // s.patience
-            self._turn_ends = self.uncertified_since + (turn + 1) * s.patience
-            present = s.present(now)
-            ranked = rank(present, s.base.id + b"turn") if s.me in present else ()
-            self._candidate = ranked[turn % len(ranked)] if ranked else None
-            if self._candidate == s.me:
-                effects += self._stand(mode, present, turn, now)
-        offered = self.proposals.of_mode(mode)
-        for choice in reversed([o for o in offered if o.frame.sender == self._candidate]):
-            listed = any(e.listed and e.peer == s.me for e in choice.plan.entries)
-            if listed and self.ballots.may_vote(mode, choice.term):
-                return effects + self._vote(choice, now)
-        return effects
-
-    def _stand(self, mode: int, present: list[PeerId], turn: int, now: Micros) -> list[Effect]:
-        s = self.s
-        reference = s.base.reference or self.genesis
-        sketch = self._genesis_sketch if mode == FOUNDING else b""
-        if len(reference) != 32 or (mode == FOUNDING and s.charter.metric == "cosine" and not sketch):
-            return []
-        offered = (o.term for o in self.proposals.of_mode(mode) if o.frame.sender in present)
-        seen = max(self.ballots.highest_term(mode, present), *offered, -1)
-        term = max(turn, seen + 1)
-        if term > ballots.TERM_MAX:
-            return []
-        listed = {peer: s.digests.current[peer] for peer in present}
-        plan = make_plan(s.charter, s.base, mode, listed, reference=reference, sketch=sketch)
-        return self._propose(plan, term, (), now)
-
-    def _majority_lost(self, now: Micros) -> bool:
-        s = self.s
+        """Do what the turn of a provisional or founding candidate asks for."""
         assert self.frozen_at is not None
-        start = max(self.frozen_at, s.clock.resumed_at) + s.patience
-        if now < start or now < self._look_at:
-            return False
-        if self.uncertified_since is not None and now < self._turn_ends:
-            return True
-        heard = s.membership.naming(s.base.id, now) | {s.me}
-        if 2 * len(heard & s.electors) > len(s.electors):
-            self._look_at = now + s.patience // 4
-            self.uncertified_since = self._candidate = None
-            return False
-        return True
+        turn = self.turns.turn(self.frozen_at, now)
+        if turn is None:
+            return []
+        effects: list[Effect] = []
+        if self.turns.opens(turn, now) and (stood := self.turns.candidature(self.ballots, turn, now)):
+            effects += self._propose(*stood, (), now)
+        choice = self.turns.choice(self.ballots)
+        return effects + (self._vote(choice, now) if choice is not None else [])
 
     # Certificates
 
@@ -331,19 +275,18 @@ class Voting:
             if offered is None or offered.mode != choice.mode or self.certificate is not None:
                 continue
             normal = choice.mode == NORMAL
-            if choice.mode == PROVISIONAL and not self._follows(offered.plan):
+            if choice.mode == PROVISIONAL and not self._follows(choice):
                 continue
             listed = {e.peer for e in offered.plan.entries if e.listed}
             voters = self.s.electors if normal else listed
             votes = self.ballots.votes(choice, voters)
-            if len(votes) >= electors_needed(len(voters)):
+            if len(votes) >= quorum(self.s.charter, len(voters)):
                 self.certificate = Certificate(offered.body, choice.term, tuple(votes.values()))
                 self.leader_of_certificate = offered.frame.sender
 
-    def _follows(self, plan: Plan) -> bool:
-        """Return whether a provisional plan is for this peer: it is listed, or found no majority."""
-        listed = any(entry.listed and entry.peer == self.s.me for entry in plan.entries)
-        return listed or self.uncertified_since is not None
+    def _follows(self, choice: Choice) -> bool:
+        """Return whether a provisional plan is for this peer: it voted for it, or found no majority."""
+        return self.majority_lost or self.ballots.cast.get((choice.mode, choice.term)) == choice.plan
 
     # Repeats, restarts, timers
 
@@ -382,11 +325,8 @@ class Voting:
             return []
         if self.frozen_at is None:
             return [at for at in self.proposals.deadlines() if at > now]
-        s = self.s
-        due = [self.reconciled_at(), self.term_began + s.patience // 4, self._turn_ends, self._look_at]
-        if not s.base.founding:
-            due.append(max(self.frozen_at, s.clock.resumed_at) + s.patience)
-        due += self.proposals.deadlines()
+        due = [self.reconciled_at(), self.term_began + self.s.patience // 4]
+        due += self.turns.deadlines(self.frozen_at) + self.proposals.deadlines()
         return [at for at in due if at > now]
 
 

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from swarmdem.protocol.catchup import ANSWERS_MAX, PARKED_MAX, REMEMBERED_MAX
+from swarmdem.protocol.catchup import ANSWERS_MAX, HELD_MAX, PARKED_MAX
 from swarmdem.protocol.clock import PENDING_MAX
+from swarmdem.protocol.lineages import REMEMBERED_MAX
 from swarmdem.protocol.proposals import PROPOSALS_MAX
 from swarmdem.simulation.evidence import Broken
 
@@ -20,8 +21,9 @@ BOUNDS = {
     "Catchup._parked": PARKED_MAX,
     "Catchup._wanted": PARKED_MAX,
     "Catchup._answers": ANSWERS_MAX,
-    "Catchup._paths": REMEMBERED_MAX,
-    "Catchup._older": REMEMBERED_MAX,
+    "Catchup._held": HELD_MAX,
+    "Lineages._places": REMEMBERED_MAX,
+    "Lineages.older": REMEMBERED_MAX,
     "ConnectedClock._pending": PENDING_MAX,
     "Proposals._offered": PROPOSALS_MAX,
     "Proposals._plans": PROPOSALS_MAX,

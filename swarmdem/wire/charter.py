@@ -113,8 +113,9 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """Peers whose presence starts the founding at once."""
     gather: float = 30.0
     """How long founders are waited for before whoever is there begins."""
-    agreement: Literal["available"] = "available"
-    """`available`: without a majority the swarm still goes on, uncertified."""
+    agreement: Literal["available", "bft"] = "available"
+    """`available`: without a majority the swarm still goes on, uncertified. `bft`: more than two thirds
+    decide in two phases, so that less than a third who lie never split it; without them it waits."""
     admission: Literal["open"] = "open"
     genesis: bytes = b""
     """Hash of the first model; empty: the founding proposer's."""

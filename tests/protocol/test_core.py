@@ -4,8 +4,8 @@ import pytest
 
 from swarmdem.identifiers import SECOND
 from swarmdem.protocol import events
+from swarmdem.protocol.certificates import open_certificate
 from swarmdem.protocol.election import rank
-from swarmdem.protocol.plans import open_certificate
 from swarmdem.wire.messages import FOUNDING, NORMAL, PROVISIONAL, Certificate, Digest, Proposal, Skip, Vote
 from tests.protocol.core_swarm import DELAY, CoreSwarm, name
 

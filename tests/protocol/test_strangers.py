@@ -22,6 +22,7 @@ from swarmdem.wire.messages import (
     Certificate,
     Digest,
     Entry,
+    Fork,
     GroupEntry,
     Mean,
     Ping,
@@ -82,6 +83,58 @@ def test_a_certificate_that_chooses_its_own_electors_is_refused(swarm):
     assert swarm.cores[0].status().base != plan_id(body)
 
 
+INVENTED = {
+    "of an unknown base, far ahead": (b"u" * 32, 500, ()),
+    "of an unknown base, in a longer lineage": (b"u" * 32, 500, (Fork(b"f" * 16, b"u" * 32, 400),)),
+}
+
+
+@pytest.mark.parametrize(("base", "number", "lineage"), INVENTED.values(), ids=INVENTED.keys())
+@pytest.mark.parametrize("index", [STRANGER, 1], ids=["a stranger", "an elector"])
+def test_a_certificate_that_one_key_invents_is_not_stood_on(swarm, base, number, lineage, index):
+    """Its votes are genuine and suffice by its own flags, and who brings it says that it stands on it."""
+    liar, ours = sealer(swarm, index, 1), swarm.cores[0].round_record().base
+    listed = Entry(liar.peer, b"d" * 32, GROUP, elector=True, listed=True)
+    body = encode_plan(
+        Plan(base, number, NORMAL, lineage, 0, ours.seed, ours.reference, 0, 1, (listed,),
+             (GroupEntry(GROUP, 4, b""),))
+    )  # fmt: skip
+    signed = liar.seal(Vote(base, NORMAL, 0, plan_id(body)))
+    proof = SignedVote(signed.public_key, signed.signature)
+    for _ in range(3):
+        for receiver in (0, 2):
+            swarm.give(receiver, events.Received(liar.seal(Certificate(body, 0, (proof,)))))
+            swarm.give(receiver, events.Received(liar.seal(Ping(plan_id(body)))))
+        swarm.run(lambda: False, limit_s=3)
+
+    assert plan_id(body) not in {swarm.cores[i].status().base for i in (0, 2)}
+    assert swarm.run(lambda: {0, 2} <= set(swarm.finished(3)))
+
+
+def test_a_fork_that_one_elector_made_up_carries_nobody_away(swarm):
+    """A provisional child of everybody's base that lists its maker alone, and a certified child of that."""
+    liar, ours = sealer(swarm, 1, 1), swarm.cores[0].round_record().base
+    others = [
+        Entry(peer, b"", b"", elector=True, listed=False) for peer in ours.electorate if peer != liar.peer
+    ]
+    listed = Entry(liar.peer, b"d" * 32, GROUP, elector=True, listed=True)
+    lineage = (Fork(b"f" * 16, ours.id, ours.round),)
+    groups, base, mode, entries = (GroupEntry(GROUP, 4, b""),), ours.id, PROVISIONAL, [listed, *others]
+    for number in (2, 3):
+        entries.sort(key=lambda entry: entry.peer)
+        plan = Plan(base, number, mode, lineage, 0, ours.seed, ours.reference, 0, 1, tuple(entries), groups)
+        body = encode_plan(plan)
+        signed = liar.seal(Vote(base, mode, 0, plan_id(body)))
+        proof = SignedVote(signed.public_key, signed.signature)
+        swarm.give(0, events.Received(liar.seal(Certificate(body, 0, (proof,)))))
+        base, mode, entries = plan_id(body), NORMAL, [listed]
+    swarm.run(lambda: False, limit_s=1)
+
+    assert swarm.cores[0].status().base == ours.id
+    assert swarm.run(lambda: {0, 2} <= set(swarm.finished(2)))
+    assert all(event.certified for event in swarm.finished(2).values())
+
+
 def test_a_certificate_without_a_reference_is_refused():
     swarm = CoreSwarm(2)
     swarm.start(0)
@@ -137,7 +190,7 @@ def test_votes_of_one_stranger_take_bounded_memory(swarm):
 
 
 def test_peers_behind_us_take_bounded_memory(swarm):
-    old = next(iter(swarm.cores[0]._catchup._older))
+    old = next(iter(swarm.cores[0]._catchup.lineages.older))
     for index in range(1000, 2100):
         swarm.give(0, events.Received(sealer(swarm, index).seal(Ping(old))))
 
