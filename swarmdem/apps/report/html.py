@@ -81,7 +81,7 @@ def table(
     numeric = [title.startswith("#") for title in titles]
     heads = []
     for title, right in zip(titles, numeric, strict=True):
-        name = title.removeprefix("#")
+        name = title.removeprefix("#").replace("-", "\N{NON-BREAKING HYPHEN}")  # C-SPE is one word
         shown = element("button", name, type="button") if sortable and name else name
         heads.append(element("th", shown, scope="col", class_="n" if right else None))
     body = [_row(row, numeric) for row in rows]

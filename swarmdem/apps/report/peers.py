@@ -13,21 +13,22 @@ from swarmdem.apps.report.trees import Forest, chip
 _DEVIATIONS = 3.0
 """How many robust deviations from the median make an outlier."""
 _LEAST = 0.02
-"""What lies closer to the median is no outlier, however alike the others are."""
+"""What lies closer to the median is no outlier, however alike the others are: a part of all answers, or of
+the median error, whose unit may be anything."""
 _NO_SCORE = PeerScore()
 
 
-def outliers(values: Mapping[str, float]) -> dict[str, int]:
+def outliers(values: Mapping[str, float], *, relative: bool = False) -> dict[str, int]:
     """Return the peers whose value stands out: -1 below the others, 1 above them.
 
     More than three deviations from the median, where a deviation is 1.4826 times the median absolute
-    one (that of a normal distribution), and more than 0.02.
+    one (that of a normal distribution), and more than 0.02, or 0.02 of the median if *relative*.
     """
     if len(values) < 4:
         return {}
     median = statistics.median(values.values())
     deviation = 1.4826 * statistics.median(abs(value - median) for value in values.values())
-    limit = max(_DEVIATIONS * deviation, _LEAST)
+    limit = max(_DEVIATIONS * deviation, _LEAST * median if relative else _LEAST)
     return {
         peer: 1 if value > median else -1 for peer, value in values.items() if abs(value - median) > limit
     }
@@ -42,7 +43,7 @@ def table_of_peers(run: Run, stories: Mapping[str, Story], woods: Forest) -> Ite
     for metric, name in (("c_spe", "C-SPE"), ("c_gen", "C-GEN")):
         found = {peer: getattr(score, metric) for peer, score in scores.items()}
         values: dict[str, float] = {peer: value for peer, value in found.items() if value is not None}
-        standing_out[metric] = outliers(values)
+        standing_out[metric] = outliers(values, relative=run.metric == "mae")
         if values and row is not None:
             yield _spread(name, values, row.round, worse)
     if row is None:
@@ -79,8 +80,8 @@ def table_of_peers(run: Run, stories: Mapping[str, Story], woods: Forest) -> Ite
     yield html.table(f"Every peer{when}", titles, rows, sortable=True)
     yield html.note(
         f"Stands out: more than {_DEVIATIONS:.0f} robust deviations (1.4826 times the median absolute "
-        f"deviation) and more than {_LEAST} from the median peer. Group: the one it hangs from in the last "
-        "tree."
+        f"deviation) and more than {_LEAST}{' of the median' if run.metric == 'mae' else ''} from the median "
+        "peer. Group: the one it hangs from in the last tree."
     )
 
 

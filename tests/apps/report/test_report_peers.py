@@ -25,6 +25,14 @@ def test_outliers_are_far_from_the_median_by_the_others_spread(values, expected)
     assert outliers({str(place): value for place, value in enumerate(values)}) == expected
 
 
+def test_errors_stand_out_by_a_share_of_the_median_since_their_unit_may_be_anything():
+    prices, degrees = (14_000, 14_000, 14_000, 14_000, 14_100), (0.010, 0.010, 0.010, 0.010, 0.015)
+    named = [{str(place): value for place, value in enumerate(values)} for values in (prices, degrees)]
+
+    assert [outliers(values, relative=True) for values in named] == [{}, {"4": 1}]
+    assert [outliers(values) for values in named] == [{"4": 1}, {}]
+
+
 def test_the_spread_between_best_and_worst_served_is_told_and_outliers_are_flagged(tmp_path):
     run = read_run(unequal_run(tmp_path / "run"))
     made = joined(table_of_peers(run, read_stories(run), forest(run)))
