@@ -1,17 +1,20 @@
 """Does to a swarm what the schedule says, and never more than it must survive.
 
-A fault is *spared* when it would leave the larger side without a majority of the devices: losing that is
-another experiment (the swarm then goes on uncertified), and nothing could be said about the rest.
+A fault waits, and is *spared* in the end, while it would leave the larger side without a majority of
+the devices: losing that is another experiment (the swarm then goes on uncertified).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from swarmdem.apps.torment.crew import PeerCrew, Seat
-from swarmdem.apps.torment.history import History
+from swarmdem.apps.torment.history import TAIL_S, History
 from swarmdem.apps.torment.network import Network
 from swarmdem.apps.torment.relays import Relay
 from swarmdem.apps.torment.schedule import SMALLER_SIDE, Planned
+
+WAIT_PATIENCES = {"kill": 0.5, "stop": 1.0, "replace": 5.0, "partition": 5.0}
+"""How long a fault waits for its turn."""
 
 
 class Nemesis:
@@ -102,7 +105,7 @@ class Nemesis:
                 await self._bend_link(fault)
 
     async def _kill(self, fault: Planned) -> None:
-        seat = self._victim(fault, leaders=fault.kind == "kill")
+        seat = await self._victim(fault, leaders=fault.kind == "kill")
         if seat is None:
             return
         try:
@@ -116,7 +119,7 @@ class Nemesis:
             self._taken.discard(seat.device)
 
     async def _stop(self, fault: Planned) -> None:
-        seat = self._victim(fault)
+        seat = await self._victim(fault)
         if seat is None:
             return
         try:
@@ -128,15 +131,11 @@ class Nemesis:
 
     async def _partition(self, fault: Planned) -> None:
         seats = self._crew.seats
-        if self._split:
-            self._spare(fault, "the swarm is split already")
-            return
         least, most = SMALLER_SIDE
         size = max(1, round(len(seats) * (least + (most - least) * fault.draw)))
         first = int(fault.draw * 1_000_003) % len(seats)
         smaller = sorted((first + step) % len(seats) for step in range(size))
-        if not self._may_lose(smaller):
-            self._spare(fault, "too many peers are away")
+        if not await self._turn(fault, lambda: not self._split and self._may_lose(smaller)):
             return
         larger = [seat.device for seat in seats if seat.device not in smaller]
         alone = first % len(self._relays)
@@ -183,26 +182,38 @@ class Nemesis:
             self._network.soothe(device=device, broker=broker)
             self._history.note("link_over", style=fault.style, device=device, broker=broker)
 
-    def _victim(self, fault: Planned, *, leaders: bool = False) -> Seat | None:
-        """Take a peer that is well, an aggregator in office if there is one; None when that is too much."""
-        well = [seat for seat in self._crew.seats if seat.well and seat.device not in self._taken]
-        elected = [seat for seat in well if seat.leads and seat.leads == seat.certified]
-        in_office = [seat for seat in elected if seat.finished < seat.leads]
-        choice = (in_office or elected or well) if leaders else well
-        if not choice or not self._may_lose([choice[0].device]):
-            self._spare(fault, "too many peers are away")
+    async def _victim(self, fault: Planned, *, leaders: bool = False) -> Seat | None:
+        """Take a peer that is well, an aggregator in office if there is one; None when none may go."""
+
+        def choice() -> list[Seat]:
+            well = [seat for seat in self._crew.seats if seat.well and seat.device not in self._taken]
+            elected = [seat for seat in well if seat.leads and seat.leads == seat.certified]
+            in_office = [seat for seat in elected if seat.finished < seat.leads]
+            return (in_office or elected or well) if leaders else well
+
+        if not await self._turn(fault, lambda: any(self._may_lose([seat.device]) for seat in choice())):
             return None
-        seat = choice[int(fault.draw * len(choice))]
+        seats = choice()
+        seat = seats[int(fault.draw * len(seats))]
         self._taken.add(seat.device)
         return seat
+
+    async def _turn(self, fault: Planned, possible: Callable[[], bool]) -> bool:
+        """Wait until the swarm can bear a fault; False when it is spared."""
+        left_s = WAIT_PATIENCES[fault.kind] * self._patience_s
+        while not possible():
+            if left_s <= 0:
+                why = "too many peers are away, or the swarm is split already"
+                self._history.note("spared", kind=fault.kind, round=fault.round, why=why)
+                return False
+            await asyncio.sleep(TAIL_S)
+            left_s -= TAIL_S
+        return True
 
     def _may_lose(self, devices: Sequence[int]) -> bool:
         seats = self._crew.seats
         left = sum(seat.well and seat.device not in devices for seat in seats)
         return 2 * left > len(seats)
-
-    def _spare(self, fault: Planned, why: str) -> None:
-        self._history.note("spared", kind=fault.kind, round=fault.round, why=why)
 
     async def _last(self, fault: Planned) -> None:
         await asyncio.sleep(fault.lasts * self._patience_s)

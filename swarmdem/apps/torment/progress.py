@@ -33,6 +33,7 @@ class _Device:
     """Faults of its links now."""
     since: int = 0
     """The front when it became well, or finished a round."""
+    finished: int = 0
     told: bool = False
 
     @property
@@ -60,7 +61,8 @@ class Progress:
     """Watches how rounds go by at every device.
 
     Attributes:
-        front: The highest round that a peer on the larger side has finished certified.
+        front: The round that more than half of the devices have finished: a few that are on their own
+            may be ahead, as they wait for nobody.
         met: (rounds after calm, seconds after calm) of the first common round; None: there was none.
     """
 
@@ -79,10 +81,15 @@ class Progress:
 
     @property
     def certified_rounds(self) -> tuple[int, int]:
-        """Rounds that most of those on the larger side finished certified, and rounds in all."""
-        last = min(self._wanted, max(self._rounds, default=0))
-        good = (self._rounds.get(number, _Round()) for number in range(1, last + 1))
-        return sum(len(each.certified) > len(each.loose) for each in good), last
+        """Rounds that were certified on the larger side, and rounds in all.
+
+        Certified is one that a third of the devices or more, so that no smaller side can, and most of
+        those that finished it on the larger side hold a certificate of.
+        """
+        last = min(self._wanted, self.front)
+        rounds = (self._rounds.get(number, _Round()) for number in range(1, last + 1))
+        enough = len(self._devices) / 3
+        return sum(len(r.certified) >= enough and len(r.certified) > len(r.loose) for r in rounds), last
 
     def on(self, line: Line) -> Iterator[Finding]:
         """See `findings.Watcher`."""
@@ -139,17 +146,17 @@ class Progress:
             self._highest = max(self._highest, event["round"])
         if kind != "round_finished":
             return
-        device.since, device.told = self.front, False
+        device.since, device.told, device.finished = self.front, False, event["round"]
         if self._meeting is not None and event["certified"] and event["round"] > self._meeting.round:
             _, met = self._meeting.plans.setdefault(event["plan"], (event["round"], {}))
             met.setdefault(number, line.t)
-        if device.cut:
-            return
-        row = self._rounds.setdefault(event["round"], _Round())
-        (row.certified if event["certified"] else row.loose).add(number)
-        if event["certified"] and event["round"] > self.front:
-            self.front = event["round"]
-            device.since = self.front
+        if not device.cut:
+            row = self._rounds.setdefault(event["round"], _Round())
+            (row.certified if event["certified"] else row.loose).add(number)
+        ordered = sorted((each.finished for each in self._devices.values()), reverse=True)
+        if (front := ordered[len(ordered) // 2]) > self.front:
+            self.front = front
+            device.since = front
             yield from self._stuck(line)
 
     def _stuck(self, line: Line) -> Iterator[Finding]:

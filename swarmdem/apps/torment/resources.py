@@ -1,11 +1,13 @@
 """Memory and open files of every process stay flat.
 
 Compared are the medians of the first and the last third of a process's samples, after a quarter of
-them for warming up. A process that lived too short for that is not judged.
+them for warming up. A peer's samples count from the first round it finished, a broker's from the first
+that anybody did: what is loaded until then is no growth. Who lived too short for that is not judged.
 """
 
 import statistics
 from collections.abc import Iterator
+from typing import Any
 
 from swarmdem.apps.torment.findings import Finding
 from swarmdem.apps.torment.history import Line
@@ -17,7 +19,7 @@ SAMPLES_MIN = 24
 GROWTH_SHARE = 0.15
 GROWTH_BYTES = 24 * 2**20
 """Memory may grow by either, whichever is more: allocators keep what they once had."""
-GROWTH_FILES = 12
+GROWTH_FILES = 16
 """Connections come and go while brokers are away."""
 
 
@@ -36,6 +38,10 @@ class Resources:
         self.most = (0.0, 0.0)
         self.peak_rss = 0
         self._lives: dict[int, list[tuple[int, int, int]]] = {}
+        self._warm: set[str] = set()
+        """Processes, by name, that finished a round since they started."""
+        self._name_of: dict[str, str] = {}
+        self._begun = False
         self._names: dict[int, str] = {}
         self._cpu: dict[int, float] = {}
         self._now: dict[int, int] = {}
@@ -49,15 +55,23 @@ class Resources:
         """See `findings.Watcher`."""
         entry = line.entry
         if line.what == "sample":
-            pid = entry["pid"]
-            self._lives.setdefault(pid, []).append((line.number, entry["rss"], entry["files"]))
-            self._names[pid] = entry["process"]
-            self._cpu[pid] = entry["cpu"]
-            self._now[pid] = entry["rss"]
-            self.peak_rss = max(self.peak_rss, sum(self._now.values()))
+            self._sample(line.number, entry)
+        elif line.what == "start":
+            self._name_of[entry["peer"]] = name = f"peer {entry['device']}"
+            self._warm.discard(name)
+        elif line.what == "saw" and entry["event"].get("event") == "round_finished":
+            self._warm.add(self._name_of[entry["peer"]])
+            self._begun = True
         elif line.what in {"kill", "replaced", "exit", "broker_kill"}:
             self._now.pop(entry["pid"], None)
         yield from ()
+
+    def _sample(self, number: int, entry: dict[str, Any]) -> None:
+        pid, name = entry["pid"], entry["process"]
+        self._names[pid], self._cpu[pid], self._now[pid] = name, entry["cpu"], entry["rss"]
+        self.peak_rss = max(self.peak_rss, sum(self._now.values()))
+        if name in self._warm or (self._begun and name.startswith("broker")):
+            self._lives.setdefault(pid, []).append((number, entry["rss"], entry["files"]))
 
     def end(self) -> Iterator[Finding]:
         """See `findings.Watcher`."""

@@ -6,7 +6,7 @@ Nothing here judges: what happened goes into the history, and the verdict is mad
 import asyncio
 import shlex
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -36,6 +36,8 @@ SAMPLE_S = 2.0
 """Between two looks at memory and open files of all processes."""
 STALL_PATIENCES = 15.0
 """No round ended for so long, and a minute more: the swarm is stuck, and the run ends."""
+FIRST_ROUND_S = 0.5
+"""A guess of how long a round takes, before there was one."""
 CALM_PATIENCES = 8.0
 """How long after calm, and a minute more, all are waited for."""
 START_S = 300.0
@@ -129,16 +131,17 @@ class _Run:
     async def _faults(self, crew: PeerCrew, nemesis: Nemesis) -> bool:
         """Go through the rounds; False when the swarm got stuck on the way."""
         rounds = self._settings.swarm.rounds
-        begun_s, length_s = self._history.now_s, self._settings.patience_s
+        begun_s = self._history.now_s
+        lengths_s = deque([FIRST_ROUND_S], maxlen=3)
         while self._front < rounds:
             await asyncio.sleep(TAIL_S)
             nemesis.check()
-            nemesis.reach(max((seat.certified for seat in crew.seats if seat.well), default=0), length_s)
+            nemesis.reach(_begun(crew.seats), min(lengths_s))
             front = _front(crew.seats)
             now_s = self._history.now_s
             if front > self._front:
                 left_s = (now_s - begun_s) / front * max(0, rounds - front)
-                length_s = (now_s - self._moved_s) / (front - self._front)
+                lengths_s.append((now_s - self._moved_s) / (front - self._front))
                 self._front, self._moved_s = front, now_s
                 self._say(_progress(front, rounds, crew.seats, left_s))
             elif now_s - self._moved_s > STALL_PATIENCES * self._settings.patience_s + 60.0:
@@ -220,6 +223,12 @@ def _front(seats: list[Seat]) -> int:
     """Return the round that more than half of the devices have finished."""
     ordered = sorted((seat.finished for seat in seats), reverse=True)
     return ordered[len(seats) // 2]
+
+
+def _begun(seats: list[Seat]) -> int:
+    """Return the round that a third of the devices have the certificate of: too many to be on their own."""
+    ordered = sorted((seat.certified for seat in seats), reverse=True)
+    return ordered[len(seats) // 3]
 
 
 def _progress(front: int, rounds: int, seats: list[Seat], left_s: float) -> str:

@@ -50,6 +50,16 @@ def test_a_peer_that_something_was_done_to_may_miss_rounds(begin, end):
         assert found(history) == []
 
 
+def test_a_lone_peer_far_ahead_makes_nobody_stuck_and_no_round_certified():
+    history = MadeHistory()
+    history.rounds(1, 2)
+    for round in range(3, 30):
+        history.finished(2, round, plan=f"alone-{round}")
+    verdict = check(history.lines)
+    assert verdict.findings == ()
+    assert (verdict.progress.front, verdict.progress.certified_rounds) == (2, (2, 2))
+
+
 def test_a_process_that_ends_by_itself():
     history = MadeHistory()
     line = history.add("exit", device=1, peer=PEERS[1], pid=101, code=1)
@@ -131,6 +141,7 @@ def test_a_run_that_was_stopped_says_nothing_of_meetings():
 )
 def test_a_process_that_grows(growing, words):
     history = MadeHistory()
+    history.rounds(1, 4)
     for number in range(60):
         sample = {"rss": 100_000_000, "files": 20} | {
             growing: 80_000_000 + number * 2_000_000 if growing == "rss" else 5 + number
@@ -141,8 +152,25 @@ def test_a_process_that_grows(growing, words):
     assert "peer 0 (process 100)" in finding.what
 
 
+def test_what_is_loaded_before_the_first_round_is_no_growth():
+    history = MadeHistory()
+    for name, pid in (("peer 0", 100), ("broker 0", 7)):
+        history.add("sample", process=name, pid=pid, cpu=0.1, rss=10**7, files=5)
+    history.rounds(1, 4)
+    history.add("kill", device=1, peer=PEERS[1], pid=101)
+    history.add("start", device=1, peer=PEERS[1], pid=201)
+    for _ in range(30):
+        for name, pid in (("peer 0", 100), ("peer 1", 201), ("broker 0", 7)):
+            history.add("sample", process=name, pid=pid, cpu=0.1, rss=10**8, files=50)
+    verdict = check(history.lines)
+    assert (verdict.findings, verdict.resources.judged) == ((), 2), (
+        "peer 1 finished no round since it came back"
+    )
+
+
 def test_a_process_that_levels_off_is_flat():
     history = MadeHistory()
+    history.rounds(1, 4)
     for number in range(60):
         history.add("sample", process="peer 0", pid=100, cpu=0.1, rss=min(number, 14) * 10**7, files=20)
     verdict = check(history.lines)
