@@ -16,7 +16,7 @@ from swarmdem.protocol.core import Core
 from swarmdem.simulation import charters
 from swarmdem.simulation.faults import Fault
 from swarmdem.simulation.peer import CoreFactory
-from swarmdem.simulation.runs import Outcome, Run, Settings, faults_of, weather_of
+from swarmdem.simulation.runs import Outcome, Run, Settings, charter_of, faults_of, weather_of
 from swarmdem.simulation.weather import Weather
 
 PEERS_MAX = 200
@@ -40,14 +40,18 @@ class Schedule:
     invariant: str = ""
     """What it breaks."""
 
-    def run(self, core_factory: CoreFactory = Core, *, whole_trace: bool = False) -> Run:
-        """Return the run, not played yet."""
-        settings = Settings(
+    @property
+    def settings(self) -> Settings:
+        """The settings of the run, of which nothing is left to draw."""
+        return Settings(
             seed=self.seed, peers=self.peers, rounds=self.rounds, patience=self.patience, levels=self.levels,
             faults=False,
         )  # fmt: skip
+
+    def run(self, core_factory: CoreFactory = Core, *, whole_trace: bool = False) -> Run:
+        """Return the run, not played yet."""
         return Run(
-            settings, faults=self.faults, weather=self.weather, charter=self.charter,
+            self.settings, faults=self.faults, weather=self.weather, charter=self.charter,
             core_factory=core_factory, whole_trace=whole_trace,
         )  # fmt: skip
 
@@ -81,6 +85,10 @@ def from_json(content: str) -> Schedule:
     except msgspec.MsgspecError as error:
         raise ConfigError(f"schedule: {error}") from error
     _check(schedule)
+    try:
+        charter_of(schedule.settings, schedule.peers, schedule.charter)
+    except TypeError as error:
+        raise ConfigError(f"schedule: charter: {error}") from error
     return schedule
 
 
