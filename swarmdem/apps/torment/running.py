@@ -59,7 +59,7 @@ async def torment(settings: TormentSettings, out: Path, say: Say) -> None:
     """
     check_update(settings.swarm)
     kind = available(settings.swarm.broker)
-    charter = _charter(settings, kind)
+    charter = charter_for(settings, kind)
     folder = RunFolder(out)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     folder.create(settings.swarm, charter, command, datetime.now().astimezone().isoformat(timespec="seconds"))
@@ -203,7 +203,7 @@ class _Run:
             return  # it ended just now
 
 
-def _charter(settings: TormentSettings, kind: str) -> Charter:
+def charter_for(settings: TormentSettings, kind: str) -> Charter:
     """Return the charter of the run: what data and model say, and all peers as founders."""
     swarm = settings.swarm
     samples = load_for(swarm, devices=swarm.peers)
