@@ -12,7 +12,7 @@ from swarmdem.simulation.forgeries import Forger
 from swarmdem.simulation.runs import Settings, run
 from swarmdem.simulation.schedules import Schedule
 from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
-from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
+from swarmdem.wire.charter import Charter, TensorSpec, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader, FrameSealer
 from swarmdem.wire.messages import Digest, Ping, Proposal, Skip, Vote
 
@@ -65,7 +65,7 @@ def test_bytes_that_raise_anything_but_a_refusal_are_found_out(monkeypatch):
         swarm.world.inject(swarm.world.peers[0], bytes(200))
 
 
-CHARTER = Charter(swarm="test", digest=64)
+CHARTER = Charter(swarm="test", digest=64, schema=(TensorSpec("w", (9,), "float32"),))
 
 
 def test_many_forgeries_do_not_even_reach_a_core():
