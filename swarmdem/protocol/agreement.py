@@ -60,7 +60,7 @@ class Agreement:
         self._mine: Frame | None = None
 
     def collect_from(self, now: Micros) -> None:
-        """Start the patience of COLLECT: the last update is over here and training begins."""
+        """Start the patience of COLLECT: the last update is over and training begins, or one founds anew."""
         self._began = now
 
     def take(self, frame: Frame, now: Micros) -> list[Effect]:
@@ -185,6 +185,8 @@ class Agreement:
         s = self.s
         if self._mine is None or not s.clock.connected:
             return False
+        if self._began is not None:  # who found anew give up their founding within a patience of each other
+            return now >= self._began + s.patience
         wait = s.patience // 8 if len(s.present(now)) >= s.charter.founders else self._gather_limit()
         return now >= wait
 
@@ -230,7 +232,7 @@ class Agreement:
         else:
             s = self.s
             if s.base.founding:
-                due += [s.patience // 8, self._gather_limit()]
+                due += [s.patience // 8, self._gather_limit(), (self._began or 0) + s.patience]
             else:
                 if self._began is not None:
                     due.append(self._began + self._collect_limit())

@@ -10,13 +10,13 @@ certificate this peer stands on.
 
 from collections.abc import Mapping, Sequence
 
-from swarmdem.errors import WireError
-from swarmdem.identifiers import GroupId, Micros, PeerId, PlanId
+from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
 from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
+from swarmdem.protocol.forwarding import opened
 from swarmdem.protocol.lineages import Standpoint
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.pace import Pace
@@ -24,13 +24,12 @@ from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
 from swarmdem.protocol.round import Round
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy
-from swarmdem.protocol.status import Phase, RoundRecord, Status
+from swarmdem.protocol.status import Phase, RoundRecord, Status, status_of
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import (
-    NORMAL,
     Ack,
     Bundle,
     Certificate,
@@ -122,20 +121,14 @@ class Core:
 
     def status(self) -> Status:
         """Return this peer's state in plain values."""
-        base, tree, update = self._base, self._base.hierarchy, self._round.update
         time = self._clock.read(self._now)
-        return Status(
-            peer=self._me,
+        return status_of(
+            self._me,
+            self._base,
             phase=Phase.LEFT if self._left else self._round.phase,
-            base=None if base.founding else PlanId(base.id),
-            round=base.round,
-            certified=base.plan is not None and base.plan.mode == NORMAL,
             connected=self._clock.connected,
-            peers=tuple(sorted({self._me, *self._membership.in_sight(time)})),
-            group=self._round.group,
-            level=tree.group(self._round.group).level if tree and self._round.group else 0,
-            duties=update.duties if update is not None else (),
-            idle=update is None or update.idle,
+            others=self._membership.in_sight(time),
+            update=self._round.update,
         )
 
     def round_record(self) -> RoundRecord | None:
@@ -224,8 +217,9 @@ class Core:
                 return self._unbundle(sender, frames, time)
             case Certificate():
                 return self._consider(sender, message, time)
-            case Welcome(nonce, body):
-                return self._welcomed(sender, nonce, body, time)
+            case Welcome():
+                brought = greeting.brought(message, self._nonce, sender)
+                return [brought] if isinstance(brought, Reject) else self._consider(sender, brought, time)
             case Hello():
                 return self._greeted(sender, message)
             case Refusal(nonce, settings):
@@ -253,21 +247,15 @@ class Core:
 
     def _unbundle(self, sender: PeerId, frames: Sequence[bytes], time: Micros) -> list[Effect]:
         effects: list[Effect] = []
-        for raw in frames:
-            try:
-                frame = self._sealer.open(raw)
-            except WireError as error:
-                effects.append(Reject(sender, f"forwarded frame: {error}"))
-                continue
-            match frame.message:
-                case Digest():
-                    effects += self._forwarded_digest(frame, time)
-                case Proposal() | Vote() | Skip():
-                    effects += self._agreed_upon(frame, time)
-                case Certificate():
-                    effects += self._consider(sender, frame.message, time)
-                case _:
-                    effects.append(Reject(sender, "forwards what may not be forwarded"))
+        for forwarded in opened(self._sealer, sender, frames):
+            if isinstance(forwarded, Reject):
+                effects.append(forwarded)
+            elif isinstance(forwarded.message, Digest):
+                effects += self._forwarded_digest(forwarded, time)
+            elif isinstance(forwarded.message, Certificate):
+                effects += self._consider(sender, forwarded.message, time)
+            else:
+                effects += self._agreed_upon(forwarded, time)
         return effects
 
     def _forwarded_digest(self, frame: Frame, time: Micros) -> list[Effect]:
@@ -283,15 +271,6 @@ class Core:
         return greeting.answer(
             self._charter, self._sealer, self._catchup, self._base, sender=sender, greeting=hello
         )
-
-    def _welcomed(self, sender: PeerId, nonce: bytes, body: bytes, time: Micros) -> list[Effect]:
-        if nonce != self._nonce:
-            return [Reject(sender, "welcome to somebody else")]
-        try:
-            certificate = codec.decode_body(Certificate, body)
-        except WireError as error:
-            return [Reject(sender, f"certificate: {error}")]
-        return self._consider(sender, certificate, time)
 
     def _consider(self, sender: PeerId, certificate: Certificate, time: Micros) -> list[Effect]:
         """Adopt a certificate of others if it is valid and ahead of ours."""
@@ -315,6 +294,8 @@ class Core:
         assert plan is not None
         assert certificate is not None
         left, self._base = self._base, base
+        if left.founding:
+            self._memory.founding = self._round.agreement.voting.ballots.record(left.id, ())
         effects = self._round.drop()
         self._memory.highest_round = max(self._memory.highest_round, base.round)
         effects.append(Persist("certificate", codec.encode_body(certificate)))
@@ -332,10 +313,23 @@ class Core:
             effects += self._dispatch(frame, time)
         return effects
 
+    def _refound(self, time: Micros) -> list[Effect]:
+        """Give up a founding whose genesis model nobody has, and found the swarm anew."""
+        left, self._base = self._base, founding_base(self._charter)
+        what = "the founding is given up: nobody in sight has its first model"
+        effects: list[Effect] = [events.StopFetching(ModelHash(left.reference)), Persist("certificate", b"")]
+        effects.append(Report(events.Degraded(what)))
+        self._tell_at = None
+        self._catchup.adopted(self._base, left)
+        self._round = self._open_round(DigestSet(), None)
+        self._round.agreement.collect_from(time)
+        return effects + self._round.resume(time)
+
     def _open_round(self, digests: DigestSet, leader: PeerId | None, legacy: Legacy | None = None) -> Round:
         situation = Situation(
             self._me, self._charter, self._sealer, self._membership, self._clock, self._base
         )
+        situation.barred = self._catchup.lineages.older
         return Round(
             situation,
             self._memory,
@@ -351,6 +345,8 @@ class Core:
     def _advance(self, time: Micros) -> list[Effect]:
         """Do everything that is due now."""
         effects = self._round.advance(time)
+        if self._round.genesis_lost(time):
+            effects += self._refound(time)
         effects += self._certify(time)
         theirs = self._catchup.judge(self._standpoint(), time)
         if theirs is not None:

@@ -8,7 +8,7 @@ from swarmdem.protocol.plans import Base
 from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import WIRE_VERSION, Frame, Sealer
-from swarmdem.wire.messages import Hello, Refusal, Welcome
+from swarmdem.wire.messages import Certificate, Hello, Refusal, Welcome
 
 
 def hello(charter: Charter, sealer: Sealer, nonce: bytes, base: Base) -> Frame:
@@ -27,6 +27,16 @@ def answer(
     if not behind or base.certificate is None or not catchup.welcomes(base):
         return []
     return [Send(sender, sealer.seal(Welcome(greeting.nonce, codec.encode_body(base.certificate))))]
+
+
+def brought(welcome: Welcome, nonce: bytes, sender: PeerId) -> Certificate | Reject:
+    """Return the certificate that a *welcome* brings to the peer that greeted with *nonce*."""
+    if welcome.nonce != nonce:
+        return Reject(sender, "welcome to somebody else")
+    try:
+        return codec.decode_body(Certificate, welcome.certificate)
+    except WireError as error:
+        return Reject(sender, f"certificate: {error}")
 
 
 def _refuse(

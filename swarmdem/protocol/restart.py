@@ -19,7 +19,11 @@ class Memory:
     """The certificate this peer stood on."""
     digest: Frame | None = None
     """The standing digest: retraining would give two for one base."""
+    presence: Frame | None = None
+    """The digest that says that this founder is there; told anew it would be a second one. Not on disk."""
     ballots: bytes = b""
+    founding: bytes = b""
+    """The ballots of the founding: whoever founds anew must not vote twice in a term."""
     reference: ModelHash | None = None
     """The model in slot `REFERENCE`."""
     highest_round: Round = 0
@@ -29,7 +33,7 @@ class Memory:
 
 def recall(stored: Mapping[str, bytes], sealer: Sealer) -> Memory:
     """Return what *stored* records say; a record that cannot be read counts as absent."""
-    memory = Memory(ballots=stored.get("ballots", b""))
+    memory = Memory(ballots=stored.get("ballots", b""), founding=stored.get("founding", b""))
     try:
         certificate = codec.decode_body(Certificate, stored.get("certificate", b""))
         memory.base = base_of(certificate, codec.decode_plan(certificate.plan))

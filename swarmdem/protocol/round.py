@@ -15,6 +15,7 @@ from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.pace import Pace
 from swarmdem.protocol.plans import digest_kind, digest_of, plan_time, time_of
 from swarmdem.protocol.restart import Memory
+from swarmdem.protocol.search import Search
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy, Start
 from swarmdem.protocol.state import digest_ext
@@ -60,6 +61,7 @@ class Round:
         self._offered = offered
         self._inherited = legacy
         self._retrain_at: Micros | None = None
+        self._search = Search(situation)
         self._asked_digests_at: Micros | None = None
         self.agreement = self._open_agreement()
 
@@ -118,14 +120,16 @@ class Round:
             self.agreement.voting.turns.offer(self._offered)
         stored = self._memory.digest
         if self.s.base.founding:
-            effects = self._publish(self._digest(PRESENCE), time)
+            self._memory.presence = self._memory.presence or self._digest(PRESENCE)
+            effects = self._publish(self._memory.presence, time)
         elif stored is None or digest_of(stored).base != self.s.base.id:
             effects = self.collect(time)
         else:
             self.phase = Phase.AGREEING
             self.agreement.collect_from(time)
             effects = self._publish(stored, time)
-        self.agreement.restore(self._memory.ballots, time)  # one may vote before one's own digest is out
+        cast = self._memory.founding if self.s.base.founding else self._memory.ballots
+        self.agreement.restore(cast, time)  # one may vote before one's own digest is out
         return effects
 
     def offer(self, offered: events.ModelOffered) -> None:
@@ -149,6 +153,7 @@ class Round:
             if founding and self._offered is not None and self._offered.model == base.reference:
                 return [*self._keep_reference(), *self.collect(time)]
             self.phase = Phase.FETCHING
+            self._search.since = time
             return [events.Fetch(ModelHash(base.reference), 0, self._holders())]
         self._retrain_at = None
         self.agreement.collect_from(time)
@@ -189,6 +194,10 @@ class Round:
         """Return round and age of a digest published now."""
         memory = self._memory
         return 1 + memory.highest_round, max(0, memory.highest_round - memory.applied_round)
+
+    def genesis_lost(self, time: Micros) -> bool:
+        """Return whether the founding must be given up: nobody in sight has its genesis model."""
+        return self.phase is Phase.FETCHING and self._search.in_vain(time)
 
     def _keep_reference(self) -> list[Effect]:
         reference = ModelHash(self.s.base.reference)
@@ -297,6 +306,7 @@ class Round:
         """Take the shell's answer to an order about models."""
         if self.phase is Phase.FETCHING and getattr(event, "model", None) == self.s.base.reference:
             if isinstance(event, events.FetchFailed):
+                self._search.unusable = True
                 return [Report(events.Degraded(f"the reference model cannot be used: {event.reason}"))]
             return [*self._keep_reference(), *self.collect(time)]
         if self.update is None:
@@ -361,6 +371,8 @@ class Round:
             due.append(at)
         if self._asked_digests_at is not None:
             due.append(self._asked_digests_at + self.s.patience // 8)
+        if self.phase is Phase.FETCHING and self._search.given_up_at() > time:
+            due.append(self._search.given_up_at())
         return due + ([self._retrain_at] if self._retrain_at is not None else [])
 
     def drop(self) -> list[Effect]:

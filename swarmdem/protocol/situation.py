@@ -1,5 +1,6 @@
 """What the machines of one round share: who we are, what we stand on, which digests we hold."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from swarmdem.identifiers import FrameId, Micros, PeerId
@@ -55,6 +56,8 @@ class Situation:
     clock: ConnectedClock
     base: Base
     digests: DigestSet = field(default_factory=DigestSet)
+    barred: Container[bytes] = ()
+    """Plans this peer stood on and left: it certifies none of them again."""
     electors: frozenset[PeerId] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,12 +1,13 @@
 """What a peer can say about itself at one moment, and the evidence of its last certificate."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from swarmdem.identifiers import GroupId, Level, PeerId, PlanId, Round
 from swarmdem.protocol.plans import Base
-from swarmdem.wire.messages import Certificate, Digest
+from swarmdem.wire.messages import NORMAL, Certificate, Digest
 
 
 class Phase(StrEnum):
@@ -42,6 +43,45 @@ class Status:
     """Groups this peer leads, with its rank in each."""
     idle: bool
     """Nobody waits for anything of this peer's update."""
+
+
+class Duties(Protocol):
+    """What an update says about this peer's part in it."""
+
+    @property
+    def duties(self) -> tuple[tuple[GroupId, int], ...]:
+        """Groups led, with the rank in each."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything of it."""
+
+
+def status_of(
+    me: PeerId,
+    base: Base,
+    *,
+    phase: Phase,
+    connected: bool,
+    others: Collection[PeerId],
+    update: Duties | None,
+) -> Status:
+    """Return the status of peer *me*, which stands on *base* and has *others* in sight."""
+    tree = base.hierarchy
+    group = tree.parent_of(me) if tree is not None else None
+    return Status(
+        peer=me,
+        phase=phase,
+        base=None if base.founding else PlanId(base.id),
+        round=base.round,
+        certified=base.plan is not None and base.plan.mode == NORMAL,
+        connected=connected,
+        peers=tuple(sorted({me, *others})),
+        group=group,
+        level=tree.group(group).level if tree is not None and group is not None else 0,
+        duties=update.duties if update is not None else (),
+        idle=update is None or update.idle,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ class Turns:
         if len(reference) != 32 or (founding and s.charter.metric == "cosine" and not sketch):
             return None
         offered = (o.term for o in self._proposals.of_mode(self._mode) if o.frame.sender in present)
-        seen = max(cast.highest_term(self._mode, present), *offered, -1)
+        mine = cast.highest_cast(self._mode)
+        seen = max(cast.highest_term(self._mode, present), *offered, mine[0] if mine is not None else -1)
         term = max(turn, seen + 1)
         if term > ballots.TERM_MAX:
             return None
@@ -96,6 +97,8 @@ class Turns:
     def choice(self, cast: Ballots) -> Offered | None:
         """Return the proposal to vote for: the present candidate's newest that lists us."""
         for offered in reversed(self._proposals.of_mode(self._mode)):
+            if offered.id in self.s.barred:
+                continue
             listed = any(e.listed and e.peer == self.s.me for e in offered.plan.entries)
             if offered.frame.sender == self._candidate and listed and cast.may_vote(self._mode, offered.term):
                 return offered

@@ -198,7 +198,8 @@ class Voting:
             offered = self._voted.get((mode, term)) or self.proposals.plan(plan)
             if offered is not None:
                 frames[offered.frame.id] = offered.frame.raw
-        return Persist("ballots", self.ballots.record(self.s.base.id, (frames[i] for i in sorted(frames))))
+        key = "founding" if self.s.base.founding else "ballots"
+        return Persist(key, self.ballots.record(self.s.base.id, (frames[i] for i in sorted(frames))))
 
     def _vote_normal(self, now: Micros) -> list[Effect]:
         if self.s.me not in self.s.electors:
@@ -274,6 +275,8 @@ class Voting:
             offered = self.proposals.plan(choice.plan)
             if offered is None or offered.mode != choice.mode or self.certificate is not None:
                 continue
+            if choice.plan in self.s.barred:
+                continue
             normal = choice.mode == NORMAL
             if choice.mode == PROVISIONAL and not self._follows(choice):
                 continue
@@ -311,6 +314,8 @@ class Voting:
                     self._proposed[frame.message.mode, frame.message.term] = frame
         for mode in {mode for mode, _ in self.ballots.cast}:
             term, plan = self.ballots.highest_cast(mode) or (0, PlanId(b""))
+            if plan in self.s.barred:
+                continue
             self._cast[mode] = self.s.sealer.seal(Vote(self.s.base.id, mode, term, plan))
             self.ballots.add_vote(self._cast[mode])
         for mode, term in self.ballots.skipped.items():

@@ -71,7 +71,7 @@ def test_a_vote_is_cast_once_per_term_and_is_on_disk_before_it_is_sent():
     perform = swarm._perform
 
     def watch(index, effect):
-        if isinstance(effect, events.Persist) and effect.key == "ballots":
+        if isinstance(effect, events.Persist) and effect.key in {"ballots", "founding"}:
             order.append((index, "disk"))
         if isinstance(effect, events.Publish) and isinstance(effect.frame.message, Vote):
             order.append((index, "vote"))
