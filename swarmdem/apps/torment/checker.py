@@ -49,7 +49,7 @@ def check(lines: Sequence[Line]) -> Verdict:
     if not lines or lines[0].what != "begin":
         raise DataError("the history does not begin with its settings: its beginning is missing")
     settings = from_history(lines[0].entry.get("settings", {}))
-    watchers = Promises(), Progress(settings.patience_s, settings.swarm.rounds), Resources()
+    watchers = Promises(), Progress(settings.patience_s), Resources()
     findings: list[Finding] = []
     done: Counter[str] = Counter()
     for line in lines:

@@ -132,20 +132,15 @@ def _cases(verdict: Verdict, rule: str) -> str:
 
 def _learned(folder: Path, compare: Sequence[Path]) -> Learned:
     run = read_run(folder)
-    found = _last_values(run)
+    found = run.series("c_gen")[-LAST:]  # its numbers may have gaps, where two sides met
     others = tuple(_last_c_gen(read_run(path)) for path in compare)
     mean = statistics.fmean(value for _, value in found) if found else None
     return Learned(mean, tuple(round for round, _ in found), others)
 
 
-def _last_values(run: Run) -> list[tuple[int, float]]:
-    """Return C-GEN of those of the last ten rounds that were evaluated."""
-    end = min(run.rounds[-1].round, run.settings["rounds"]) if run.rounds else 0
-    return [(round, value) for round, value in run.series("c_gen") if end - LAST < round <= end]
-
-
 def _last_c_gen(run: Run) -> float:
-    values = [value for _, value in _last_values(run)]
+    end = run.rounds[-1].round if run.rounds else 0
+    values = [value for round, value in run.series("c_gen") if round > end - LAST]
     if not values:
         raise DataError(f"--compare {run.path}: C-GEN was not measured in its last {LAST} rounds")
     return statistics.fmean(values)

@@ -1,4 +1,8 @@
-"""Does the swarm get on: nobody stuck, rounds certified, all together again after calm."""
+"""Does the swarm get on: nobody stuck, rounds certified, all together again after calm.
+
+Rounds are counted as they happen, not by their numbers: when two sides meet, the next round is above
+all of both, and a few peers on their own, who wait for nobody, go through numbers quickly.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,7 +36,7 @@ class _Device:
     bent: int = 0
     """Faults of its links now."""
     since: int = 0
-    """The front when it became well, or finished a round."""
+    """How often the front had moved when it became well, or finished a round."""
     finished: int = 0
     told: bool = False
 
@@ -61,16 +65,15 @@ class Progress:
     """Watches how rounds go by at every device.
 
     Attributes:
-        front: The round that more than half of the devices have finished: a few that are on their own
-            may be ahead, as they wait for nobody.
+        front: The round that more than half of the devices have finished.
         met: (rounds after calm, seconds after calm) of the first common round; None: there was none.
     """
 
-    def __init__(self, patience_s: float, rounds: int) -> None:
+    def __init__(self, patience_s: float) -> None:
         self.front = 0
+        self._moves = 0
         self.met: tuple[int, float] | None = None
         self._patience_s = patience_s
-        self._wanted = rounds
         self._devices: dict[int, _Device] = {}
         self._device_of: dict[str, int] = {}
         self._rounds: dict[int, _Round] = {}
@@ -81,15 +84,13 @@ class Progress:
 
     @property
     def certified_rounds(self) -> tuple[int, int]:
-        """Rounds that were certified on the larger side, and rounds in all.
+        """Rounds that most on the larger side finished certified, and rounds in all.
 
-        Certified is one that a third of the devices or more, so that no smaller side can, and most of
-        those that finished it on the larger side hold a certificate of.
+        A round is what more than a third of the devices finished there: no smaller side can.
         """
-        last = min(self._wanted, self.front)
-        rounds = (self._rounds.get(number, _Round()) for number in range(1, last + 1))
         enough = len(self._devices) / 3
-        return sum(len(r.certified) >= enough and len(r.certified) > len(r.loose) for r in rounds), last
+        rounds = [r for r in self._rounds.values() if len(r.certified) + len(r.loose) > enough]
+        return sum(len(r.certified) > len(r.loose) for r in rounds), len(rounds)
 
     def on(self, line: Line) -> Iterator[Finding]:
         """See `findings.Watcher`."""
@@ -104,7 +105,7 @@ class Progress:
                     what = f"peer {entry['device']} ended with code {entry['code']}"
                     yield Finding(ALIVE, what, line.number)
             case "ready":
-                self._devices[entry["device"]].since = self.front
+                self._devices[entry["device"]].since = self._moves
             case "partition" | "heal":
                 self._split(entry.get("sides"))
             case "link" | "link_over":
@@ -146,7 +147,7 @@ class Progress:
             self._highest = max(self._highest, event["round"])
         if kind != "round_finished":
             return
-        device.since, device.told, device.finished = self.front, False, event["round"]
+        device.since, device.told, device.finished = self._moves, False, event["round"]
         if self._meeting is not None and event["certified"] and event["round"] > self._meeting.round:
             _, met = self._meeting.plans.setdefault(event["plan"], (event["round"], {}))
             met.setdefault(number, line.t)
@@ -156,15 +157,17 @@ class Progress:
         ordered = sorted((each.finished for each in self._devices.values()), reverse=True)
         if (front := ordered[len(ordered) // 2]) > self.front:
             self.front = front
-            device.since = front
+            self._moves += 1
+            device.since = self._moves
             yield from self._stuck(line)
 
     def _stuck(self, line: Line) -> Iterator[Finding]:
         for number, device in sorted(self._devices.items()):
-            if device.well and not device.told and self.front - device.since > STUCK_ROUNDS:
+            if device.well and not device.told and self._moves - device.since > STUCK_ROUNDS:
                 device.told = True
-                what = f"peer {number} ({device.peer[:8]}) finished nothing in rounds {device.since + 1}"
-                yield Finding(STUCK, f"{what} to {self.front}", line.number)
+                rounds = self._moves - device.since
+                what = f"peer {number} ({device.peer[:8]}) finished nothing while {rounds} rounds went by"
+                yield Finding(STUCK, what, line.number)
 
     def _process(self, what: str, entry: dict[str, Any]) -> None:
         device = self._devices.setdefault(entry["device"], _Device())
@@ -192,12 +195,13 @@ class Progress:
 
     def _again(self, device: _Device) -> None:
         """Count a peer's rounds anew from here: what it missed so far has a reason."""
-        device.since, device.told = self.front, False
+        device.since, device.told = self._moves, False
 
     def _met(self, meeting: _Meeting) -> tuple[int, float] | None:
         living = {number for number, device in self._devices.items() if device.up}
+        rounds = sorted({round for round, _ in meeting.plans.values()})
         common = [
-            (round - meeting.round, max(met[number] for number in living) - meeting.begun_s)
+            (rounds.index(round) + 1, max(met[number] for number in living) - meeting.begun_s)
             for round, met in meeting.plans.values()
             if living and living <= met.keys()
         ]

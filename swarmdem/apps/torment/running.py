@@ -84,6 +84,9 @@ class _Run:
         self._say = say
         self._history = history
         self._front = 0
+        """The round that more than half of the devices have finished."""
+        self._rounds = 0
+        """How many there were: when two sides meet, numbers jump."""
         self._moved_s = 0.0
 
     async def run(self, kind: str, stack: AsyncExitStack) -> None:
@@ -112,7 +115,7 @@ class _Run:
         await nemesis.calm()
         await self._all_up(crew)
         history.note("calm", round=self._front)
-        self._say(f"calm after round {self._front}; waiting for all to meet")
+        self._say(f"calm after {self._rounds} rounds; waiting for all to meet")
         await self._settle(crew)
         history.note("end", done=True)
 
@@ -130,20 +133,25 @@ class _Run:
 
     async def _faults(self, crew: PeerCrew, nemesis: Nemesis) -> bool:
         """Go through the rounds; False when the swarm got stuck on the way."""
-        rounds = self._settings.swarm.rounds
+        wanted = self._settings.swarm.rounds
         begun_s = self._history.now_s
         lengths_s = deque([FIRST_ROUND_S], maxlen=3)
-        while self._front < rounds:
+        began = begun = 0
+        while self._rounds < wanted:
             await asyncio.sleep(TAIL_S)
             nemesis.check()
-            nemesis.reach(_begun(crew.seats), min(lengths_s))
+            if (newest := _begun(crew.seats)) > begun:
+                begun = newest
+                began += 1
+                nemesis.reach(began, min(lengths_s))
             front = _front(crew.seats)
             now_s = self._history.now_s
             if front > self._front:
-                left_s = (now_s - begun_s) / front * max(0, rounds - front)
-                lengths_s.append((now_s - self._moved_s) / (front - self._front))
+                self._rounds += 1
+                lengths_s.append(now_s - self._moved_s)
                 self._front, self._moved_s = front, now_s
-                self._say(_progress(front, rounds, crew.seats, left_s))
+                left_s = (now_s - begun_s) / self._rounds * (wanted - self._rounds)
+                self._say(_progress(self._rounds, wanted, crew.seats, front, left_s))
             elif now_s - self._moved_s > STALL_PATIENCES * self._settings.patience_s + 60.0:
                 self._history.note("stalled", why=f"no round ended for {now_s - self._moved_s:.0f} s")
                 self._say("no round ends any more: given up")
@@ -231,7 +239,7 @@ def _begun(seats: list[Seat]) -> int:
     return ordered[len(seats) // 3]
 
 
-def _progress(front: int, rounds: int, seats: list[Seat], left_s: float) -> str:
+def _progress(rounds: int, wanted: int, seats: list[Seat], front: int, left_s: float) -> str:
     away = {
         "down": sum(seat.process is None for seat in seats),
         "stopped": sum(seat.stopped for seat in seats),
@@ -240,4 +248,5 @@ def _progress(front: int, rounds: int, seats: list[Seat], left_s: float) -> str:
     words = [f"{count} {state}" for state, count in away.items() if count]
     behind = sum(seat.well and seat.finished < front for seat in seats)
     words += [f"{behind} behind"] if behind else []
-    return f"round {front}/{rounds}  {', '.join(words) or 'all there'}  left {duration(left_s)}"
+    numbered = f" (number {front})" if front != rounds else ""
+    return f"round {rounds}/{wanted}{numbered}  {', '.join(words) or 'all there'}  left {duration(left_s)}"

@@ -60,6 +60,20 @@ def test_a_lone_peer_far_ahead_makes_nobody_stuck_and_no_round_certified():
     assert (verdict.progress.front, verdict.progress.certified_rounds) == (2, (2, 2))
 
 
+def test_numbers_that_jump_when_two_sides_meet_are_no_rounds():
+    history = MadeHistory()
+    history.rounds(1, 2)
+    history.rounds(14, 16)
+    history.add("calm", round=16)
+    history.rounds(31, 31)
+    history.add("end", done=True)
+    verdict = check(history.lines)
+    assert verdict.findings == ()
+    assert verdict.progress.certified_rounds == (6, 6)
+    assert verdict.progress.met is not None
+    assert verdict.progress.met[0] == 1
+
+
 def test_a_process_that_ends_by_itself():
     history = MadeHistory()
     line = history.add("exit", device=1, peer=PEERS[1], pid=101, code=1)
