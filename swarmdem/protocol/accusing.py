@@ -1,8 +1,9 @@
 """When an elector gives up on a group's first leader and skips it.
 
 Functions over the desk. An elector's patience is one half h(g), on the way up and again on the way
-down, counted from the moment its leader could have answered. A skip is for good: the elector refuses
-what the skipped leader says afterwards, even if too few others agree to depose it.
+down, counted from the moment its leader could have answered; longer where the elector's own timing is
+bad, and over at once for a leader that is taken for gone (`suspicion`). A skip is for good: the
+elector refuses what the skipped leader says afterwards, even if too few others agree to depose it.
 """
 
 from swarmdem.identifiers import Micros
@@ -40,11 +41,14 @@ def _late_at(desk: Desk, view: View) -> Micros | None:
             return None
         seats = (desk.views[child] for child in view.group.children if child in desk.views)
         wanted = max((seat.in_office or 0 for seat in seats), default=0)
-        return max(result.at, wanted) + view.times.half  # who just took office asks for it only now
-    above = desk.parent_of(view.group)
+        # Who has just taken office asks for it only now.
+        return max(result.at, wanted) + desk.stretched(view.times.half)
+    if desk.gone(view.office.ranks[0]):
+        return desk.now
+    above, patience = desk.parent_of(view.group), desk.stretched(view.times.half)
     if view.mean() is None and not (above and above.final()) and _input_announced(desk, view):
-        return leading.up_start(desk, view) + view.times.half
-    return leading.down_start(view, above) + view.times.half if above else None
+        return leading.up_start(desk, view) + patience
+    return leading.down_start(view, above) + patience if above else None
 
 
 def _input_announced(desk: Desk, view: View) -> bool:

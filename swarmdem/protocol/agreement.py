@@ -154,7 +154,7 @@ class Agreement:
             return False
         if now >= self._began + self._collect_limit():
             return True
-        if any(not self.s.membership.away(peer) for peer in self._missing - self._hopeless):
+        if any(not self._gone(peer, now) for peer in self._missing - self._hopeless):
             return False
         if self._mine is None and self.s.me in self.s.electors:
             return False
@@ -164,6 +164,10 @@ class Agreement:
         for peer in others:
             self._others_since.setdefault(peer, now)
         return not others or now >= self._newcomers_until()
+
+    def _gone(self, peer: PeerId, now: Micros) -> bool:
+        s = self.s
+        return s.membership.away(peer) or s.suspicion.gone(peer, self._began or now, now)
 
     def _others(self, now: Micros) -> set[PeerId]:
         return self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
@@ -236,6 +240,7 @@ class Agreement:
             else:
                 if self._began is not None:
                     due.append(self._began + self._collect_limit())
+                    due += [s.suspicion.gone_at(peer, self._began) for peer in self._missing]
                 if self._complete_at is not None:
                     due.append(self._newcomers_until())
         return [at for at in due if at > now]

@@ -57,6 +57,13 @@ class ConnectedClock:
         self._lost_at = None
         return True
 
+    def slept(self, since: Micros, now: Micros) -> None:
+        """Stop the clock at *since*: from then until *now* this process did not run."""
+        if self.connected:
+            self._elapsed += max(0, since - self._read_at)
+            self._read_at = now
+            self._disconnect(since)
+
     def link_lost(self, now: Micros) -> None:
         """Stop the clock at once: the shell says that the link is down."""
         self.read(now)

@@ -14,7 +14,6 @@ from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
-from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.forwarding import opened
 from swarmdem.protocol.lineages import Standpoint
@@ -26,6 +25,7 @@ from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy
 from swarmdem.protocol.status import Phase, RoundRecord, Status, status_of
 from swarmdem.protocol.voting import spread
+from swarmdem.protocol.watch import Watch
 from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
@@ -67,7 +67,8 @@ class Core:
         self._sealer = sealer
         self._me = sealer.peer
         self._patience = charter.patience_us
-        self._clock = ConnectedClock(self._patience)
+        self._watch = Watch(self._patience)
+        self._clock = self._watch.clock
         self._membership = Membership(self._patience, 2 * charter.peers_max)
         self._catchup = Catchup(self._me, sealer, self._membership, self._patience, charter)
         self._memory = restart.recall(stored or {}, sealer)
@@ -75,10 +76,8 @@ class Core:
         self._offered: events.ModelOffered | None = None
         self._nonce = b""
         self._left = False
-        self._sent_at: Micros = 0
         self._tell_at: Micros | None = None
         self._group: GroupId | None = None
-        self._degraded = ""
         self._now: Micros = 0
         self._base = self._memory.base or founding_base(charter)
         self._catchup.recall((stored or {}).get("peers", b""), self._base)
@@ -94,19 +93,19 @@ class Core:
             now: Microseconds on the local monotonic clock; never decreases.
         """
         assert now >= self._now, "time went backwards"
+        slept = self._watch.woke(now)
         self._now = now
         time = self._clock.read(now)
         if self._left:
             return []
-        effects = self._take(event, time)
+        effects = [*slept, *self._take(event, time)]
         time = self._clock.read(now)
         if self._nonce and not self._left:
             effects += self._advance(time)
             effects += self._repeat(effects, time)
         for effect in effects:
             if isinstance(effect, Publish):
-                self._clock.sent(effect.frame.id, now)
-                self._sent_at = time
+                self._watch.sent(effect.frame, now, time)
         return effects
 
     def next_wakeup(self) -> Micros | None:
@@ -114,10 +113,14 @@ class Core:
         if self._left or not self._nonce:
             return None
         time = self._clock.read(self._now)
-        due = [self._sent_at + self._patience // 4, *self._catchup.deadlines(), *self._round.deadlines(time)]
+        due = [
+            self._watch.spoke_at + self._patience // 4,
+            *self._catchup.deadlines(),
+            *self._round.deadlines(time),
+        ]
         if self._tell_at is not None:
             due.append(self._tell_at)
-        return self._clock.next_wakeup(min(due))
+        return self._watch.set(self._clock.next_wakeup(min(due)))
 
     def status(self) -> Status:
         """Return this peer's state in plain values."""
@@ -186,8 +189,9 @@ class Core:
                 return self._agreed_upon(frame, time)
             return [Reject(frame.sender, "frame of an earlier session")]
         if isinstance(message, Offline):
-            lost = self._membership.lose(frame.sender, frame.session)
-            return [Report(events.PeerSeen(frame.sender, present=False))] if lost else []
+            lost = self._membership.lose(frame.sender, frame.session, time, left=message.leaving)
+            seen = [Report(events.PeerSeen(frame.sender, present=False))] if lost else []
+            return [*seen, *self._round.lost(time)]
         named = named_base(message)
         effects: list[Effect] = []
         if named:
@@ -202,7 +206,7 @@ class Core:
         if frame.session > self._sealer.session and not isinstance(frame.message, Hello):
             self._left = True  # only the key's holder can say this; a retained hello may be of old
             return [*self._round.drop(), Report(events.KeyRefused())]
-        return self._recovered() if self._clock.echoed(frame.id, self._now) else []
+        return self._watch.echoed(frame, self._now)
 
     def _dispatch(self, frame: Frame, time: Micros) -> list[Effect]:
         message, sender = frame.message, frame.sender
@@ -327,8 +331,9 @@ class Core:
 
     def _open_round(self, digests: DigestSet, leader: PeerId | None, legacy: Legacy | None = None) -> Round:
         situation = Situation(
-            self._me, self._charter, self._sealer, self._membership, self._clock, self._base
-        )
+            self._me, self._charter, self._sealer, self._membership, self._clock, self._base,
+            self._watch.health,
+        )  # fmt: skip
         situation.barred = self._catchup.lineages.older
         return Round(
             situation,
@@ -371,11 +376,11 @@ class Core:
 
     def _repeat(self, effects: Sequence[Effect], time: Micros) -> list[Effect]:
         """Say again what still stands after a silence, or probe the connection."""
-        if any(isinstance(effect, Publish) for effect in effects):
+        if any(isinstance(effect, Publish) and effect.frame.session for effect in effects):
             return []
         if self._clock.probe_due(self._now):
-            return [*self._disconnected(), self._alive()]
-        if not self._clock.connected or time < self._sent_at + self._patience // 4:
+            return [*self._watch.unheard(), self._alive()]
+        if not self._clock.connected or time < self._watch.spoke_at + self._patience // 4:
             return []
         standing = [Publish(frame) for frame in self._round.agreement.standing()]
         if self._base.founding:
@@ -384,13 +389,3 @@ class Core:
 
     def _alive(self) -> Publish:
         return Publish(self._sealer.seal(Ping(self._base.id)))
-
-    def _disconnected(self) -> list[Effect]:
-        if self._degraded or self._sent_at == 0:
-            return []
-        self._degraded = "no broker brings back what this peer sends"
-        return [Report(events.Degraded(self._degraded))]
-
-    def _recovered(self) -> list[Effect]:
-        what, self._degraded = self._degraded, ""
-        return [Report(events.Recovered(what))] if what else []

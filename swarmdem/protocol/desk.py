@@ -99,6 +99,24 @@ class Desk:
             self.wake = when
         return False
 
+    def gone(self, *peers: PeerId) -> bool:
+        """Return whether all of *peers* are taken for gone; if not, look again when they would be."""
+        suspicion = self.start.suspicion
+        if suspicion is None or not peers or self.me in peers:
+            return False
+        return all(self.reached(suspicion.gone_at(peer, self.start.now)) for peer in peers)
+
+    def stretched(self, half: Micros) -> Micros:
+        """Return how long an elector waits for a leader that has *half*, one of two.
+
+        The less this peer's own timing can be trusted the longer, but never so long that the second
+        leader would have no third of its own half left.
+        """
+        suspicion = self.start.suspicion
+        if suspicion is None:
+            return half
+        return min(suspicion.health.stretch(half), 2 * half - half // 3)
+
     def report(self, event: Event) -> None:
         """Tell the journal and the application."""
         self.effects.append(Report(event))

@@ -50,6 +50,11 @@ class Gathering:
         return not self.silent and not self._offers
 
     @property
+    def awaited(self) -> tuple[bytes, ...]:
+        """Leaves and child groups of which something may still come."""
+        return (*self.silent, *self._offers)
+
+    @property
     def included(self) -> tuple[PeerId, ...]:
         """Peers whose models went in; sorted."""
         return tuple(sorted(self._included))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from msgspec import structs
 
-from swarmdem.identifiers import Micros, ModelHash, PeerId, Term
+from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, Term
 from swarmdem.protocol import events
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Accumulate, Fetch, FinishMean, Mix
@@ -74,7 +74,8 @@ def average(desk: Desk, view: View) -> None:
     _gather(desk, view, view.gathering)
     last = desk.last_mean(view)
     due = last is not None and view.gathering.weight > 0 and desk.stock.awaits(last.model)
-    if (due or not view.gathering.complete) and not desk.reached(_up_close(desk, view)):
+    hoped = due or not all(_lost(desk, source) for source in view.gathering.awaited)
+    if hoped and not desk.reached(_up_close(desk, view)):
         return
     view.gathering.closed = True
     if view.gathering.weight:
@@ -82,6 +83,28 @@ def average(desk: Desk, view: View) -> None:
         desk.effects.append(FinishMean(desk.plan_id, view.group.id, desk.start.time, view.previous))
     else:
         announce_mean(desk, view, None, 0)
+
+
+def _lost(desk: Desk, source: bytes) -> bool:
+    """Return whether nothing of a leaf or child group can come any more: who could send it is gone."""
+    child = desk.views.get(GroupId(source))
+    if child is None:
+        return desk.gone(PeerId(source))
+    mean = child.mean(desk.stock.bad)
+    return desk.gone(*desk.holders(child, mean)) if mean is not None else headless(desk, child)
+
+
+def headless(desk: Desk, view: View) -> bool:
+    """Return whether nobody can answer for a group any more, as far as can be told.
+
+    Its first leader is gone, and the second too, or too few electors are left to give it the office.
+    """
+    first, *second = view.office.ranks
+    if not desk.gone(first):
+        return False
+    if view.deposed or view.in_office is not None or not second:
+        return not second or desk.gone(*second)
+    return desk.gone(*second) or not view.office.deposable(lambda elector: not desk.gone(elector))
 
 
 def _up_close(desk: Desk, view: View) -> Micros:
@@ -198,7 +221,7 @@ def mix(desk: Desk, view: View) -> None:
         if not desk.reached(view.times.close(started)):
             return
         desk.missed.add(result.model)
-    elif result is None and not desk.reached(view.times.down_start):
+    elif result is None and not headless(desk, above) and not desk.reached(view.times.down_start):
         return
     announce_final(desk, view, mean.model, mean.message.model_bytes, cut=True)
 

@@ -21,6 +21,10 @@ class Sighting:
     """From when on it has been in sight without a break."""
     away: bool = False
     """It said goodbye, or its broker lost sight of it."""
+    left: bool = False
+    """It said goodbye itself."""
+    lost_at: Micros = 0
+    """When that was heard."""
 
 
 class Membership:
@@ -43,13 +47,18 @@ class Membership:
         self._sightings[peer] = Sighting(now, base, max(known, session), since)
         return fresh
 
-    def lose(self, peer: PeerId, session: int) -> bool:
-        """Note a goodbye or last will of one session; return True when the peer was in sight."""
+    def lose(self, peer: PeerId, session: int, now: Micros = 0, *, left: bool = False) -> bool:
+        """Note a goodbye (*left*) or last will of one session; return True when the peer was in sight."""
         sighting = self._sightings.get(peer)
-        if sighting is None or sighting.away or session < sighting.session:
+        if sighting is None or sighting.left or session < sighting.session or sighting.away > left:
             return False
-        sighting.away = True
-        return True
+        seen = not sighting.away
+        sighting.away, sighting.left, sighting.lost_at = True, left, now
+        return seen
+
+    def sighting(self, peer: PeerId) -> Sighting | None:
+        """Return the last direct word of *peer*; None when it was never heard, or not for very long."""
+        return self._sightings.get(peer)
 
     def away(self, peer: PeerId) -> bool:
         """Return whether the last word about *peer* was that it is gone."""

@@ -43,6 +43,10 @@ class Office:
         """Return whether more than half of the seats are known to have skipped the first leader."""
         return self._convicts(self._skips)
 
+    def deposable(self, lives: Callable[[PeerId], bool]) -> bool:
+        """Return whether those who skipped the first leader and those who live have more than half."""
+        return self._convicts([peer for peer in self._seats if peer in self._skips or lives(peer)])
+
     def proof(self) -> tuple[bytes, ...]:
         """Return the frames of just enough skips, by elector; `deposed` must hold."""
         chosen: dict[PeerId, bytes] = {}

@@ -123,6 +123,11 @@ class Proposals:
         """Return the proposal of the leader of *term*."""
         return self._offered.get((NORMAL, term, self.leader(term)))
 
+    def awaited(self, term: Term) -> PeerId | None:
+        """Return the leader of *term* while it has proposed nothing; None when it has, or is this peer."""
+        leader = self.leader(term)
+        return leader if leader != self.s.me and self.of_leader(term) is None else None
+
     def of_mode(self, mode: int) -> list[Offered]:
         """Return the proposals of *mode* by term and sender."""
         return [o for (m, _, _), o in sorted(self._offered.items(), key=lambda item: item[0]) if m == mode]

@@ -112,6 +112,7 @@ class Round:
             time=plan_time(charter, base),
             apart=frozenset(peer for peer, standing in base.state.standing.items() if standing.apart),
             legacy=self._inherited,
+            suspicion=self.s.suspicion,
         )
 
     def resume(self, time: Micros) -> list[Effect]:
@@ -279,6 +280,10 @@ class Round:
             return self.s.digests
         sibling = base.plan is not None and plan.base == base.plan.base
         return self.certified if sibling else DigestSet()
+
+    def lost(self, time: Micros) -> list[Effect]:
+        """Take note that a peer said goodbye, or a broker in its name: nobody need wait for it."""
+        return self.update.on_wake(time) if self.update is not None else []
 
     def late_digest(self, frame: Frame, time: Micros) -> list[Effect]:
         """Take a digest that the base's plan lists and this peer lacked."""

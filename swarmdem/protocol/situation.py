@@ -8,6 +8,7 @@ from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.plans import Base, digest_of, digest_refusal
+from swarmdem.protocol.suspicion import LocalHealth, Suspicion
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 
@@ -55,14 +56,19 @@ class Situation:
     membership: Membership
     clock: ConnectedClock
     base: Base
+    health: LocalHealth | None = None
+    """How late this peer itself has been; None: not at all."""
     digests: DigestSet = field(default_factory=DigestSet)
     barred: Container[bytes] = ()
     """Plans this peer stood on and left: it certifies none of them again."""
     electors: frozenset[PeerId] = field(init=False)
+    suspicion: Suspicion = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive E as a set."""
+        """Derive E as a set, and what is thought of its peers."""
         self.electors = frozenset(self.base.electorate)
+        health = self.health or LocalHealth(self.patience)
+        self.suspicion = Suspicion(self.membership, self.clock, health, self.patience)
 
     @property
     def patience(self) -> Micros:

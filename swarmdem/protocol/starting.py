@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.suspicion import Suspicion
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Sealer
 from swarmdem.wire.messages import Digest, Plan
@@ -63,6 +64,8 @@ class Start:
     """Listed peers that are set apart: they get results, their models go into none."""
     legacy: Legacy | None = None
     """What the update before left, if this peer took part in one."""
+    suspicion: Suspicion | None = None
+    """Tells who is taken for gone; None: nobody."""
 
 
 def moving(charter: Charter) -> bool:

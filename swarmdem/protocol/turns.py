@@ -54,8 +54,7 @@ class Turns:
         s = self.s
         if s.charter.agreement == "bft":
             return False
-        start = max(frozen_at, s.clock.resumed_at) + s.patience
-        if now < start or now < self._look_at:
+        if now < s.suspicion.lonely_from(frozen_at) or now < self._look_at:
             return False
         if self.since is not None and now < self._ends:
             return True
@@ -106,5 +105,5 @@ class Turns:
 
     def deadlines(self, frozen_at: Micros) -> list[Micros]:
         """Return the connected times at which a turn begins or ends, past ones among them."""
-        start = max(frozen_at, self.s.clock.resumed_at) + self.s.patience
-        return [self._ends, self._look_at, *([] if self.s.base.founding else [start])]
+        begin = [] if self.s.base.founding else [self.s.suspicion.lonely_from(frozen_at)]
+        return [self._ends, self._look_at, *begin]

@@ -199,6 +199,8 @@ class Update:
         elif result is not None and result.model in desk.stock.held:
             agents = summed_of(result.message) or (len(view.group.members),)
             desk.effects.extend(install.apply(result.model, agents=agents))
+        elif result is None and leading.headless(desk, view):
+            desk.effects.extend(install.give_up("nobody is left to answer for the group"))
         elif desk.reached(view.times.end):
             desk.effects.extend(install.give_up("no result came in time"))
 

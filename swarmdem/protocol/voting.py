@@ -240,7 +240,7 @@ class Voting:
 
     def _skip(self, now: Micros) -> list[Effect]:
         s = self.s
-        due = s.me in s.electors and s.clock.connected and now >= self.term_began + s.patience // 4
+        due = s.me in s.electors and s.clock.connected and now >= self._term_ends()
         if not due or self.ballots.skipped.get(NORMAL, -1) >= self.term or self.term >= ballots.TERM_MAX:
             return []
         voted = self.ballots.highest_cast(NORMAL)
@@ -251,6 +251,10 @@ class Voting:
         self._count_skips()
         self._skipped[NORMAL] = frame
         return [self._persist(), Publish(frame)]
+
+    def _term_ends(self) -> Micros:
+        """Return when this peer gives up on the term: at once when its leader is taken for gone."""
+        return self.s.suspicion.turn_ends(self.term_began, self.proposals.awaited(self.term))
 
     def _take_turns(self, now: Micros) -> list[Effect]:
         """Do what the turn of a provisional or founding candidate asks for."""
@@ -330,7 +334,7 @@ class Voting:
             return []
         if self.frozen_at is None:
             return [at for at in self.proposals.deadlines() if at > now]
-        due = [self.reconciled_at(), self.term_began + self.s.patience // 4]
+        due = [self.reconciled_at(), *([self._term_ends()] if self._ranked else [])]
         due += self.turns.deadlines(self.frozen_at) + self.proposals.deadlines()
         return [at for at in due if at > now]
 

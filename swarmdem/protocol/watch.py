@@ -1,0 +1,68 @@
+"""One peer's sense of time: connected time, its own lateness, and what it says about either.
+
+Puts `clock` (does what I say come back?) and `suspicion.LocalHealth` (am I on time?) behind one door. A
+peer that was not run for longer than patience / 8 (its machine suspended, stopped or overloaded) must
+not judge others by what it missed: its clock stands still from the moment it should have woken until a
+broadcast of its own comes back, and with it what others said meanwhile.
+"""
+
+from swarmdem.identifiers import SECOND, Micros
+from swarmdem.protocol.clock import ConnectedClock
+from swarmdem.protocol.events import Degraded, Effect, Recovered, Report
+from swarmdem.protocol.suspicion import LocalHealth
+from swarmdem.wire.frame import Frame
+
+
+class Watch:
+    """What the core knows of time."""
+
+    def __init__(self, patience: Micros) -> None:
+        self.clock = ConnectedClock(patience)
+        self.health = LocalHealth(patience)
+        self.spoke_at: Micros = 0
+        """Connected time of the last broadcast that proves this peer's presence."""
+        self._patience = patience
+        self._due: Micros | None = None
+        self._degraded = ""
+
+    def set(self, due: Micros | None) -> Micros | None:
+        """Note when the core asks to be woken; return that."""
+        self._due = due
+        return due
+
+    def woke(self, now: Micros) -> list[Effect]:
+        """Note an input at *now*, and how late it is looked at."""
+        due, self._due = self._due, None
+        if due is None or now <= due:
+            return []
+        self.health.woke(now - due)
+        self.clock.read(due)
+        if now - due <= self._patience // 8 or not self.clock.connected:
+            return []
+        self.clock.slept(due, now)
+        return self._degrade(f"this peer stood still for {(now - due) / SECOND:.1f} s")
+
+    def sent(self, frame: Frame, now: Micros, time: Micros) -> None:
+        """Note a broadcast at *now*, connected *time*."""
+        self.clock.sent(frame.id, now)
+        self.health.sent(frame.id, now)
+        if frame.session:  # a standing frame of no session may be anybody's copy: it proves no presence
+            self.spoke_at = time
+
+    def echoed(self, frame: Frame, now: Micros) -> list[Effect]:
+        """Note that a broadcast came back."""
+        self.health.echoed(frame.id, now)
+        if not self.clock.echoed(frame.id, now):
+            return []
+        what, self._degraded = self._degraded, ""
+        return [Report(Recovered(what))] if what else []
+
+    def unheard(self) -> list[Effect]:
+        """Note that what this peer says does not come back."""
+        return self._degrade("no broker brings back what this peer sends") if self.spoke_at else []
+
+    def _degrade(self, what: str) -> list[Effect]:
+        if self._degraded:
+            return []
+        self._degraded = what
+        return [Report(Degraded(what))]
