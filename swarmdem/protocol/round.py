@@ -214,12 +214,15 @@ class Round:
 
     def trained(self, event: events.Trained, time: Micros) -> list[Effect]:
         """Publish the digest of the model just trained."""
-        if not self._awaited(event.base) or self.phase is not Phase.TRAINING:
-            return []
+        begun = self._after_update(time)  # a certificate that did not list this peer may just have come
+        if not self._awaited(event.base):
+            return begun
         self._pace.running = None
+        if self.phase is not Phase.TRAINING:
+            return begun
         self._pace.own = time - self._pace.began
         frame = self._digest(digest_kind(self.s.charter), event, self._pace.own)
-        return [SaveModel(Slot.UPLOAD, event.model), *self._stand_by(frame, time)]
+        return [*begun, SaveModel(Slot.UPLOAD, event.model), *self._stand_by(frame, time)]
 
     def _awaited(self, base: bytes) -> bool:
         """Return whether an answer about training for *base* is to the order that runs."""

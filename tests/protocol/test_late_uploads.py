@@ -1,8 +1,10 @@
 """What becomes of a training that outlasts its round: it is counted in a later one, once."""
 
 from swarmdem.identifiers import SECOND
+from swarmdem.protocol import events
+from swarmdem.protocol.status import Phase
 from swarmdem.wire.messages import Digest
-from tests.protocol.core_swarm import CoreSwarm
+from tests.protocol.core_swarm import CoreSwarm, name
 
 SLOW = 4
 
@@ -75,3 +77,19 @@ def test_an_upload_that_was_listed_is_never_offered_again():
 
     models = [digest.model for digest in digests_of(swarm, SLOW)]
     assert len(set(models)) == len(models)
+
+
+def test_a_training_that_ends_in_the_very_moment_of_a_certificate_is_not_lost():
+    """The certificate is adopted, the update it does not list this peer in is not yet given up."""
+    swarm = swarm_with_a_slow_peer(10**6)
+    swarm.run(lambda: swarm.cores[SLOW].status().round == 2)
+    core, order = swarm.cores[SLOW], next(order for index, order in swarm.trained if index == SLOW)
+    plan = core.round_record().base.plan
+    assert swarm.peer(SLOW) not in {entry.peer for entry in plan.entries if entry.listed}
+    core._round.phase = Phase.UPDATING  # as `_adopt` leaves it when the votes came with the last input
+
+    trained = events.Trained(order.base, name("m"), 100, 1, 1.0, bytes(16), 5 * SECOND)
+    effects = core.handle(trained, swarm.now)
+
+    digests = [e.frame.message for e in effects if isinstance(e, events.Publish)]
+    assert [digest.model for digest in digests if isinstance(digest, Digest)] == [name("m")]
