@@ -31,6 +31,8 @@ class Accounting:
         self._gossiped: dict[tuple[PeerId, PlanId], ModelHash] = {}
         """Each peer's mean with its neighbours."""
         self._rounds: dict[PeerId, Round] = {}
+        self._spoiled: set[PlanId] = set()
+        """Plans in which a liar gave a group two results: nothing is promised about their models."""
 
     def on_mean(self, peer: PeerId, mean: Mean) -> None:
         """Check an announced MEAN: by the right peer, of the peers it names, exact (eq. 9)."""
@@ -38,10 +40,12 @@ class Accounting:
         self._must_lead(known, mean.group, mean.term, peer)
         key = (mean.plan, mean.group, mean.term)
         earlier = self._said.means.setdefault(key, mean)
-        if (earlier.model, earlier.included) != (mean.model, mean.included):
+        if (earlier.model, earlier.included) != (mean.model, mean.included) and not self._spoils(peer, known):
             raise Broken(
                 "one result per group and term", f"two MEANs of {brief(mean.group)}, term {mean.term}"
             )
+        if mean.plan in self._spoiled:
+            return
         apart = {peer for peer, standing in known.base.state.standing.items() if standing.apart}
         stray = set(mean.included) - (set(group.members) - apart)
         if stray or len(set(mean.included)) != len(mean.included):
@@ -69,6 +73,8 @@ class Accounting:
                 event.plan, 0, event.group, event.term, event.weight, event.included, model, MODEL_BYTES, ()
             ),
         )
+        if event.plan in self._spoiled:
+            return
         self._must_average(known, event)
         leaves = [self._said.upload(known, leaf) for leaf in group.leaves]
         open_inputs = [{ModelHash(digest.model)} for digest in leaves if digest is not None]
@@ -124,10 +130,12 @@ class Accounting:
         self._must_lead(known, final.group, final.term, peer)
         key = (final.plan, final.group, final.term)
         earlier = self._said.finals.setdefault(key, final)
-        if (earlier.model, earlier.cut) != (final.model, final.cut):
+        if (earlier.model, earlier.cut) != (final.model, final.cut) and not self._spoils(peer, known):
             raise Broken(
                 "one result per group and term", f"two FINALs of {brief(final.group)}, term {final.term}"
             )
+        if final.plan in self._spoiled:
+            return
         means = self._announced_means(final.plan, final.group)
         own = {ModelHash(mean.model) for mean in means if mean.weight}
         empty = any(not mean.weight for mean in means)
@@ -166,6 +174,8 @@ class Accounting:
             raise Broken("a peer mixes into the upload its certified digest names", f"peer {brief(peer)}")
 
     def _must_be_announced(self, peer: PeerId, order: Apply, known: KnownPlan, group: Group) -> None:
+        if order.plan in self._spoiled:
+            return
         skipped = (peer, order.plan, order.group) in self._said.skipped
         results = [
             model for term, model in self._said.results(known, group.id) if not (skipped and term == 0)
@@ -222,6 +232,12 @@ class Accounting:
         """Check that a peer that says it applied a round's result has it installed."""
         if event.applied and (peer, event.plan) not in self._installed:
             raise Broken("applied means installed", f"peer {brief(peer)}, plan {brief(event.plan)}")
+
+    def _spoils(self, peer: PeerId, known: KnownPlan) -> bool:
+        """Return whether *peer*, which gives a group a second result, is a liar; then the plan is spoiled."""
+        if peer in self._said.liars:
+            self._spoiled.add(known.id)
+        return peer in self._said.liars
 
     def _share(self, known: KnownPlan, name: str) -> Fraction:
         """Return a schedule's value for the update of *known* as the decimal fraction a person wrote."""

@@ -84,8 +84,8 @@ class Checkers:
     """
 
     def __init__(self, charter: Charter, book: ModelBook, peers: int) -> None:
-        self.liars: set[PeerId] = set()
         self.evidence = Evidence(charter, book)
+        self.liars = self.evidence.liars
         self.accounting = Accounting(self.evidence)
         self.open_rounds: dict[PeerId, OpenRound] = {}
         self.on_state = Bounds(peers).on_state

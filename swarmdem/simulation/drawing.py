@@ -131,7 +131,8 @@ def _lies(rng: random.Random, stage: Stage) -> list[Fault]:
         for kind in LIES:
             if rng.random() < 0.5:
                 at, until = _span(rng, stage)
-                amount = {Kind.SILENCE: 0.5, Kind.FORGET: float(rng.randrange(1, 4))}.get(kind, 0.0)
+                amounts = {Kind.SILENCE: 0.5, Kind.FORGET: rng.randrange(1, 4), Kind.FORGE: rng.randrange(2)}
+                amount = float(amounts.get(kind, 0))
                 faults.append(Fault(kind, at, until, (peer,), amount))
                 if kind is Kind.FORGET:  # a disk's lie shows when the process dies
                     faults.append(Fault(Kind.KILL, at, until, (peer,), float(rng.randrange(1, 12))))

@@ -53,6 +53,8 @@ class Evidence:
 
     charter: Charter
     book: ModelBook
+    liars: set[PeerId] = field(default_factory=set)
+    """Peers of which nothing but an honest core is expected."""
     digests: dict[FrameId, tuple[PeerId, Digest]] = field(default_factory=dict)
     plans: dict[PlanId, KnownPlan] = field(default_factory=dict)
     votes: dict[tuple[PeerId, bytes, int], dict[int, PlanId]] = field(default_factory=dict)
