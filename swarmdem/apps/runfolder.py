@@ -58,15 +58,26 @@ class RunFolder:
         """Folder of the peers' state folders."""
         return self.path / "state"
 
+    def require_empty(self) -> None:
+        """Refuse to begin a new run where something is already.
+
+        Raises:
+            ConfigError: There is.
+        """
+        try:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise ConfigError(f"--out {self.path}: not empty; use --resume to go on with a run")
+        except OSError as error:
+            raise ConfigError(f"--out {self.path}: {error.strerror}") from error
+
     def create(self, settings: SwarmSettings, charter: Charter, command: str, started: str) -> None:
         """Begin a new run.
 
         Raises:
             ConfigError: The folder holds something already, or cannot be written.
         """
+        self.require_empty()
         try:
-            if self.path.exists() and any(self.path.iterdir()):
-                raise ConfigError(f"--out {self.path}: not empty; use --resume to go on with a run")
             for folder in (self.path, self.path / "peers", self.models, self.state):
                 folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()

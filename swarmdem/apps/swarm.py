@@ -96,6 +96,8 @@ async def run_swarm(
     begun = _own_and_ended_cpu_s()
     settings = replace(settings, workers=1 if settings.broker == "memory" else _workers(settings))
     folder = RunFolder(out)
+    if not resume:
+        folder.require_empty()  # before torch is loaded
     charter = folder.load()[1] if resume else None
     earlier = folder.rows() if resume else []
     last_round = max((row["round"] for row in earlier), default=0)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from swarmdem.apps.reading import is_run
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import default_out, run_swarm
@@ -37,6 +38,10 @@ def _shown(settings: SwarmSettings, out: Path, *, closing: bool = True, **how: A
     view = open_view()
     try:
         summary = asyncio.run(run_swarm(settings, out, view, **how))
+    except KeyboardInterrupt:
+        if closing and is_run(out):
+            view.say(f"stopped; swarmdem swarm --resume {out} goes on")
+        raise
     finally:
         view.close()
     for line in closing_lines(summary):
