@@ -6,7 +6,7 @@ if the first leader's mean is still to be had, from the parent's leaders most li
 that as its own; meanwhile it pulls the inputs by their hashes.
 
 Deviation from round.md, which has the second leader fetch a copy of every mean in advance: that is a
-blob per group and round for the rare case, and the inputs are there in that case too.
+blob per group and round for the rare case. It does so on suspicion (`standby`), inputs included.
 """
 
 from collections.abc import Iterator
@@ -118,19 +118,20 @@ def _up_close(desk: Desk, view: View) -> Micros:
 
 def _gather(desk: Desk, view: View, gathering: Gathering) -> None:
     for child in view.group.children:  # asked again: a second leader's mean replaces the first's
-        offer = _child_offer(desk, desk.views[child]) if gathering.awaits(child) else None
+        offer = child_offer(desk, desk.views[child]) if gathering.awaits(child) else None
         if offer is not None:
             gathering.offer(child, offer)
     for source in tuple(gathering.silent):
         digest = desk.digests.get(PeerId(source))
         if digest is not None:
-            gathering.offer(source, _leaf_offer(desk, PeerId(source), digest))
+            gathering.offer(source, leaf_offer(desk, PeerId(source), digest))
     gathering.refuse(desk.stock.bad)
     for model, weight in gathering.take(desk.stock.held):
         desk.effects.append(Accumulate(desk.plan_id, view.group.id, model, weight))
 
 
-def _leaf_offer(desk: Desk, leaf: PeerId, digest: Digest) -> Offer:
+def leaf_offer(desk: Desk, leaf: PeerId, digest: Digest) -> Offer:
+    """Return what a leaf's *digest* offers; no weight where its model cannot be had."""
     model = ModelHash(digest.model)
     usable = len(model) == 32 and digest.model_bytes <= desk.charter.blob_max
     if leaf == desk.me and model not in desk.stock.held:
@@ -138,7 +139,8 @@ def _leaf_offer(desk: Desk, leaf: PeerId, digest: Digest) -> Offer:
     return Offer(Fetch(model, digest.model_bytes, (leaf,)), digest.weight if usable else 0, (leaf,))
 
 
-def _child_offer(desk: Desk, child: View) -> Offer | None:
+def child_offer(desk: Desk, child: View) -> Offer | None:
+    """Return what a child group's mean offers; None before it is announced."""
     mean = child.mean(desk.stock.bad)
     if mean is None:
         return None
@@ -305,14 +307,20 @@ def results_needed(desk: Desk, view: View) -> Iterator[Fetch]:
     if not view.acting:
         return
     above = desk.parent_of(view.group)
-    mean = view.means.get(0)
-    if view.rank == 1 and 1 not in view.means and mean is not None and mean.model is not None:
-        takers = above.office.ranks if above is not None else ()
-        sources = dict.fromkeys((mean.frame.sender, *takers, *desk.holders(view, mean)))
-        yield Fetch(mean.model, mean.message.model_bytes, tuple(p for p in sources if p != desk.me))
+    if view.rank == 1 and 1 not in view.means:
+        yield from fallen_mean(desk, view)
     result = above.final(desk.stock.bad) if above else None
     if above and result and result.model and not view.mixing and _term(view) not in view.finals:
         yield Fetch(result.model, result.message.model_bytes, desk.holders(above, result))
+
+
+def fallen_mean(desk: Desk, view: View) -> Iterator[Fetch]:
+    """Yield the first leader's mean: its parent's leaders have it, or other holders."""
+    mean, above = view.means.get(0), desk.parent_of(view.group)
+    if mean is not None and mean.model is not None:
+        takers = above.office.ranks if above is not None else ()
+        sources = dict.fromkeys((mean.frame.sender, *takers, *desk.holders(view, mean)))
+        yield Fetch(mean.model, mean.message.model_bytes, tuple(p for p in sources if p != desk.me))
 
 
 def unknown_sources(view: View) -> Iterator[bytes]:

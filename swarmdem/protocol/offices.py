@@ -39,6 +39,11 @@ class Office:
         if skip.sender in self._seats:
             self._skips.setdefault(skip.sender, skip.raw)
 
+    @property
+    def accused(self) -> bool:
+        """Some elector has skipped the first leader."""
+        return bool(self._skips)
+
     def deposed(self) -> bool:
         """Return whether more than half of the seats are known to have skipped the first leader."""
         return self._convicts(self._skips)

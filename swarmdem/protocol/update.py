@@ -17,7 +17,7 @@ far as this peer holds the digests. Nothing another peer says raises.
 from collections.abc import Iterator
 
 from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, Term
-from swarmdem.protocol import events, leading
+from swarmdem.protocol import events, leading, standby
 from swarmdem.protocol.accusing import accuse_the_late
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Effect, Fetch, Publish
@@ -216,6 +216,7 @@ class Update:
             yield from leading.inputs_needed(desk, view)
         for view in desk.views.values():
             yield from leading.results_needed(desk, view)
+            yield from standby.prefetches(desk, view)
         if install.group is not None and install.open:
             view = desk.views[install.group]
             result = view.final(desk.stock.bad)
@@ -228,6 +229,8 @@ class Update:
         views = desk.views.values()
         results = (result for view in views for result in (*view.means.values(), *view.finals.values()))
         spent = desk.stock.held - {desk.upload, *(result.model for result in results)}
+        if spent:
+            spent -= {fetch.model for view in views for fetch in standby.prefetches(desk, view)}
         if desk.inherited is not None:  # other leaders may ask for the last means until the next plan
             spent -= {mean.model for mean in desk.inherited.means.values()}
         if spent:
