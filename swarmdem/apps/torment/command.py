@@ -9,7 +9,7 @@ from swarmdem.apps import flags
 from swarmdem.errors import ConfigError
 
 _DEFAULTS = {"peers": 20, "rounds": 60, "patience": 8.0, "evaluate_last": 10}
-_NOT_OURS = {"workers", "record"}
+_NOT_OURS = {"workers", "record", "broker"}
 _TAKEN = tuple(name for name in flags.SETTINGS if name not in _NOT_OURS)
 
 
@@ -17,6 +17,9 @@ _TAKEN = tuple(name for name in flags.SETTINGS if name not in _NOT_OURS)
 def torment(
     *,
     brokers: Annotated[int, Option("--brokers", help="Brokers, each a process.")] = 3,
+    broker: Annotated[
+        str, Option("--broker", help="Their kind: auto, mosquitto, nats or embedded.")
+    ] = "auto",
     kills: Annotated[
         bool, Option("--kills/--no-kills", help="Every round kill an aggregator and restart it.")
     ] = True,
@@ -39,7 +42,9 @@ def torment(
     check: Annotated[
         Path | None, Option("--check", metavar="DIR", help="Only check the history of an earlier run.")
     ] = None,
-    out: flags.Out = None,
+    out: Annotated[
+        Path | None, Option("--out", help="Run folder to write (default: runs/torment-DATE).")
+    ] = None,
     **values: Any,
 ) -> int:
     """Torment a swarm of real processes over real brokers.
@@ -59,9 +64,10 @@ def torment(
         if out is not None:
             raise ConfigError("--out: --check writes to the folder it checks")
         return conclude(check, compare or (), echo)
+    swarm = SwarmSettings(broker=broker, **flags.settings_of(values))
     settings = TormentSettings(
-        swarm=SwarmSettings(**flags.settings_of(values)), brokers=brokers, kills=kills, stops=stops,
-        links=links, broker_every=broker_every, partitions=partitions, replace=replace,
+        swarm=swarm, brokers=brokers, kills=kills, stops=stops, links=links, broker_every=broker_every,
+        partitions=partitions, replace=replace,
     )  # fmt: skip
     check_runs(compare or ())
     folder = out or Path("runs") / f"torment-{datetime.now():%Y%m%d-%H%M%S}"

@@ -22,6 +22,18 @@ FINDINGS_SHOWN = 10
 
 Say = Callable[[str], None]
 
+_DONE = {
+    "kill": "killed and restarted",
+    "replaced": "replaced",
+    "stop": "stopped for a while",
+    "partition": "partitions",
+    "broker_kill": "brokers killed",
+    "broker_stop": "brokers stopped",
+    "link": "links bent",
+    "spared": "spared",
+}
+"""How a report calls what was done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Learned:
@@ -86,7 +98,8 @@ def table(verdict: Verdict, learned: Learned) -> Iterator[str]:
         f"{swarm.seed}, patience {swarm.patience_s:g} s: {duration(verdict.wall_s)}, CPU "
         f"{verdict.resources.cpu_s:.0f} s, peak memory {verdict.resources.peak_rss / 1e6:.0f} MB"
     )
-    yield "  done: " + ", ".join(f"{count} {what}" for what, count in sorted(verdict.done.items()) if count)
+    done = (f"{verdict.done[what]} {words}" for what, words in _DONE.items() if verdict.done[what])
+    yield f"  done: {', '.join(done) or 'nothing'}"
     good, all_ = verdict.progress.certified_rounds
     yield f"  rounds certified on the larger side: {good} of {all_}" + (
         f" ({good / all_:.1%})" if all_ else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from swarmdem.apps import cli
 from swarmdem.apps.reading import read_run
 from swarmdem.apps.report.command import write_report
 from swarmdem.apps.torment.history import FILE, Line, read_history
@@ -89,14 +90,19 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path):
     ("arguments", "message"),
     [
         (["--brokers", "0"], "--brokers 0: must be 1 to 16"),
+        (["--broker", "memory"], "--broker memory: must be one of auto, mosquitto, nats, embedded"),
         (["--check", "nowhere"], "nowhere/history.jsonl: No such file or directory"),
         (["--compare", "nowhere"], "nowhere: no such folder"),
         (["--check", "somewhere", "--out", "there"], "--out: --check writes to the folder it checks"),
     ],
 )
-def test_a_mistake_gets_one_line_and_code_two(tmp_path: Path, arguments: list[str], message: str):
-    ended = swarmdem(*arguments, cwd=tmp_path)
-    assert ended.returncode == 2
-    assert message in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+def test_a_mistake_gets_one_line_and_code_two(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["swarmdem", "torment", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
