@@ -217,6 +217,8 @@ def _command(settings: Settings) -> str:
         parts.append(f"--patience {settings.patience:g}")
     if settings.brokers is not None:
         parts.append(f"--brokers {settings.brokers}")
+    if settings.agreement != default.agreement:
+        parts.append(f"--agreement {settings.agreement}")
     if settings.liars:
         parts.append("--liars")
     if settings.loss is not None:

@@ -53,6 +53,8 @@ class Settings:
     """None: drawn from the seed, 1 to 3; 1 without faults."""
     liars: bool = False
     """Also draw peers that lie, fewer than a third."""
+    agreement: str = "available"
+    """The charter's: `available` or `bft`."""
 
 
 @dataclass(slots=True)
@@ -98,6 +100,7 @@ def charter_of(
     values: dict[str, Any] = {
         "swarm": "simulation", "schema": (TensorSpec("w", (MODEL_BYTES // 4,), "float32"),),
         "levels": settings.levels, "digest": 64, "patience": settings.patience, "founders": founders,
+        "agreement": settings.agreement,
     }  # fmt: skip
     drawn = charters.draw(settings.seed, settings.levels) if settings.vary else {}
     return Charter(**{**values, **drawn, **chosen})

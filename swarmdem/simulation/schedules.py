@@ -63,6 +63,8 @@ class Schedule:
 def schedule_of(settings: Settings) -> Schedule:
     """Return what a seed draws."""
     chosen = charters.draw(settings.seed, settings.levels) if settings.vary else {}
+    if settings.agreement != "available":
+        chosen["agreement"] = settings.agreement
     return Schedule(
         seed=settings.seed, peers=settings.peers, rounds=settings.rounds, patience=settings.patience,
         levels=settings.levels, charter=chosen, weather=weather_of(settings), faults=faults_of(settings),
