@@ -36,7 +36,7 @@ from swarmdem.identifiers import PlanId, Round, text
 from swarmdem.learning.learner import Learner, Parameters
 from swarmdem.learning.parameters import to_safetensors
 from swarmdem.learning.strategy import Deployment
-from swarmdem.node.driver import NodeEvent
+from swarmdem.node.explaining import PeerEvent
 from swarmdem.node.files import write_atomic
 from swarmdem.node.peer import Peer
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
@@ -64,7 +64,7 @@ class Hosted:
     number: int
     learner: Learner
     peer: Peer
-    events: AsyncIterator[NodeEvent]
+    events: AsyncIterator[PeerEvent]
     losses: dict[Round, float]
     scores: dict[Round, dict[str, Score]]
 

@@ -19,7 +19,7 @@ from swarmdem.learning.deployment import evaluate
 from swarmdem.learning.learner import Dataset, Evaluation, Learner, task_of
 from swarmdem.learning.scaling import standardization, standardization_of
 from swarmdem.learning.strategy import Deployment
-from swarmdem.node.driver import NodeEvent
+from swarmdem.node.explaining import Explained, PeerEvent
 from swarmdem.node.peer import Peer
 from swarmdem.node.trainer import Hooks, TrainingFinished
 from swarmdem.protocol.events import (
@@ -172,7 +172,7 @@ def _required(settings: Settings) -> tuple[Charter, tuple[str, ...]]:
     return settings.charter, settings.peer.brokers
 
 
-async def _tell(events: AsyncIterator[NodeEvent], measured: _Measurements, say: Say) -> None:
+async def _tell(events: AsyncIterator[PeerEvent], measured: _Measurements, say: Say) -> None:
     """Print what happens, one line each."""
     async for event in events:
         if isinstance(event, TrainingFinished):
@@ -195,7 +195,7 @@ def _round_line(event: RoundFinished, loss: float | None, own: str) -> str:
     return ", ".join(parts)
 
 
-def _line(event: NodeEvent) -> str:
+def _line(event: PeerEvent) -> str:
     match event:
         case Certified(mode=mode, peers=peers) if mode == FOUNDING:
             return f"founded with {counted(len(peers), 'peer')}"
@@ -209,4 +209,6 @@ def _line(event: NodeEvent) -> str:
             return f"! {what}; going on"
         case Recovered(what=what):
             return f"over: {what}"
+        case Explained(why=why, about=about) if about != "left":
+            return why
     return ""

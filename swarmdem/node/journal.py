@@ -5,19 +5,31 @@ happens. The `round` line carries the hashes all peers of a round must share: ce
 The `traffic` line says what was sent, refused and lost since the one before, or since the peer
 started: `sent` maps a kind of frame to [frames, bytes], `refused` a reason to a number of arrivals;
 `dropped` are arrivals, `unsent` frames.
+What went wrong (`degraded`, `recovered`, `explained`) also says `at` what time of this machine's clock.
+
+A disk that refuses costs lines, never the peer: how many were lost is told as soon as there is room.
 """
 
+import contextlib
 import dataclasses
+import errno
 import json
+import logging
+import os
 import re
+import time
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from swarmdem.errors import StoreError
 from swarmdem.identifiers import PeerId, PlanId, Round
 from swarmdem.node.counters import PeerCounters
-from swarmdem.protocol.events import Certified, RoundFinished
+from swarmdem.node.explaining import Explained
+from swarmdem.node.troubles import moment
+from swarmdem.protocol.events import Certified, Degraded, Recovered, RoundFinished
+
+_log = logging.getLogger("swarmdem.node.journal")
 
 _TREES_MAX = 64  # certificates remembered until their round is over
 
@@ -26,13 +38,14 @@ class Journal:
     """Appends to one file; without a path it forgets everything."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         self._trees: dict[PlanId, bytes] = {}
         self._counted: PeerCounters | None = None
+        self._lost = 0
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open while the peer runs
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open while the peer runs
             except OSError as error:
                 raise StoreError(f"journal {path}: {error.strerror}") from error
 
@@ -40,7 +53,8 @@ class Journal:
         """Append *event* (a dataclass), and the round's line when it ends a round."""
         if self._file is None:
             return
-        self._append({"event": event_name(event), **_plain_fields(event)})
+        at = {"at": moment(time.time())} if isinstance(event, Degraded | Recovered | Explained) else {}
+        self._append({"event": event_name(event), **_plain_fields(event), **at})
         if isinstance(event, Certified):
             self._remember(event)
         elif isinstance(event, RoundFinished):
@@ -57,7 +71,8 @@ class Journal:
     def close(self) -> None:
         """Release the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what could not be written is lost
+                self._file.close()
             self._file = None
 
     def _remember(self, event: Certified) -> None:
@@ -67,7 +82,21 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(line, sort_keys=True) + "\n")
+        lines = [json.dumps(line, sort_keys=True).encode() + b"\n"]
+        if self._lost:
+            lines.insert(0, json.dumps({"event": "lines_lost", "count": self._lost}).encode() + b"\n")
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            data = b"".join(lines)
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - half a line is none
+            self._lost = 0
+        except OSError as error:
+            if not self._lost:
+                _log.warning("journal_refused reason=%s", error.strerror)
+            self._lost += 1
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)  # half a line would spoil the next
 
 
 def journal_file(path: Path | None, peer: PeerId) -> Path | None:

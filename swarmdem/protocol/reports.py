@@ -126,6 +126,8 @@ class Degraded:
     """Something is not as it should be, in plain words."""
 
     what: str
+    passing: bool = False
+    """A single mishap: no `Recovered` will follow."""
 
 
 @dataclass(frozen=True, slots=True)

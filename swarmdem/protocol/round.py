@@ -239,7 +239,7 @@ class Round:
         if self._awaited(base):
             self._pace.running = None
             self._retrain_at = time + self.s.patience
-        return [Report(events.Degraded(f"training failed: {reason}"))]
+        return [Report(events.Degraded(f"training failed: {reason}", passing=True))]
 
     def _publish(self, digest: Frame, time: Micros) -> list[Effect]:
         return [*self.agreement.on_digest(digest, time), Publish(digest)]
@@ -315,7 +315,8 @@ class Round:
         if self.phase is Phase.FETCHING and getattr(event, "model", None) == self.s.base.reference:
             if isinstance(event, events.FetchFailed):
                 self._search.unusable = True
-                return [Report(events.Degraded(f"the reference model cannot be used: {event.reason}"))]
+                what = f"the reference model cannot be used: {event.reason}"
+                return [Report(events.Degraded(what, passing=True))]
             return [*self._keep_reference(), *self.collect(time)]
         if self.update is None:
             return []
@@ -323,7 +324,7 @@ class Round:
             case events.Fetched(model):
                 return self.update.on_fetched(model, time)
             case events.FetchFailed(model, reason):
-                degraded = Report(events.Degraded(f"a model was refused: {reason}"))
+                degraded = Report(events.Degraded(f"a model was refused: {reason}", passing=True))
                 return [degraded, *self.update.on_fetch_failed(model, time)]
             case events.Averaged():
                 return self.update.on_averaged(event, time)

@@ -7,8 +7,9 @@ import pytest
 from swarmdem.errors import StoreError
 from swarmdem.identifiers import GroupId, ModelHash, PeerId, PlanId
 from swarmdem.node.counters import NodeCounters, PeerCounters
+from swarmdem.node.explaining import Explained
 from swarmdem.node.journal import Journal
-from swarmdem.protocol.events import Certified, PeerSeen, RoundFinished
+from swarmdem.protocol.events import Certified, Degraded, PeerSeen, Recovered, RoundFinished
 from swarmdem.wire.blobs import CHUNK
 from swarmdem.wire.frame import MAGIC, WIRE_VERSION
 from swarmdem.wire.messages import Hello
@@ -102,3 +103,48 @@ def test_frames_are_counted_by_kind_with_their_topics():
 
     assert counters.frames == {"chunk": 1, "hello": 1, "cleared": 1}
     assert counters.frame_bytes == {"chunk": 11, "hello": 11, "cleared": 4}
+
+
+def test_what_went_wrong_says_when(tmp_path, monkeypatch):
+    monkeypatch.setattr("swarmdem.node.journal.time.time", lambda: 1_000_000_000.0)
+    journal = Journal(tmp_path / "a.jsonl")
+
+    journal.note(Degraded("no broker"))
+    journal.note(Recovered("no broker"))
+    journal.note(Explained(7, "late", "round 7 took 2 attempts"))
+    journal.close()
+
+    assert lines(tmp_path / "a.jsonl") == [
+        {"event": "degraded", "what": "no broker", "passing": False, "at": "2001-09-09T01:46:40Z"},
+        {"event": "recovered", "what": "no broker", "at": "2001-09-09T01:46:40Z"},
+        {
+            "event": "explained", "round": 7, "about": "late", "why": "round 7 took 2 attempts",
+            "at": "2001-09-09T01:46:40Z",
+        },
+    ]  # fmt: skip
+
+
+class FullFile:
+    """A file on a disk that takes half of a line when it is full."""
+
+    def __init__(self, file):
+        self.file, self.full = file, False
+
+    def write(self, data):
+        return self.file.write(data[: len(data) // 2] if self.full else data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_a_full_disk_costs_lines_and_says_how_many(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl")
+    disk = journal._file = FullFile(journal._file)
+    for present, full in ((True, False), (False, True), (False, True), (True, False)):
+        disk.full = full
+        journal.note(PeerSeen(PeerId(b"\x01" * 16), present))
+    journal.close()
+
+    events = [line["event"] for line in lines(tmp_path / "a.jsonl")]
+    assert events == ["peer_seen", "lines_lost", "peer_seen"]
+    assert lines(tmp_path / "a.jsonl")[1]["count"] == 2

@@ -286,14 +286,30 @@ async def test_an_outage_of_the_broker_is_said_and_survived(swarm):
     peers = await swarm.start(2)
     await rounds(peers, 1)
     events = peers[0].events()
+    assert peers[0].status().troubles == ()
     swarm.bus.stop()
     down = await first(events, Degraded)
+    troubles = {trouble.what: trouble.round for trouble in peers[0].status().troubles}
     swarm.bus.start()
     await first(events, Recovered)
     await rounds(peers, 3)
+    assert peers[0].status().troubles == ()
 
     assert down.what == "no connection to the broker: the bus is stopped"
+    assert troubles[down.what] >= 1, "the last round it had finished"
     assert peers[0].status().round == 3
+
+
+async def test_why_a_peer_left_is_its_last_word(swarm, tmp_path):
+    [peer] = await swarm.start(1, journal=tmp_path)
+    events = peer.events()
+    await peer.leave()
+
+    assert [getattr(event, "why", "") async for event in events][-1:] == [
+        "the application asked this peer to leave"
+    ]
+    line = json.loads((tmp_path / f"{peer.id}.jsonl").read_text().splitlines()[-1])
+    assert (line["event"], line["about"]) == ("explained", "left")
 
 
 async def test_a_reader_of_events_that_falls_behind_is_told_so(swarm):
