@@ -41,6 +41,11 @@ class PeerSettings:
 
     brokers: tuple[str, ...] = ()
     """URLs, as `mqtt://user:password@host:port` or `mqtts://...`; the peer talks over all that it reaches."""
+    host_broker: str | None = None
+    """Run a broker for the swarm and announce it under this URL, `mqtt://192.168.1.7:1883`; `auto`: under
+    this machine's address."""
+    discover: bool = False
+    """Look for brokers on the local network by mDNS."""
     charter: Path | None = None
     """File with the charter; None: the `[charter]` table."""
     state: Path | None = None

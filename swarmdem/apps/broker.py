@@ -59,9 +59,14 @@ def urls(broker: Broker) -> list[str]:
     """Return every URL by which peers may reach *broker*, this machine's own first."""
     if broker.host not in EVERYWHERE:
         return [broker.url]
-    every = (address for addresses in psutil.net_if_addrs().values() for address in addresses)
-    others = [each.address for each in every if each.family == socket.AF_INET and each.address != LOOPBACK]
-    return [broker.url, *(f"mqtt://{address}:{broker.port}" for address in others)]
+    return [broker.url, *(f"mqtt://{each}:{broker.port}" for each in addresses() if each != LOOPBACK)]
+
+
+def addresses() -> list[str]:
+    """Return this machine's IPv4 addresses, loopback last."""
+    every = (each for interface in psutil.net_if_addrs().values() for each in interface)
+    found = dict.fromkeys(each.address for each in every if each.family == socket.AF_INET)
+    return [each for each in found if each != LOOPBACK] + [LOOPBACK]
 
 
 async def _wait(stop: asyncio.Event, broker: Broker) -> None:

@@ -134,6 +134,13 @@ def peer(
         list[str] | None,
         typer.Option("--broker", help="mqtt://[user:password@]host[:port]; may be repeated."),
     ] = None,
+    host_broker: Annotated[
+        str | None,
+        typer.Option("--host-broker", metavar="URL|auto", help="Run one for the swarm; announce it so."),
+    ] = None,
+    discover: Annotated[
+        bool | None, typer.Option("--discover", help="Find brokers on the local network (mDNS).")
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="An .npz, a folder of IDX files, or digits.")
     ] = None,
@@ -165,8 +172,8 @@ def peer(
 
     chosen: dict[str, dict[str, Any]] = {
         "peer": {
-            "charter": charter, "brokers": broker or None, "state": state, "journal": journal,
-            "rounds": rounds,
+            "charter": charter, "brokers": broker or None, "host_broker": host_broker, "discover": discover,
+            "state": state, "journal": journal, "rounds": rounds,
         },
         "learner": {
             "data": data, "part": part, "model": model, "optimizer": optimizer, "lr": lr, "epochs": epochs,
@@ -330,9 +337,6 @@ def simulate(
     liars: Annotated[
         bool, typer.Option("--liars", help="Also draw peers that lie, fewer than a third.")
     ] = False,
-    agreement: Annotated[
-        str, typer.Option("--agreement", help="available: half decides; bft: two thirds.")
-    ] = "available",
     workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
     shrink: Annotated[
@@ -353,7 +357,7 @@ def simulate(
         return replay(schedule, trace=trace, shrink=shrink).exit_code
     first = Settings(
         seed=seed, peers=peers, rounds=rounds, faults=faults, levels=levels, patience=patience, loss=loss,
-        forks=forks, vary=not plain, brokers=brokers, liars=liars, agreement=agreement,
+        forks=forks, vary=not plain, brokers=brokers, liars=liars,
     )  # fmt: skip
     return run(first, seeds=seeds, workers=workers, trace=trace, shrink=shrink).exit_code
 

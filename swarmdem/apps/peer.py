@@ -9,8 +9,9 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
+from swarmdem.apps.broker import addresses
 from swarmdem.apps.table import counted
-from swarmdem.config import LearnerSettings, Settings
+from swarmdem.config import LearnerSettings, PeerSettings, Settings
 from swarmdem.errors import ConfigError, SchemaError
 from swarmdem.identifiers import Round, brief
 from swarmdem.learning.building import build_learners
@@ -31,10 +32,13 @@ from swarmdem.protocol.events import (
     Recovered,
     RoundFinished,
 )
-from swarmdem.transport.settings import BrokerAddress, MqttSettings
+from swarmdem.transport.discovery import check_installed
+from swarmdem.transport.settings import PORTS, BrokerAddress, MqttSettings
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.messages import FOUNDING
 
+MDNS = "mdns"
+"""In place of a broker's URL: those on the local network."""
 DEVICES = 10
 """Over how many a source is split that does not say so: peers that try the swarm out need not agree on N."""
 
@@ -101,6 +105,8 @@ async def run_peer(settings: Settings, say: Say) -> None:
             learner,
             brokers=brokers,
             mqtt=MqttSettings(tls=settings.tls),
+            host_broker=_hosted_at(settings.peer.host_broker),
+            discover=settings.peer.discover or MDNS in settings.peer.brokers,
             state=settings.peer.state,
             journal=settings.peer.journal,
             durable=settings.peer.durable,
@@ -114,7 +120,7 @@ async def run_peer(settings: Settings, say: Say) -> None:
             raise ConfigError(f"{what} is not the charter's model: {error}") from error
         say(
             f"peer {peer.id} of swarm {charter.swarm!r}, {learner.samples} training samples, "
-            f"broker{'s' * (len(brokers) > 1)} {', '.join(str(BrokerAddress.parse(url)) for url in brokers)}"
+            f"{_told(settings.peer, brokers)}"
         )
         teller = asyncio.create_task(_tell(events, measured, say), name="lines")
         running = asyncio.create_task(peer.run(settings.peer.rounds), name="rounds")
@@ -165,11 +171,30 @@ def _required(settings: Settings) -> tuple[Charter, tuple[str, ...]]:
         raise ConfigError("--charter: missing; `swarmdem charter` writes one")
     if settings.peer.rounds is not None and settings.peer.rounds < 1:
         raise ConfigError(f"--rounds {settings.peer.rounds}: at least 1")
-    if not settings.peer.brokers:
-        raise ConfigError("--broker: missing; repeat it to use several brokers at once")
-    for url in settings.peer.brokers:
+    brokers = tuple(url for url in settings.peer.brokers if url != MDNS)
+    discover = settings.peer.discover or MDNS in settings.peer.brokers
+    if not brokers and not discover and settings.peer.host_broker is None:
+        raise ConfigError("--broker: missing (or --discover, or --host-broker); may be repeated")
+    for url in brokers:
         BrokerAddress.parse(url)
-    return settings.charter, settings.peer.brokers
+    if discover:
+        check_installed()
+    return settings.charter, brokers
+
+
+def _hosted_at(url: str | None) -> str | None:
+    """Return the URL under which a hosted broker is announced."""
+    return f"mqtt://{addresses()[0]}:{PORTS['mqtt']}" if url == "auto" else url
+
+
+def _told(settings: PeerSettings, brokers: tuple[str, ...]) -> str:
+    """Return in words where this peer looks for the others."""
+    parts = [str(BrokerAddress.parse(url)) for url in brokers]
+    if settings.host_broker is not None:
+        parts.append(f"one hosted here for {_hosted_at(settings.host_broker)}")
+    if settings.discover or MDNS in settings.brokers:
+        parts.append("those found by mDNS")
+    return f"broker{'s' * (len(parts) > 1)} {', '.join(parts)}"
 
 
 async def _tell(events: AsyncIterator[PeerEvent], measured: _Measurements, say: Say) -> None:

@@ -17,9 +17,10 @@ import msgspec
 from swarmdem.identifiers import PeerId
 from swarmdem.learning.learner import Learner, labels_of
 from swarmdem.learning.strategy import Strategy
+from swarmdem.node.brokers import Brokers
 from swarmdem.node.craft import Craft
 from swarmdem.node.driver import Driver, NodeEvent
-from swarmdem.node.joining import link_to, open_port
+from swarmdem.node.joining import Reach, brokers_of, cancelled, open_port
 from swarmdem.node.layout import Layout
 from swarmdem.node.models import ModelShelf
 from swarmdem.node.parts import trusted_records
@@ -28,9 +29,8 @@ from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.node.waiting import WaitingStore
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Degraded, ModelOffered, Started
+from swarmdem.protocol.events import Certified, Degraded, ModelOffered, Started
 from swarmdem.transport.base import Link, Port
-from swarmdem.transport.settings import MqttSettings
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameReader, FrameSealer
 
@@ -44,10 +44,9 @@ class Wanted:
     charter: Charter
     learner: Learner
     strategy: Strategy
-    brokers: tuple[str, ...]
+    reach: Reach
     state: Path | None
     link: Link | None
-    mqtt: MqttSettings | None
     reader: FrameReader | None
     trainer: Trainer | None
     hooks: Hooks
@@ -88,6 +87,7 @@ async def assemble(
         KeyInUseError: Another running peer has this state directory.
         StoreError: The state directory cannot be used.
         SchemaError: The learner's model is not of the charter's schema.
+        ConfigError: A broker cannot be used, hosted or looked for.
     """
     trainer = wanted.trainer
     if trainer is None:
@@ -107,11 +107,18 @@ async def assemble(
     shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
     sealer = FrameSealer(store.identity, charter, store.session, reader=wanted.reader or FrameReader())
     core = Core(charter, sealer, stored=trusted_records(store.records, shelf, sealer))
-    link = wanted.link or await link_to(stack, wanted.brokers, wanted.mqtt)
+    link, brokers = wanted.link, None
+    if link is None:
+        brokers = await brokers_of(
+            stack, wanted.reach, me=sealer.peer, charter=charter, state=wanted.state, report=on_event
+        )
+        link = brokers.link
     port = await open_port(stack, link, charter, sealer)
     driver = Driver(
         core, sealer=sealer, port=port, store=store, shelf=shelf,
-        learner=learner, craft=craft, trainer=trainer, hooks=wanted.hooks, on_event=on_event,
+        learner=learner, craft=craft, trainer=trainer, hooks=wanted.hooks,
+        on_event=on_event if brokers is None else partial(_noticed, brokers, on_event),
+        on_hello=None if brokers is None else brokers.heard,
     )  # fmt: skip
     stack.push_async_callback(driver.close)
     recorder = None
@@ -122,8 +129,8 @@ async def assemble(
         stack.push_async_callback(recorder.close)
     for what in store.damage:
         _log.warning("state_damaged what=%s", what)
-        on_event(Degraded(what, passing=True))
-    driver.deliver(Started(secrets.token_bytes(16)))
+        on_event(Degraded(what))
+    driver.deliver(Started(secrets.token_bytes(16), b"" if brokers is None else brokers.announcement))
     offer = ModelOffered(offered.name, offered.info.total_bytes, sketch, scale)
     driver.deliver(offer, offered)
     return Assembled(charter, core, store, shelf, port, driver, recorder)
@@ -142,7 +149,7 @@ async def _open_store(
     return store
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel *task* and wait until it has ended, however."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+def _noticed(brokers: Brokers, on_event: Callable[[NodeEvent], None], event: NodeEvent) -> None:
+    if isinstance(event, Certified):
+        brokers.certified(event.peers)
+    on_event(event)

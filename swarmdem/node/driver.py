@@ -25,6 +25,7 @@ from swarmdem.node.serving import Uploads
 from swarmdem.node.store import Store
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.node.transfer import Downloads
+from swarmdem.node.watching import LinkWatch
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import (
     Accumulate,
@@ -38,12 +39,10 @@ from swarmdem.protocol.events import (
     Input,
     Keep,
     LeaveRequested,
-    LinkChanged,
     Mix,
     Persist,
     Publish,
     Received,
-    Recovered,
     Reject,
     Report,
     SaveModel,
@@ -58,7 +57,7 @@ from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, decode_chunk
 from swarmdem.wire.charter import charter_hash
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import BlobOffer, BlobWant, Message
+from swarmdem.wire.messages import BlobOffer, BlobWant, Hello, Message
 from swarmdem.wire.replay import ReplayWindow
 
 _log = logging.getLogger("swarmdem.node.driver")
@@ -66,9 +65,6 @@ _log = logging.getLogger("swarmdem.node.driver")
 INPUTS_MAX = 1024
 TURN = 32
 """Inputs handled before other peers of the process get their turn."""
-NOT_YET = "not connected yet"
-"""What a link that was never up nor refused gives as its reason: no news for anybody."""
-
 NodeEvent = Event | TrainingFinished
 
 
@@ -86,6 +82,7 @@ class Driver:
         trainer: Worker threads.
         hooks: An experiment's measurements.
         on_event: Called on the loop with everything that is reported.
+        on_hello: Called on the loop with every greeting, for what it says beside the protocol.
     """
 
     def __init__(
@@ -101,6 +98,7 @@ class Driver:
         trainer: Trainer,
         hooks: Hooks,
         on_event: Callable[[NodeEvent], None],
+        on_hello: Callable[[Frame, Hello], None] | None = None,
     ) -> None:
         charter = craft.charter
         self._core = core
@@ -110,6 +108,7 @@ class Driver:
         self._shelf = shelf
         self._trainer = trainer
         self._on_event = on_event
+        self._on_hello = on_hello
         self._loop = asyncio.get_running_loop()
         self._scope = charter_hash(charter)
         self._window = ReplayWindow()
@@ -117,8 +116,6 @@ class Driver:
         self._signal = asyncio.Event()
         self._room = asyncio.Event()
         self._retained: set[str] = set()
-        self._link_up: bool | None = None
-        self._link_down = ""
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._round_limit: Round | None = None
         self._held: Train | None = None
@@ -135,6 +132,7 @@ class Driver:
             charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf,
             trainer=trainer, send=self.uploads.send, deliver=self.deliver, exchanged=self.counters.exchanged,
         )  # fmt: skip
+        self._link = LinkWatch(deliver=self.deliver, downloads=self.downloads, report=on_event)
 
     @property
     def held_back(self) -> bool:
@@ -212,7 +210,7 @@ class Driver:
     async def _listen(self) -> None:
         async for item in self._port.arrivals():
             if isinstance(item, LinkState):
-                self._link_changed(item)
+                self._link.changed(item)
                 continue
             if item.payload:  # an empty one only clears a retained message
                 self._arrived(item)
@@ -233,6 +231,8 @@ class Driver:
             elif blob:
                 self._on_blob_message(frame.sender, frame.message)
             else:
+                if self._on_hello is not None and isinstance(frame.message, Hello):
+                    self._on_hello(frame, frame.message)
                 self._inputs.append((Received(frame), None))
                 self._signal.set()
         except WireError as error:
@@ -246,25 +246,6 @@ class Driver:
             self.uploads.on_want(sender, message)
         elif isinstance(message, BlobOffer):
             self.downloads.on_offer(sender, message)
-
-    def _link_changed(self, state: LinkState) -> None:
-        if state.up != self._link_up:
-            self._link_up = state.up
-            self.downloads.link_changed(up=state.up)
-            self.deliver(LinkChanged(state.up))
-        if state.up:
-            if self._link_down:
-                _log.warning("broker_back")
-                self._on_event(Recovered(self._link_down))
-            self._link_down = ""
-            return
-        if state.reason == NOT_YET:
-            return  # the usual first state of a link
-        what = f"no connection to the broker: {state.reason}"
-        if what != self._link_down:
-            self._link_down = what
-            _log.warning("broker_unreachable reason=%s", state.reason)
-            self._on_event(Degraded(what))
 
     # Deciding
 
@@ -323,7 +304,7 @@ class Driver:
         match effect:
             case Publish(frame) | Send(_, frame) if self._store.withholds(frame.message):
                 self.counters.unsent += 1
-                if isinstance(effect, Publish) and self._link_up:
+                if isinstance(effect, Publish) and self._link.up:
                     self.deliver(Received(frame))  # its echo: the disk is to blame, not the link
             case Publish(frame, retain):
                 topic = self._topic(frame)
@@ -379,7 +360,7 @@ class Driver:
             return
         if not isinstance(error, LearningError):  # a strategy's, and logged where it happened
             _log.error("order_failed error=%r", error, exc_info=error)
-        self._on_event(Degraded(f"{type(error).__name__}: {error}", passing=True))
+        self._on_event(Degraded(f"{type(error).__name__}: {error}"))
 
     def _break(self, error: BaseException) -> None:
         if not self._broken.done():

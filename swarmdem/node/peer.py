@@ -10,7 +10,6 @@ prints, or ends the process; `swarmdem.*` loggers say what happens.
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -25,20 +24,20 @@ from swarmdem.errors import CharterMismatchError, ConfigError, KeyInUseError, Mi
 from swarmdem.identifiers import ModelHash, PeerId, Round, brief
 from swarmdem.learning.learner import Learner
 from swarmdem.learning.strategy import Deployment, Strategy
-from swarmdem.node.assembly import Wanted, assemble, cancelled
-from swarmdem.node.chronicle import Chronicle
+from swarmdem.node.assembly import Wanted, assemble
 from swarmdem.node.counters import PeerCounters
 from swarmdem.node.driver import Driver, NodeEvent
+from swarmdem.node.joining import Reach, cancelled
+from swarmdem.node.journal import Journal, journal_file
 from swarmdem.node.models import Model
 from swarmdem.node.parts import Running, strategy_for
 from swarmdem.node.recording import Recorder
 from swarmdem.node.streams import EventStream
 from swarmdem.node.trainer import Hooks, Trainer
-from swarmdem.node.troubles import PeerStatus
 from swarmdem.protocol.events import Certified, CharterRefused, KeyRefused, RoundFinished
-from swarmdem.protocol.status import RoundRecord
+from swarmdem.protocol.status import Status
 from swarmdem.transport.base import Link
-from swarmdem.transport.settings import MqttSettings
+from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameReader
 from swarmdem.wire.messages import Plan
@@ -63,6 +62,10 @@ class Peer:
         state: Directory for key, checkpoints and records; None: a fresh identity, nothing is kept.
         link: A connection to use instead of `brokers`; it stays open.
         mqtt: How connections to brokers behave, TLS files included.
+        host_broker: Run a broker and announce it under this URL, `mqtt://192.168.1.7:1883` for example:
+            the others come there when their own brokers are lost.
+        discover: Look for brokers of this swarm on the local network (mDNS; extra `discovery`), and
+            announce there the one that is hosted.
         reader: Shared by the peers of a process, so that each frame is verified once.
         trainer: Worker threads to share; they stay.
         strategy: The class of a strategy of your own; None: the one that the charter names.
@@ -84,6 +87,8 @@ class Peer:
         state: Path | str | None = None,
         link: Link | None = None,
         mqtt: MqttSettings | None = None,
+        host_broker: str | None = None,
+        discover: bool = False,
         reader: FrameReader | None = None,
         trainer: Trainer | None = None,
         strategy: type[Strategy] | None = None,
@@ -92,22 +97,26 @@ class Peer:
         durable: bool = True,
         record: Path | None = None,
     ) -> None:
-        if (link is None) != bool(brokers):
+        if (link is None) != bool(brokers or host_broker or discover):
             raise ConfigError("brokers: at least one is needed, or a link, not both")
+        for url in brokers:
+            BrokerAddress.parse(url)
         self._charter = charter
         self._wanted = Wanted(
             charter=charter, learner=learner, strategy=strategy_for(charter, strategy),
-            brokers=tuple(brokers), state=Path(state) if state is not None else None, link=link,
-            mqtt=mqtt, reader=reader, trainer=trainer, hooks=hooks or Hooks(), durable=durable, record=record,
+            reach=Reach(brokers=tuple(brokers), mqtt=mqtt, host_broker=host_broker, discover=discover),
+            state=Path(state) if state is not None else None, link=link, reader=reader, trainer=trainer,
+            hooks=hooks or Hooks(), durable=durable, record=record,
         )  # fmt: skip
         self._journal_path = journal
         self._running: Running | None = None
         self._stack = AsyncExitStack()
+        self._streams: list[EventStream] = []
         self._failure: BaseException | None = None
         self._told = False  # the failure was raised once
         self._finished: Round = 0
         self._certified = False
-        self._chronicle = Chronicle(charter.patience)
+        self._journal = Journal(None)
         self._recorder: Recorder | None = None
         self._past: Running | None = None  # what it was before it left
 
@@ -154,7 +163,7 @@ class Peer:
                 await asyncio.wait_for(running.driver.leave(), GOODBYE_S)
         self._past = running
         await self._stack.aclose()
-        self._chronicle.end(self._failure)
+        self._end_streams()
 
     async def run(self, rounds: int | None = None) -> None:
         """Take part until this peer has finished round *rounds*, or for ever.
@@ -225,11 +234,9 @@ class Peer:
         record = self._require().core.round_record()
         return record.base.plan if record is not None else None
 
-    def status(self) -> PeerStatus:
-        """Return what the peer is doing, and what is not as it should be since when."""
-        status = self._require().core.status()
-        values = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
-        return PeerStatus(**values, troubles=self._chronicle.troubles)
+    def status(self) -> Status:
+        """Return what the peer is doing."""
+        return self._require().core.status()
 
     def held(self, model: ModelHash) -> Model | None:
         """Return a model this peer holds at the moment, for example one that an event names."""
@@ -246,22 +253,22 @@ class Peer:
         Up to 1,024 events wait for a slow reader; then the oldest are dropped and a `Degraded` says so.
         Iterating raises what broke the peer.
         """
-        stream = self._chronicle.stream()
+        stream = EventStream()
         if self._failure is not None:
             stream.close(self._failure)
+        self._streams.append(stream)
         return stream
 
     # Inside
 
     async def _start(self, stack: AsyncExitStack) -> Running:
         def identified(me: PeerId) -> None:
-            self._chronicle.open(self._journal_path, me)
-            stack.callback(lambda: self._chronicle.close(self._failure))
+            self._journal = Journal(journal_file(self._journal_path, me))
+            stack.callback(self._journal.close)
 
         parts = await assemble(self._wanted, stack, on_identity=identified, on_event=self._on_event)
         self._charter = parts.charter
-        me, before = parts.store.identity.peer, parts.core.status()
-        self._chronicle.resume(before.base, before.round)
+        me = parts.store.identity.peer
         task = asyncio.create_task(self._supervise(parts.driver), name=f"swarmdem[{brief(me)}]")
         stack.push_async_callback(cancelled, task)
         self._recorder = parts.recorder
@@ -282,28 +289,32 @@ class Peer:
         self._failure = self._failure or error
         if self._running is not None:
             self._running.driver.moved.set()
-        self._chronicle.end(self._failure)
+        self._end_streams()
+
+    def _end_streams(self) -> None:
+        for stream in self._streams:
+            stream.close(self._failure)
+        self._streams.clear()
 
     def _on_event(self, event: NodeEvent) -> None:
-        self._chronicle.tell(event, self._evidence)
+        self._journal.note(event)
         if self._recorder is not None:
             self._recorder.note(event)
+        for stream in self._streams:
+            stream.put(event)
         match event:
             case Certified(round=round):
                 self._certified = True
                 self._finished = max(self._finished, round - 1)
             case RoundFinished(round=round):
                 self._finished = max(self._finished, round)
-                self._chronicle.traffic(round, self.counters)
+                self._journal.note_traffic(round, self.counters)
             case CharterRefused(settings=settings) if not self._certified:
                 self._fail(CharterMismatchError(self._charter.swarm, settings))
             case KeyRefused():
                 self._fail(
                     KeyInUseError(f"peer {self.id}: its key was started again elsewhere; this one stops")
                 )
-
-    def _evidence(self) -> RoundRecord | None:
-        return self._running.core.round_record() if self._running is not None else None
 
     def _over(self, driver: Driver, rounds: int | None) -> bool:
         self._raise_failure()

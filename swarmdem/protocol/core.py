@@ -74,7 +74,7 @@ class Core:
         self._memory = restart.recall(stored or {}, sealer)
         self._pace = Pace()
         self._offered: events.ModelOffered | None = None
-        self._nonce = b""
+        self._nonce = self._brokers = b""
         self._left = False
         self._tell_at: Micros | None = None
         self._group: GroupId | None = None
@@ -149,8 +149,8 @@ class Core:
                 return []
             case events.Received(frame):
                 return self._received(frame, time)
-            case events.Started(nonce):
-                self._nonce = nonce
+            case events.Started(nonce, brokers):
+                self._nonce, self._brokers = nonce, brokers
                 return [Publish(self._hello(), retain=True)]
             case events.ModelOffered():
                 self._offered = event
@@ -176,7 +176,7 @@ class Core:
         return []
 
     def _hello(self) -> Frame:
-        return greeting.hello(self._charter, self._sealer, self._nonce, self._base)
+        return greeting.hello(self._charter, self._sealer, self._nonce, self._brokers, self._base)
 
     # Frames
 

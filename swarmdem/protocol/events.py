@@ -36,6 +36,8 @@ class Started:
 
     nonce: bytes
     """16 bytes of chance, drawn by the shell; `Hello` carries them."""
+    brokers: bytes = b""
+    """What `Hello` tells of brokers that this peer hosts; empty when it hosts none."""
 
 
 @dataclass(frozen=True, slots=True)

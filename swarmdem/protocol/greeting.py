@@ -5,16 +5,17 @@ from swarmdem.identifiers import PeerId
 from swarmdem.protocol.catchup import Catchup
 from swarmdem.protocol.events import Degraded, Effect, Reject, Report, Send
 from swarmdem.protocol.plans import Base
-from swarmdem.wire import charter as charters, codec
+from swarmdem.wire import charter as charters, codec, extensions
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import WIRE_VERSION, Frame, Sealer
 from swarmdem.wire.messages import Certificate, Hello, Refusal, Welcome
 
 
-def hello(charter: Charter, sealer: Sealer, nonce: bytes, base: Base) -> Frame:
-    """Return this peer's greeting, which carries its charter in full."""
+def hello(charter: Charter, sealer: Sealer, nonce: bytes, brokers: bytes, base: Base) -> Frame:
+    """Return this peer's greeting, which carries its charter in full, and the *brokers* it hosts."""
     stands_on = b"" if base.founding else base.id
-    return sealer.seal(Hello(charters.encode(charter), nonce, WIRE_VERSION, WIRE_VERSION, 0, stands_on))
+    ext = ((extensions.BROKERS, brokers),) if brokers else ()
+    return sealer.seal(Hello(charters.encode(charter), nonce, WIRE_VERSION, WIRE_VERSION, 0, stands_on, ext))
 
 
 def answer(
@@ -47,7 +48,7 @@ def _refuse(
     except WireError as error:
         return [Reject(sender, str(error))]
     what = f"peer {sender.hex()} uses another charter; settings that differ: {', '.join(differing)}"
-    effects: list[Effect] = [Report(Degraded(what, passing=True))]
+    effects: list[Effect] = [Report(Degraded(what))]
     if answers:
         effects.append(Send(sender, sealer.seal(Refusal(greeting.nonce, differing[:64]))))
     return effects

@@ -99,6 +99,7 @@ class Connection:
         self._after = after
         self._identifier = f"{settings.client_id}-{secrets.token_hex(4)}{letter}"
         self._tls = (address.files or settings.tls).context() if address.tls else None
+        self._door = 0
         self._client: aiomqtt.Client | None = None
         self._window = self._new_window()
         self._pending: set[asyncio.Task[None]] = set()
@@ -121,6 +122,7 @@ class Connection:
                         pass
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 self._end(error)
+                self._door += 1
             except asyncio.CancelledError:
                 self._end(None)
                 raise
@@ -206,9 +208,10 @@ class Connection:
     def _new_client(self) -> aiomqtt.Client:
         settings, will = self._settings, self._will()
         handover = cast(type[asyncio.Queue[aiomqtt.Message]], lambda maxsize: _Handover(self._receive))
+        host, port = self._address.door(self._door)
         client = aiomqtt.Client(
-            self._address.host,
-            self._address.port,
+            host,
+            port,
             username=self._address.username,
             password=self._address.password,
             logger=library_log,

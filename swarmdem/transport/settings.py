@@ -4,6 +4,9 @@
 `mqtts://user:password@host:port?cafile=FILE&certfile=FILE&keyfile=FILE&insecure=1`; all but the
 host is optional. User, password and file names are percent-decoded. The password never appears
 in `str` or `repr`, so that an address can be logged as it is.
+
+`mqtt://a,b:1884,c` is *one* broker with several doors, the nodes of a cluster or bridged brokers: a
+connection uses one of them, and the next when that one is lost.
 """
 
 import ssl
@@ -65,36 +68,49 @@ class BrokerAddress:
     password: str | None = field(default=None, repr=False)
     files: TlsFiles | None = None
     """What the URL says about TLS; None when it says nothing."""
+    doors: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports to try after the first."""
 
     @classmethod
     def parse(cls, url: str) -> "BrokerAddress":
         """Read *url*.
 
         Raises:
-            ConfigError: Not `mqtt[s]://[user[:password]@]host[:port][?...]`.
+            ConfigError: Not `mqtt[s]://[user[:password]@]host[:port][,host[:port]...][?...]`.
         """
         try:
             parts = urlsplit(url)
-            port = parts.port
+            user, at, places = parts.netloc.rpartition("@")
+            doors = [urlsplit(f"//{place}") for place in places.split(",")]
+            found = [(door.hostname, door.port) for door in doors]
+            parts = parts._replace(netloc=f"{user}{at}{doors[0].netloc}")
         except ValueError as error:
             raise ConfigError(f"broker URL {_without_password(url)!r}: {error}") from None
-        if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/"):
+        if parts.scheme not in PORTS or not all(host for host, _ in found) or parts.path.strip("/"):
             raise ConfigError(
                 f"broker URL {_without_password(url)!r} is not mqtt://[user:password@]host[:port], "
                 "or mqtts:// for TLS"
             )
+        standard = PORTS[parts.scheme]
+        (host, port), *others = [(host or "", standard if port is None else port) for host, port in found]
         return cls(
-            host=parts.hostname,
-            port=port if port is not None else PORTS[parts.scheme],
+            host=host,
+            port=port,
             tls=parts.scheme == "mqtts",
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password is not None else None,
             files=_tls_files(url, parts.scheme, parts.query) if parts.query else None,
+            doors=tuple(others),
         )
 
+    def door(self, number: int) -> tuple[str, int]:
+        """Return host and port of the door after *number* others, beginning again after the last."""
+        return ((self.host, self.port), *self.doors)[number % (1 + len(self.doors))]
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        places = ((self.host, self.port), *self.doors)
+        told = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places)
+        return f"{'mqtts' if self.tls else 'mqtt'}://{told}"
 
 
 def _tls_files(url: str, scheme: str, query: str) -> TlsFiles:

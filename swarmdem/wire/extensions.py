@@ -7,6 +7,9 @@ has it is refused by versions that do not. What an entry's bytes mean is said wh
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import Plan
 
+BROKERS = 2
+"""`Hello`: URLs of brokers that the sender hosts (`node/announcements.py`)."""
+
 LOSS = 2
 """`Digest`: the mean training loss (`protocol/state.py`)."""
 

@@ -88,6 +88,16 @@ async def test_a_link_keeps_trying_until_the_broker_is_there() -> None:
             assert await asyncio.wait_for(anext(stream), PATIENCE_S) == Arrival("news", b"1")
 
 
+async def test_a_broker_with_two_doors_is_reached_through_the_one_that_is_open() -> None:
+    async with (
+        start_broker("embedded") as broker,
+        open_link(f"mqtt://127.0.0.1:1,127.0.0.1:{broker.port}") as link,
+    ):
+        await link.connect(PATIENCE_S)
+
+        assert link.state.up
+
+
 async def test_a_refusal_of_the_credentials_is_told_at_once() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)

@@ -15,6 +15,12 @@ from swarmdem.transport.settings import BrokerAddress, TlsFiles
         ("mqtt://[::1]:99", BrokerAddress("::1", 99)),
         ("mqtt://ann:p%40ss@box", BrokerAddress("box", 1883, username="ann", password="p@ss")),
         ("mqtt://ann:@box", BrokerAddress("box", 1883, username="ann", password="")),
+        (
+            "mqtts://ann:a,b@box,[::1]:99,den",
+            BrokerAddress(
+                "box", 8883, tls=True, username="ann", password="a,b", doors=(("::1", 99), ("den", 8883))
+            ),
+        ),
     ],
 )
 def test_urls_are_taken_apart(url: str, expected: BrokerAddress) -> None:
@@ -22,7 +28,18 @@ def test_urls_are_taken_apart(url: str, expected: BrokerAddress) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["box", "box:1883", "http://box", "mqtt://", "mqtt://box:x", "mqtt://box:99999", "mqtt://box/a"]
+    "url",
+    [
+        "box",
+        "box:1883",
+        "http://box",
+        "mqtt://",
+        "mqtt://box:x",
+        "mqtt://box:99999",
+        "mqtt://box/a",
+        "mqtt://box,",
+        "mqtt://box,den:x",
+    ],
 )
 def test_other_urls_are_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigError, match="broker URL"):
@@ -60,3 +77,10 @@ def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         TlsFiles(certfile=wrong).context()
     with pytest.raises(ConfigError, match=r"key .*wrong\.pem .* without"):
         TlsFiles(keyfile=wrong).context()
+
+
+def test_doors_come_in_turn_and_all_are_shown() -> None:
+    address = BrokerAddress.parse("mqtt://a,b:2")
+
+    assert [address.door(number) for number in range(3)] == [("a", 1883), ("b", 2), ("a", 1883)]
+    assert str(address) == "mqtt://a:1883,b:2"

@@ -1,0 +1,66 @@
+"""What a change of the link means: for the core, for downloads, and for people."""
+
+import logging
+from collections.abc import Callable
+
+from swarmdem.node.transfer import Downloads
+from swarmdem.protocol.events import Degraded, LinkChanged, Recovered
+from swarmdem.transport.base import LinkState
+
+_log = logging.getLogger("swarmdem.node.watching")
+
+TROUBLES_MAX = 16
+"""Reasons for one outage that are told."""
+NOT_YET = "not connected yet"
+"""What a link that was never up nor refused gives as its reason: no news for anybody."""
+
+
+class LinkWatch:
+    """Follows one port's link.
+
+    Args:
+        deliver: Takes the core's input.
+        downloads: Told of it too.
+        report: Told what people should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        deliver: Callable[[LinkChanged], None],
+        downloads: Downloads,
+        report: Callable[[Degraded | Recovered], None],
+    ) -> None:
+        self.up: bool | None = None
+        self._deliver = deliver
+        self._downloads = downloads
+        self._report = report
+        self._troubles: dict[str, None] = {}
+
+    def changed(self, state: LinkState) -> None:
+        """Take note of the link's state; a broker that joined is to be greeted like a new link."""
+        if state.up != self.up:
+            self._downloads.link_changed(up=state.up)
+        if state.up != self.up or state.joined:
+            self._deliver(LinkChanged(state.up))
+        self.up = state.up
+        if not state.up:
+            if state.reason != NOT_YET:  # the usual first state of a link
+                self._degraded(f"no connection to the broker: {state.reason}")
+            return
+        what = f"going on {state.reason}" if state.reason else ""
+        for trouble in [trouble for trouble in self._troubles if trouble != what]:
+            self._recovered(trouble)
+        if what:
+            self._degraded(what)
+
+    def _degraded(self, what: str) -> None:
+        if what not in self._troubles and len(self._troubles) < TROUBLES_MAX:
+            self._troubles[what] = None
+            _log.warning("broker_unreachable reason=%s", what)
+            self._report(Degraded(what))
+
+    def _recovered(self, what: str) -> None:
+        del self._troubles[what]
+        _log.warning("broker_back after=%s", what)
+        self._report(Recovered(what))
