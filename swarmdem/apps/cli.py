@@ -337,6 +337,9 @@ def simulate(
     liars: Annotated[
         bool, typer.Option("--liars", help="Also draw peers that lie, fewer than a third.")
     ] = False,
+    agreement: Annotated[
+        str, typer.Option("--agreement", help="available: half decides; bft: two thirds.")
+    ] = "available",
     workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
     shrink: Annotated[
@@ -357,7 +360,7 @@ def simulate(
         return replay(schedule, trace=trace, shrink=shrink).exit_code
     first = Settings(
         seed=seed, peers=peers, rounds=rounds, faults=faults, levels=levels, patience=patience, loss=loss,
-        forks=forks, vary=not plain, brokers=brokers, liars=liars,
+        forks=forks, vary=not plain, brokers=brokers, liars=liars, agreement=agreement,
     )  # fmt: skip
     return run(first, seeds=seeds, workers=workers, trace=trace, shrink=shrink).exit_code
 

@@ -360,7 +360,7 @@ class Driver:
             return
         if not isinstance(error, LearningError):  # a strategy's, and logged where it happened
             _log.error("order_failed error=%r", error, exc_info=error)
-        self._on_event(Degraded(f"{type(error).__name__}: {error}"))
+        self._on_event(Degraded(f"{type(error).__name__}: {error}", passing=True))
 
     def _break(self, error: BaseException) -> None:
         if not self._broken.done():

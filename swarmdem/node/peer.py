@@ -10,6 +10,7 @@ prints, or ends the process; `swarmdem.*` loggers say what happens.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -25,17 +26,18 @@ from swarmdem.identifiers import ModelHash, PeerId, Round, brief
 from swarmdem.learning.learner import Learner
 from swarmdem.learning.strategy import Deployment, Strategy
 from swarmdem.node.assembly import Wanted, assemble
+from swarmdem.node.chronicle import Chronicle
 from swarmdem.node.counters import PeerCounters
 from swarmdem.node.driver import Driver, NodeEvent
 from swarmdem.node.joining import Reach, cancelled
-from swarmdem.node.journal import Journal, journal_file
 from swarmdem.node.models import Model
 from swarmdem.node.parts import Running, strategy_for
 from swarmdem.node.recording import Recorder
 from swarmdem.node.streams import EventStream
 from swarmdem.node.trainer import Hooks, Trainer
+from swarmdem.node.troubles import PeerStatus
 from swarmdem.protocol.events import Certified, CharterRefused, KeyRefused, RoundFinished
-from swarmdem.protocol.status import Status
+from swarmdem.protocol.status import RoundRecord
 from swarmdem.transport.base import Link
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.wire.charter import Charter
@@ -111,12 +113,11 @@ class Peer:
         self._journal_path = journal
         self._running: Running | None = None
         self._stack = AsyncExitStack()
-        self._streams: list[EventStream] = []
         self._failure: BaseException | None = None
         self._told = False  # the failure was raised once
         self._finished: Round = 0
         self._certified = False
-        self._journal = Journal(None)
+        self._chronicle = Chronicle(charter.patience)
         self._recorder: Recorder | None = None
         self._past: Running | None = None  # what it was before it left
 
@@ -163,7 +164,7 @@ class Peer:
                 await asyncio.wait_for(running.driver.leave(), GOODBYE_S)
         self._past = running
         await self._stack.aclose()
-        self._end_streams()
+        self._chronicle.end(self._failure)
 
     async def run(self, rounds: int | None = None) -> None:
         """Take part until this peer has finished round *rounds*, or for ever.
@@ -234,9 +235,11 @@ class Peer:
         record = self._require().core.round_record()
         return record.base.plan if record is not None else None
 
-    def status(self) -> Status:
-        """Return what the peer is doing."""
-        return self._require().core.status()
+    def status(self) -> PeerStatus:
+        """Return what the peer is doing, and what is not as it should be since when."""
+        status = self._require().core.status()
+        values = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
+        return PeerStatus(**values, troubles=self._chronicle.troubles)
 
     def held(self, model: ModelHash) -> Model | None:
         """Return a model this peer holds at the moment, for example one that an event names."""
@@ -253,22 +256,22 @@ class Peer:
         Up to 1,024 events wait for a slow reader; then the oldest are dropped and a `Degraded` says so.
         Iterating raises what broke the peer.
         """
-        stream = EventStream()
+        stream = self._chronicle.stream()
         if self._failure is not None:
             stream.close(self._failure)
-        self._streams.append(stream)
         return stream
 
     # Inside
 
     async def _start(self, stack: AsyncExitStack) -> Running:
         def identified(me: PeerId) -> None:
-            self._journal = Journal(journal_file(self._journal_path, me))
-            stack.callback(self._journal.close)
+            self._chronicle.open(self._journal_path, me)
+            stack.callback(lambda: self._chronicle.close(self._failure))
 
         parts = await assemble(self._wanted, stack, on_identity=identified, on_event=self._on_event)
         self._charter = parts.charter
-        me = parts.store.identity.peer
+        me, before = parts.store.identity.peer, parts.core.status()
+        self._chronicle.resume(before.base, before.round)
         task = asyncio.create_task(self._supervise(parts.driver), name=f"swarmdem[{brief(me)}]")
         stack.push_async_callback(cancelled, task)
         self._recorder = parts.recorder
@@ -289,32 +292,28 @@ class Peer:
         self._failure = self._failure or error
         if self._running is not None:
             self._running.driver.moved.set()
-        self._end_streams()
-
-    def _end_streams(self) -> None:
-        for stream in self._streams:
-            stream.close(self._failure)
-        self._streams.clear()
+        self._chronicle.end(self._failure)
 
     def _on_event(self, event: NodeEvent) -> None:
-        self._journal.note(event)
+        self._chronicle.tell(event, self._evidence)
         if self._recorder is not None:
             self._recorder.note(event)
-        for stream in self._streams:
-            stream.put(event)
         match event:
             case Certified(round=round):
                 self._certified = True
                 self._finished = max(self._finished, round - 1)
             case RoundFinished(round=round):
                 self._finished = max(self._finished, round)
-                self._journal.note_traffic(round, self.counters)
+                self._chronicle.traffic(round, self.counters)
             case CharterRefused(settings=settings) if not self._certified:
                 self._fail(CharterMismatchError(self._charter.swarm, settings))
             case KeyRefused():
                 self._fail(
                     KeyInUseError(f"peer {self.id}: its key was started again elsewhere; this one stops")
                 )
+
+    def _evidence(self) -> RoundRecord | None:
+        return self._running.core.round_record() if self._running is not None else None
 
     def _over(self, driver: Driver, rounds: int | None) -> bool:
         self._raise_failure()

@@ -48,7 +48,7 @@ def _refuse(
     except WireError as error:
         return [Reject(sender, str(error))]
     what = f"peer {sender.hex()} uses another charter; settings that differ: {', '.join(differing)}"
-    effects: list[Effect] = [Report(Degraded(what))]
+    effects: list[Effect] = [Report(Degraded(what, passing=True))]
     if answers:
         effects.append(Send(sender, sealer.seal(Refusal(greeting.nonce, differing[:64]))))
     return effects
