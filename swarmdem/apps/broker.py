@@ -8,11 +8,13 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import psutil
 
 from swarmdem.errors import TransportError
 from swarmdem.transport.brokers import LOOPBACK, Broker, start_broker
+from swarmdem.transport.discovery import announced, check_installed
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (compared with, never bound without being asked)
 WATCH_S = 1.0
@@ -23,6 +25,7 @@ async def run_broker(
     host: str = LOOPBACK,
     port: int = 1883,
     *,
+    swarm: str | None = None,
     say: Callable[[str], None],
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -32,11 +35,12 @@ async def run_broker(
         kind: `auto`, `mosquitto`, `nats` or `embedded`.
         host: Address to listen on; `0.0.0.0` for every interface.
         port: TCP port; 0 takes a free one.
+        swarm: Announce the broker to this swarm's peers by mDNS; None: to nobody.
         say: Called with each line for the person at the terminal.
         stop: Ends the broker when set.
 
     Raises:
-        ConfigError: Not installed, port taken, or the broker did not start.
+        ConfigError: Not installed, port taken, or the broker did not start; or zeroconf is missing.
         TransportError: The broker ended by itself.
     """
     stop = stop if stop is not None else asyncio.Event()
@@ -44,10 +48,17 @@ async def run_broker(
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
     try:
-        async with start_broker(kind, host=host, port=port) as broker:
+        async with AsyncExitStack() as stack:
+            if swarm is not None:
+                check_installed()
+            broker = await stack.enter_async_context(start_broker(kind, host=host, port=port))
             say(f"{broker.kind} broker (process {broker.pid}), open to whoever reaches it; Ctrl-C ends it")
             for url in urls(broker):
                 say(f"  peers: --broker {url}")
+            if swarm is not None:
+                place = addresses()[0] if host in EVERYWHERE else host
+                await stack.enter_async_context(announced(place, broker.port, swarm))
+                say(f"  peers of {swarm!r} on this network: --discover")
             await _wait(stop, broker)
     finally:
         for each in (signal.SIGINT, signal.SIGTERM):

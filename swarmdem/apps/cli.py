@@ -14,6 +14,7 @@ import typer
 
 from swarmdem import __version__
 from swarmdem.apps import flags
+from swarmdem.apps.doctor.command import doctor
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.torment.command import torment
 from swarmdem.errors import ConfigError, NoTrainingError, SwarmError
@@ -193,6 +194,9 @@ def broker(
     kind: Annotated[str, typer.Option("--kind", help="auto, mosquitto, nats or embedded.")] = "auto",
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0: a free one.")] = 1883,
+    swarm: Annotated[
+        str | None, typer.Option("--swarm", help="Announce it to peers of this swarm by mDNS.")
+    ] = None,
 ) -> None:
     """Run a broker.
 
@@ -202,7 +206,10 @@ def broker(
 
     from swarmdem.apps.broker import run_broker
 
-    asyncio.run(run_broker(kind, host, port, say=_say))
+    asyncio.run(run_broker(kind, host, port, swarm=swarm, say=_say))
+
+
+app.command()(doctor)
 
 
 @app.command()

@@ -198,7 +198,7 @@ class MultiLink:
                 while not self.state.up:
                     self._news.clear()
                     await self._news.wait()
-                    if all(member.link.hopeless for member in self.members):
+                    if self._members and all(member.link.hopeless for member in self.members):
                         raise TransportError(f"broker {self._reasons()}")
         except TimeoutError:
             raise TransportError(f"no broker reached in {timeout_s:g} s: {self._reasons()}") from None

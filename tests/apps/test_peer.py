@@ -9,6 +9,11 @@ import threading
 
 import pytest
 
+from swarmdem import Charter
+from swarmdem.apps.peer import run_peer
+from swarmdem.config import PeerSettings, Settings
+from swarmdem.errors import ConfigError
+
 SWARMDEM = [sys.executable, "-m", "swarmdem"]
 
 
@@ -132,6 +137,14 @@ def test_a_key_in_use_is_refused(start, charter, tmp_path):
     second.until("swarmdem: .*(in use|running)")
 
     assert second.process.wait(timeout=20) == 2
+
+
+@pytest.mark.parametrize("peer", [PeerSettings(discover=True), PeerSettings(brokers=("mdns",))])
+async def test_looking_for_brokers_without_the_extra_is_refused(monkeypatch, peer):
+    monkeypatch.setitem(sys.modules, "zeroconf", None)
+
+    with pytest.raises(ConfigError, match="zeroconf: pip install"):
+        await run_peer(Settings(peer=peer, charter=Charter(swarm="s")), print)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime
 import gc
-import ipaddress
 import shutil
 import socket
 import subprocess
@@ -12,10 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from swarmdem.errors import TransportError
 from swarmdem.identifiers import PeerId
@@ -26,6 +20,7 @@ from swarmdem.transport.mqtt import MqttLink
 from swarmdem.transport.settings import MqttSettings, TlsFiles
 from swarmdem.wire import topics
 from swarmdem.wire.messages import Digest
+from tests.broker.certificates import write_certificates
 
 PATIENCE_S = 20.0
 BROKER = Path(__file__).parents[2] / "broker"
@@ -122,33 +117,12 @@ def secured(tmp_path: Path) -> Path:
     if shutil.which("mosquitto_passwd") is None:
         pytest.skip("mosquitto_passwd is not installed")
     shutil.copy(BROKER / "acl", tmp_path)
-    _write_certificates(tmp_path)
+    write_certificates(tmp_path)
     passwords = tmp_path / "passwords"
     for number, peer in enumerate((ANN, BOB)):
         create = ["-c"] if number == 0 else []
         subprocess.run(["mosquitto_passwd", "-b", *create, passwords, peer.hex(), "pw"], check=True)
     return tmp_path
-
-
-def _write_certificates(folder: Path) -> None:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / "ca.crt").write_bytes(pem)
-    (folder / "server.crt").write_bytes(pem)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "server.key").write_bytes(private)
 
 
 async def test_the_secure_configuration_lets_peers_write_under_their_own_name_only(

@@ -9,7 +9,8 @@ import pytest
 
 from swarmdem import Charter, Peer, RoundFinished, SoftmaxRegression
 from swarmdem.errors import ConfigError
-from swarmdem.node import brokers
+from swarmdem.identifiers import PeerId
+from swarmdem.node import brokers, joining
 from swarmdem.protocol.events import Degraded, Recovered
 from swarmdem.transport.brokers import start_broker
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
@@ -102,6 +103,28 @@ async def test_one_of_two_brokers_is_missed_by_nobody():
 
     what = f"going on without {broker.url}"
     assert (told, back) == (Degraded(what), Recovered(what))
+
+
+async def test_a_hosted_broker_is_found_nearby():
+    pytest.importorskip("zeroconf")
+    charter = Charter(swarm="s")
+
+    async def brokers_of(stack, number, hosts):
+        reach = joining.Reach(
+            brokers=(), mqtt=QUICK, host_broker=hosts, discover=True, interfaces=("127.0.0.1",)
+        )
+        return await joining.brokers_of(
+            stack, reach, me=PeerId(bytes([number]) * 16), charter=charter, state=None, report=print
+        )
+
+    async with contextlib.AsyncExitStack() as stack:
+        host = await brokers_of(stack, 1, "mqtt://127.0.0.1:0")
+        guest = await brokers_of(stack, 2, None)
+
+        await guest.link.connect(PATIENCE_S)
+
+        [found] = guest.link.members
+        assert (found.link.address.host, found.link.address.port) == host.announced_at
 
 
 async def trouble(events):

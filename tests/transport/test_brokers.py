@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import AsyncIterator
 
 import psutil
 import pytest
@@ -127,6 +128,25 @@ async def test_the_command_says_where_peers_connect_and_ends_cleanly() -> None:
 
     assert lines[0].startswith("embedded broker (process ")
     assert lines[-1] == "broker ended"
+
+
+async def test_the_command_announces_the_broker_to_a_swarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, str]] = []
+    stop = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def announced(host: str, port: int, swarm: str) -> AsyncIterator[None]:
+        told.append((host, port, swarm))
+        stop.set()
+        yield
+
+    monkeypatch.setattr("swarmdem.apps.broker.announced", announced)
+    lines: list[str] = []
+    await run_broker("embedded", port=0, swarm="plant-7", say=lines.append, stop=stop)
+
+    port = int(lines[1].rpartition(":")[2])
+    assert told == [("127.0.0.1", port, "plant-7")]
+    assert "  peers of 'plant-7' on this network: --discover" in lines
 
 
 async def test_the_command_notices_a_broker_that_ends_by_itself() -> None:

@@ -1,0 +1,168 @@
+"""Brokers on several machines: one of them is killed, and the swarm goes on over the others."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swarmdem import Charter, Peer, RoundFinished, SoftmaxRegression
+from swarmdem.apps.keygen import make_key
+from swarmdem.transport import brokers
+from swarmdem.transport.settings import MqttSettings, TlsFiles
+from tests.broker.certificates import write_certificates
+from tests.broker.nodes import BROKER, configuration, free_ports, running
+
+PATIENCE_S = 200.0
+PASSWORD = "pw"
+MOSQUITTO, NATS = brokers._program("mosquitto"), brokers._program("nats")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def peer(number: int, urls: Sequence[str], state: Path | None = None, cafile: Path | None = None) -> Peer:
+    """Return one of three peers with a few samples of its own."""
+    y = np.arange(30) % 3
+    x = np.eye(3, dtype=np.float32)[y] + np.float32(0.1 * number)
+    settings = MqttSettings(backoff_min_s=0.1, backoff_max_s=1.0, tls=TlsFiles(cafile=cafile))
+    charter = Charter(swarm="s", founders=3, patience=8.0)
+    return Peer(charter, SoftmaxRegression(3, (x, y)), brokers=urls, mqtt=settings, state=state)
+
+
+@contextlib.asynccontextmanager
+async def swarm(*peers: Peer) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        for each in peers:
+            await stack.enter_async_context(each)
+        yield
+
+
+async def certified(peers: Sequence[Peer], rounds: int = 1) -> None:
+    """Return when every peer has finished so many more rounds, certified ones."""
+
+    async def one(member: Peer) -> None:
+        done = 0
+        async for event in member.events():
+            done += isinstance(event, RoundFinished) and event.certified
+            if done == rounds:
+                return
+        raise AssertionError("the peer stopped")
+
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*(one(each) for each in peers))
+
+
+class Bridged:
+    """Two brokers that pass everything on to each other, and the users of three peers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = free_ports(2)
+        self.cafile = folder / "ca.crt"
+        self.states = [folder / f"peer-{number}" for number in range(3)]
+        self.users = [make_key(state)[1].hex() for state in self.states]
+        write_certificates(folder)
+        for number, user in enumerate((*self.users, "bridge")):
+            create = ["-c"] if number == 0 else []
+            subprocess.run(
+                ["mosquitto_passwd", "-b", *create, folder / "passwords", user, PASSWORD], check=True
+            )
+        files = {f" {name}\n": f" {folder / name}\n" for name in ("ca.crt", "server.crt", "server.key")}
+        files |= {" passwords\n": f" {folder / 'passwords'}\n", " acl\n": f" {BROKER / 'acl'}\n"}
+        first, second = self.ports
+        self._first = configuration(
+            "mosquitto-secure.conf", folder / "first",
+            files | {"\nlistener 8883\n": f"\nlistener {first} 127.0.0.1\nuser root\n"},
+        )  # fmt: skip
+        self._second = configuration(
+            "mosquitto-bridged.conf", folder / "second",
+            files | {
+                "\nlistener 8883\n": f"\nlistener {second} 127.0.0.1\nuser root\n",
+                "address first.local:8883": f"address 127.0.0.1:{first}", "CHANGE-ME": PASSWORD,
+            },
+        )  # fmt: skip
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run both; yield the first."""
+        assert MOSQUITTO is not None
+        async with (
+            running([MOSQUITTO, "-c", self._first], self.ports[0]) as first,
+            running([MOSQUITTO, "-c", self._second], self.ports[1]),
+        ):
+            yield first
+
+    def peer(self, number: int, *places: str) -> Peer:
+        """Return a peer that uses brokers at *places*, each one or several doors."""
+        urls = [f"mqtts://{self.users[number]}:{PASSWORD}@{place}" for place in places]
+        return peer(number, urls, self.states[number], self.cafile)
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+async def test_peers_move_to_the_bridged_broker_when_theirs_is_killed(tmp_path: Path) -> None:
+    """Two peers are on the first broker and one is on the second: what they say crosses the bridge."""
+    bridged = Bridged(tmp_path)
+    first, second = (f"127.0.0.1:{port}" for port in bridged.ports)
+    async with bridged.running() as process:
+        peers = [
+            bridged.peer(0, f"{first},{second}"), bridged.peer(1, f"{first},{second}"),
+            bridged.peer(2, f"{second},{first}"),
+        ]  # fmt: skip
+        async with swarm(*peers):
+            await certified(peers)
+
+            process.kill()
+
+            await certified(peers, 2)
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+async def test_copies_that_the_bridge_makes_are_absorbed(tmp_path: Path) -> None:
+    """Peers on both of two bridged brokers hear everything four times; each message counts once."""
+    bridged = Bridged(tmp_path)
+    places = [f"127.0.0.1:{port}" for port in bridged.ports]
+    async with bridged.running():
+        peers = [bridged.peer(number, *places) for number in range(3)]
+        async with swarm(*peers):
+            await certified(peers, 2)
+
+            assert all(each.counters.refused["replayed"] > 0 for each in peers)
+            assert all(set(each.counters.refused) == {"replayed"} for each in peers)
+
+
+@contextlib.asynccontextmanager
+async def cluster(folder: Path) -> AsyncIterator[tuple[list[str], asyncio.subprocess.Process]]:
+    """Run three nodes; yield where peers connect, and the first node's process."""
+    assert NATS is not None
+    names = ("one", "two", "three")
+    ports = {name: free_ports(3) for name in names}
+    routes = {f"{name}.local:6222": f"127.0.0.1:{ports[name][0]}" for name in names}
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = []
+        for name in names:
+            among, mqtt, clients = ports[name]
+            conf = configuration(
+                "nats-cluster.conf", folder / name,
+                routes | {
+                    "0.0.0.0:6222": f"127.0.0.1:{among}", "0.0.0.0:1883": f"127.0.0.1:{mqtt}",
+                    "127.0.0.1:4222": f"127.0.0.1:{clients}", '"jetstream"': f'"{folder / name}"',
+                },
+            )  # fmt: skip
+            nodes.append(await stack.enter_async_context(running([NATS, "-c", conf], mqtt, NODE=name)))
+        yield [f"127.0.0.1:{ports[name][1]}" for name in names], nodes[0]
+
+
+@pytest.mark.skipif(NATS is None, reason="nats-server is not installed")
+async def test_a_cluster_of_three_loses_one_node_and_the_swarm_goes_on(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (places, process):
+        peers = [
+            peer(number, [f"mqtt://{','.join(places[number:] + places[:number])}"]) for number in range(3)
+        ]
+        async with swarm(*peers):
+            await certified(peers)
+
+            process.kill()
+
+            await certified(peers, 2)
