@@ -5,6 +5,7 @@ the devices: losing that is another experiment (the swarm then goes on uncertifi
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from swarmdem.apps.torment.crew import PeerCrew, Seat
@@ -46,6 +47,8 @@ class Nemesis:
         self._network = network
         self._history = history
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        """Calm has begun: all that waits goes on, and ends what it did."""
         self._taken: set[int] = set()
         """Devices that something happens to."""
         self._split = False
@@ -73,25 +76,24 @@ class Nemesis:
     async def calm(self) -> None:
         """End every fault at once and start whoever is down."""
         self._to_come.clear()
-        for task in self._tasks:
-            task.cancel()
-        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._over.set()
+        await asyncio.gather(*self._tasks)
         self._tasks.clear()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-        if self._split:
-            self._heal()
-        self._network.soothe()
         for relay in self._relays:
-            relay.go_on()
             await relay.start()
         for seat in self._crew.seats:
-            self._crew.go_on(seat)
             await self._crew.start(seat)
 
+    async def close(self) -> None:
+        """Do nothing more, whatever is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _do(self, fault: Planned) -> None:
-        await asyncio.sleep(fault.after * self._round_s)
+        await self._pause(fault.after * self._round_s)
+        if self._over.is_set():
+            return
         match fault.kind:
             case "kill" | "replace":
                 await self._kill(fault)
@@ -108,26 +110,22 @@ class Nemesis:
         seat = await self._victim(fault, leaders=fault.kind == "kill")
         if seat is None:
             return
-        try:
-            if fault.kind == "replace":
-                await self._crew.replace(seat)
-            else:
-                await self._crew.kill(seat)
-            await self._last(fault)
-            await self._crew.start(seat)
-        finally:
-            self._taken.discard(seat.device)
+        if fault.kind == "replace":
+            await self._crew.replace(seat)
+        else:
+            await self._crew.kill(seat)
+        await self._last(fault)
+        await self._crew.start(seat)
+        self._taken.discard(seat.device)
 
     async def _stop(self, fault: Planned) -> None:
         seat = await self._victim(fault)
         if seat is None:
             return
-        try:
-            self._crew.stop(seat)
-            await self._last(fault)
-        finally:
-            self._crew.go_on(seat)
-            self._taken.discard(seat.device)
+        self._crew.stop(seat)
+        await self._last(fault)
+        self._crew.go_on(seat)
+        self._taken.discard(seat.device)
 
     async def _partition(self, fault: Planned) -> None:
         seats = self._crew.seats
@@ -148,12 +146,9 @@ class Nemesis:
         self._network.split([larger, smaller], reached, fault.style)
         self._history.note("partition", sides=[larger, smaller], brokers=reached, style=fault.style)
         await self._last(fault)
-        self._heal()
-
-    def _heal(self) -> None:
         self._network.heal()
-        for seat in self._crew.seats:
-            seat.cut = False
+        for device in smaller:
+            seats[device].cut = False
         self._split = False
         self._history.note("heal")
 
@@ -175,12 +170,10 @@ class Nemesis:
         else:
             device = int(fault.draw * len(self._crew.seats))
         self._history.note("link", style=fault.style, device=device, broker=broker)
-        try:
-            self._network.disturb(fault.style, device=device, broker=broker)
-            await self._last(fault)
-        finally:
-            self._network.soothe(device=device, broker=broker)
-            self._history.note("link_over", style=fault.style, device=device, broker=broker)
+        self._network.disturb(fault.style, device=device, broker=broker)
+        await self._last(fault)
+        self._network.soothe(device=device, broker=broker)
+        self._history.note("link_over", style=fault.style, device=device, broker=broker)
 
     async def _victim(self, fault: Planned, *, leaders: bool = False) -> Seat | None:
         """Take a peer that is well, an aggregator in office if there is one; None when none may go."""
@@ -202,7 +195,7 @@ class Nemesis:
         """Wait until the swarm can bear a fault; False when it is spared."""
         left_s = WAIT_PATIENCES[fault.kind] * self._patience_s
         while not possible():
-            if left_s <= 0:
+            if left_s <= 0 or self._over.is_set():
                 why = "too many peers are away, or the swarm is split already"
                 self._history.note("spared", kind=fault.kind, round=fault.round, why=why)
                 return False
@@ -216,4 +209,10 @@ class Nemesis:
         return 2 * left > len(seats)
 
     async def _last(self, fault: Planned) -> None:
-        await asyncio.sleep(fault.lasts * self._patience_s)
+        await self._pause(fault.lasts * self._patience_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the beginning of calm."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()

@@ -1,5 +1,6 @@
 """The brokers of a run: real processes that can be killed, stopped, and started again, empty."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -27,6 +28,7 @@ class Relay:
         self._broker: Broker | None = None
         self._stack = AsyncExitStack()
         self._stopped = False
+        self._changing = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -35,21 +37,22 @@ class Relay:
 
     async def start(self) -> None:
         """Start an empty broker, unless there is one."""
-        if self._broker is not None:
-            return
-        self._broker = await self._stack.enter_async_context(start_broker(self._kind))
-        self._lead(self.number, self._broker.port)
-        self._history.note("broker_start", broker=self.number, pid=self._broker.pid)
+        async with self._changing:
+            if self._broker is None:
+                self._broker = await self._stack.enter_async_context(start_broker(self._kind))
+                self._lead(self.number, self._broker.port)
+                self._history.note("broker_start", broker=self.number, pid=self._broker.pid)
 
     async def kill(self) -> None:
         """Kill it with all it holds."""
-        if self._broker is None:
-            return
-        broker, self._broker, self._stopped = self._broker, None, False
-        self._history.note("broker_kill", broker=self.number, pid=broker.pid)
-        if broker.running():
-            os.kill(broker.pid, signal.SIGKILL)
-        await self._stack.aclose()
+        async with self._changing:
+            if self._broker is None:
+                return
+            broker, self._broker, self._stopped = self._broker, None, False
+            self._history.note("broker_kill", broker=self.number, pid=broker.pid)
+            if broker.running():
+                os.kill(broker.pid, signal.SIGKILL)
+            await self._stack.aclose()
 
     def stop(self) -> None:
         """Let it stand still; its connections stay open."""

@@ -105,6 +105,7 @@ class _Run:
             schedule, patience_s=settings.patience_s, crew=crew, relays=relays, network=network,
             history=history,
         )  # fmt: skip
+        stack.push_async_callback(nemesis.close)
         await stack.enter_async_context(self._watched(crew, relays))
         counted = Counter(fault.kind for fault in schedule)
         planned = ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
