@@ -15,7 +15,7 @@ from swarmdem.protocol.lineages import REMEMBERED_MAX
 from swarmdem.protocol.proposals import PROPOSALS_MAX
 from swarmdem.simulation.evidence import Broken
 
-EVERY = 64
+EVERY = 256
 """Events of a peer between two walks."""
 BOUNDS = {
     "Catchup._parked": PARKED_MAX,
