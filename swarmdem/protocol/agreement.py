@@ -109,23 +109,32 @@ class Agreement:
         if want.what == DIGESTS:
             found = [self.s.digests.find(i) for i in ids]
         elif want.what == PLANS:
-            offered = [self.voting.proposals.plan(PlanId(i)) for i in ids]
-            found = [o.frame if o is not None else None for o in offered]
+            return self._plans(sender, [PlanId(i) for i in ids])
         else:
             return [Reject(sender, "asks for something unknown")]
         return self.bundles(sender, [frame for frame in found if frame is not None])
 
+    def _plans(self, sender: PeerId, ids: list[PlanId]) -> list[Effect]:
+        """Forward proposals, each with what proves that it was prepared (`locks`)."""
+        raws: list[bytes] = []
+        for offered in filter(None, map(self.voting.proposals.plan, ids)):
+            raws += [offered.frame.raw, *self.voting.locks.seen(offered.id)]
+        return self._bundled(sender, raws)
+
     def bundles(self, receiver: PeerId, frames: list[Frame]) -> list[Effect]:
         """Return *frames* forwarded byte for byte, in bundles that fit a frame."""
+        return self._bundled(receiver, [frame.raw for frame in frames])
+
+    def _bundled(self, receiver: PeerId, raws: list[bytes]) -> list[Effect]:
         effects: list[Effect] = []
         batch: list[bytes] = []
         size = 0
-        for frame in frames:
-            if batch and (size + len(frame.raw) > BUNDLE_BYTES_MAX or len(batch) >= LISTED_MAX):
+        for raw in raws:
+            if batch and (size + len(raw) > BUNDLE_BYTES_MAX or len(batch) >= LISTED_MAX):
                 effects.append(Send(receiver, self.s.sealer.seal(Bundle(tuple(batch)))))
                 batch, size = [], 0
-            batch.append(frame.raw)
-            size += len(frame.raw)
+            batch.append(raw)
+            size += len(raw)
         if batch:
             effects.append(Send(receiver, self.s.sealer.seal(Bundle(tuple(batch)))))
         return effects
@@ -191,8 +200,9 @@ class Agreement:
             return False
         if self._began is not None:  # who found anew give up their founding within a patience of each other
             return now >= self._began + s.patience
-        wait = s.patience // 8 if len(s.present(now)) >= s.charter.founders else self._gather_limit()
-        return now >= wait
+        if len(s.present(now)) >= s.charter.founders:
+            return now >= s.patience // 8
+        return now >= self._gather_limit() and s.charter.agreement != "bft"
 
     def _gather_limit(self) -> Micros:
         return max(self.s.patience // 2, self.s.charter.gather_us)

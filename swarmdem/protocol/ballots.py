@@ -11,7 +11,7 @@ import msgspec
 
 from swarmdem.identifiers import FrameId, PeerId, PlanId, Term
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import SignedVote, Skip, Vote
+from swarmdem.wire.messages import NORMAL, PREPARE, SignedVote, Skip, Vote
 
 TERM_MAX = 0xFFFF
 """Highest term there is."""
@@ -35,6 +35,8 @@ class BallotRecord(msgspec.Struct, frozen=True, array_like=True):
     skipped: tuple[tuple[int, int], ...]
     proposals: tuple[bytes, ...]
     """Frames of own proposals and of the proposals voted for."""
+    locks: tuple[bytes, ...] = ()
+    """Frames of the first-phase votes on which the highest vote of the second phase rests."""
 
 
 class Ballots:
@@ -46,6 +48,7 @@ class Ballots:
         self._votes: dict[Choice, dict[PeerId, SignedVote]] = {}
         self._of_one: dict[PeerId, dict[tuple[int, Term], tuple[PlanId, FrameId]]] = {}
         self._skips: dict[int, dict[PeerId, Frame]] = {}
+        self._prepares: dict[Choice, dict[PeerId, bytes]] = {}
 
     def add_vote(self, frame: Frame) -> FrameId | None:
         """Count a vote; return the sender's other vote of the same term if there is one."""
@@ -56,18 +59,22 @@ class Ballots:
         if earlier is not None:
             return earlier[1] if earlier[0] != vote.plan else None
         if len(of_one) >= VOTES_OF_ONE_MAX:
-            self._forget(frame.sender, min(of_one))
+            self._forget(frame.sender, min(of_one, key=lambda which: (which[1], which[0])))
         of_one[vote.mode, vote.term] = (vote.plan, frame.id)
         choice = Choice(vote.mode, vote.term, vote.plan)
         self._votes.setdefault(choice, {})[frame.sender] = SignedVote(frame.public_key, frame.signature)
+        if vote.mode == PREPARE:
+            self._prepares.setdefault(choice, {})[frame.sender] = frame.raw
         return None
 
     def _forget(self, peer: PeerId, which: tuple[int, Term]) -> None:
         plan, _ = self._of_one[peer].pop(which)
         choice = Choice(*which, plan)
         del self._votes[choice][peer]
+        self._prepares.get(choice, {}).pop(peer, None)
         if not self._votes[choice]:
             del self._votes[choice]
+            self._prepares.pop(choice, None)
 
     def knows(self, peer: PeerId) -> bool:
         """Return whether *peer* voted."""
@@ -82,6 +89,11 @@ class Ballots:
         """Return the votes of *voters* for *choice*, sorted by voter."""
         votes = self._votes.get(choice, {})
         return {peer: votes[peer] for peer in sorted(votes) if peer in voters}
+
+    def prepares(self, choice: Choice, voters: Collection[PeerId]) -> tuple[bytes, ...]:
+        """Return the frames of the first-phase votes of *voters* for *choice*, sorted by voter."""
+        frames = self._prepares.get(choice, {})
+        return tuple(frames[peer] for peer in sorted(frames) if peer in voters)
 
     def choices(self) -> Iterable[Choice]:
         """Return everything that has a vote, in a stable order."""
@@ -125,13 +137,14 @@ class Ballots:
     def may_vote(self, mode: int, term: Term) -> bool:
         """Return whether a vote in (mode, term) would be this peer's first and above its skips."""
         highest = self.highest_cast(mode)
-        above_skips = term > self.skipped.get(mode, -1)
+        above_skips = term > self.skipped.get(NORMAL if mode == PREPARE else mode, -1)
         return above_skips and (mode, term) not in self.cast and (highest is None or term > highest[0])
 
-    def record(self, base: bytes, proposals: Iterable[bytes]) -> bytes:
+    def record(self, base: bytes, proposals: Iterable[bytes], locks: Iterable[bytes] = ()) -> bytes:
         """Return what must be on disk before a vote or skip leaves."""
         votes = tuple((mode, term, plan) for (mode, term), plan in sorted(self.cast.items()))
-        record = BallotRecord(base, votes, tuple(sorted(self.skipped.items())), tuple(proposals))
+        skipped = tuple(sorted(self.skipped.items()))
+        record = BallotRecord(base, votes, skipped, tuple(proposals), tuple(locks))
         return msgspec.msgpack.encode(record)
 
     def restore(self, record: BallotRecord) -> None:

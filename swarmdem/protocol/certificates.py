@@ -41,6 +41,11 @@ def quorum(charter: Charter, electors: int) -> int:
     return 2 * electors // 3 + 1 if charter.agreement == "bft" else electors // 2 + 1
 
 
+def least_listed(charter: Charter, electors: int) -> int:
+    """Return how many of *electors* a plan must list: half, or in the mode `bft` as many as decide."""
+    return quorum(charter, electors) if charter.agreement == "bft" else (electors + 1) // 2
+
+
 def open_certificate(certificate: Certificate, sealer: Sealer, charter: Charter) -> Proven | None:
     """Return what *certificate* proves, or None when it is malformed or its votes do not suffice.
 

@@ -14,6 +14,7 @@ from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
+from swarmdem.protocol.copies import Copies
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.forwarding import opened
 from swarmdem.protocol.lineages import Standpoint
@@ -73,6 +74,8 @@ class Core:
         self._catchup = Catchup(self._me, sealer, self._membership, self._patience, charter)
         self._memory = restart.recall(stored or {}, sealer)
         self._pace = Pace()
+        self._copies = Copies(sealer.session)
+        self._refusals = greeting.Refusals(self._patience)
         self._offered: events.ModelOffered | None = None
         self._nonce = self._brokers = b""
         self._left = False
@@ -106,6 +109,7 @@ class Core:
         for effect in effects:
             if isinstance(effect, Publish):
                 self._watch.sent(effect.frame, now, time)
+                self._copies.said(effect.frame)
         return effects
 
     def next_wakeup(self) -> Micros | None:
@@ -120,6 +124,7 @@ class Core:
         ]
         if self._tell_at is not None:
             due.append(self._tell_at)
+        due += self._refusals.deadlines(time)
         return self._watch.set(self._clock.next_wakeup(min(due)))
 
     def status(self) -> Status:
@@ -203,8 +208,8 @@ class Core:
         return effects + self._dispatch(frame, time)
 
     def _echo(self, frame: Frame) -> list[Effect]:
-        if frame.session > self._sealer.session and not isinstance(frame.message, Hello):
-            self._left = True  # only the key's holder can say this; a retained hello may be of old
+        if self._copies.reveals(frame):
+            self._left = True  # only the key's holder can say this
             return [*self._round.drop(), Report(events.KeyRefused())]
         return self._watch.echoed(frame, self._now)
 
@@ -228,7 +233,7 @@ class Core:
                 return self._greeted(sender, message)
             case Refusal(nonce, settings):
                 if nonce == self._nonce and self._base.founding:
-                    return [Report(events.CharterRefused(sender, settings))]
+                    self._refusals.add(sender, settings)
                 return []
             case _:
                 return []
@@ -350,6 +355,8 @@ class Core:
     def _advance(self, time: Micros) -> list[Effect]:
         """Do everything that is due now."""
         effects = self._round.advance(time)
+        if self._base.founding:
+            effects += self._refusals.judged(self._membership.in_sight(time), time)
         if self._round.genesis_lost(time):
             effects += self._refound(time)
         effects += self._certify(time)

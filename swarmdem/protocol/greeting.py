@@ -1,14 +1,54 @@
 """Hello, welcome and refusal: how a newcomer meets a swarm, and learns that it brought another charter."""
 
+from collections.abc import Collection
+
 from swarmdem.errors import WireError
-from swarmdem.identifiers import PeerId
+from swarmdem.identifiers import Micros, PeerId
 from swarmdem.protocol.catchup import Catchup
-from swarmdem.protocol.events import Degraded, Effect, Reject, Report, Send
+from swarmdem.protocol.events import CharterRefused, Degraded, Effect, Reject, Report, Send
 from swarmdem.protocol.plans import Base
 from swarmdem.wire import charter as charters, codec, extensions
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import WIRE_VERSION, Frame, Sealer
 from swarmdem.wire.messages import Certificate, Hello, Refusal, Welcome
+
+REFUSALS_MAX = 64
+"""Peers whose refusals are remembered."""
+
+
+class Refusals:
+    """Who says that this newcomer's charter differs, until it is believed.
+
+    Anybody who hears a greeting can refuse it. So refusals are believed only once peers with our own
+    charter had the time to be heard, and only when there are fewer of those than refuse.
+    """
+
+    def __init__(self, patience: Micros) -> None:
+        self._believed_from = patience // 4
+        self._settings: dict[PeerId, tuple[str, ...]] = {}
+
+    def add(self, sender: PeerId, settings: tuple[str, ...]) -> None:
+        """Note a refusal."""
+        if len(self._settings) < REFUSALS_MAX:
+            self._settings.setdefault(sender, settings)
+
+    def judged(self, alike: Collection[PeerId], now: Micros) -> list[Effect]:
+        """Report the first refusal if refusals are to be believed now.
+
+        Args:
+            alike: Peers in sight that have our charter.
+            now: Connected time.
+        """
+        others = [peer for peer in self._settings if peer not in alike]
+        if now < self._believed_from or len(others) <= len(alike):
+            return []
+        sender = others[0]
+        settings, self._settings = self._settings[sender], {}
+        return [Report(CharterRefused(sender, settings))]
+
+    def deadlines(self, now: Micros) -> list[Micros]:
+        """Return when `judged` has something to do."""
+        return [self._believed_from] if self._settings and now < self._believed_from else []
 
 
 def hello(charter: Charter, sealer: Sealer, nonce: bytes, brokers: bytes, base: Base) -> Frame:

@@ -1,4 +1,4 @@
-"""Plans and certificates: how one is made, and what makes one valid.
+"""Plans: how one is made (`certificates`: what makes one valid).
 
 A plan is a pure function of (base, mode, the digests listed): the proposer computes it, every voter
 computes it again and votes only for an equal one. That equality is what makes the tree the same at
@@ -15,9 +15,7 @@ tree is made anew at once. All tables are read at the plan's own tick (`plan_tim
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import takewhile
 
-from swarmdem.errors import WireError
 from swarmdem.identifiers import PeerId, Round
 from swarmdem.protocol.forming import Previous, Shape, form
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of, plan_groups
@@ -29,14 +27,13 @@ from swarmdem.protocol.state import (
     loss_of,
     read_state,
     state_ext,
-    state_refusal,
+    wants_clock,
 )
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter, charter_hash
-from swarmdem.wire.frame import Frame, Sealer
+from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     FOUNDING,
-    NORMAL,
     PARAMETERS,
     PROVISIONAL,
     UPDATES,
@@ -45,13 +42,10 @@ from swarmdem.wire.messages import (
     Entry,
     Fork,
     Plan,
-    Vote,
 )
 
 ROUND_LEAP_MAX = 2**24
 """Rounds that a digest may be ahead of its base: one liar must not use up the numbers of rounds."""
-ROUND_MAX = 2**31
-"""Highest round that is believed: the numbers after it still fit a frame."""
 FORKS_MAX = 64
 """Forks that a plan's lineage carries, the latest (`messages.Plan`)."""
 
@@ -113,7 +107,7 @@ def base_of(certificate: Certificate, plan: Plan) -> Base:
 
 def plan_time(charter: Charter, base: Base) -> int:
     """Return the tick of the schedules' clock at which the plan of *base* stands: that of its update."""
-    if charter.drift == 0:
+    if not wants_clock(charter):
         return max(0, base.round - 1)
     return base.state.clock.tick if base.state.clock is not None else 0
 
@@ -121,9 +115,9 @@ def plan_time(charter: Charter, base: Base) -> int:
 def time_of(charter: Charter, base: Base) -> int:
     """Return the tick for the round that follows *base*: that of its training.
 
-    The plan of that round has this tick too, unless rounds were left out or its digests show drift.
+    The plan of that round has this tick too, unless its digests show drift.
     """
-    if charter.drift == 0:
+    if not wants_clock(charter):
         return base.round
     return base.state.clock.tick + 1 if base.state.clock is not None else 0
 
@@ -173,9 +167,10 @@ def decide(charter: Charter, base: Base, digests: Mapping[PeerId, Digest]) -> De
 def _next_clock(
     charter: Charter, base: Base, number: Round, digests: Collection[Digest]
 ) -> ScheduleClock | None:
-    if charter.drift == 0:
+    if not wants_clock(charter):
         return None
-    losses = [loss for digest in digests if (loss := loss_of(digest)) is not None]
+    heeded = digests if charter.drift else ()
+    losses = [loss for digest in heeded if (loss := loss_of(digest)) is not None]
     if base.state.clock is None:
         return ScheduleClock.first(losses)
     return base.state.clock.after(losses, number=number, drift=charter.drift)
@@ -278,58 +273,3 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
     if len(digest.sketch) != charter.digest:
         return f"sketch of {len(digest.sketch)} buckets instead of {charter.digest}"
     return ""
-
-
-def electors_needed(electors: int) -> int:
-    """Return the smallest count that is more than half of *electors*."""
-    return electors // 2 + 1
-
-
-def open_certificate(certificate: Certificate, sealer: Sealer, charter: Charter) -> Plan | None:
-    """Return the plan of *certificate*, or None when it is malformed or its votes do not suffice.
-
-    Checked against the plan's own flags: more than half of the electors (normal), or of the listed
-    (provisional, founding), all for one term.
-    """
-    try:
-        plan = codec.decode_plan(certificate.plan)
-    except WireError:
-        return None
-    normal = plan.mode == NORMAL
-    voters = {e.peer for e in plan.entries if (e.elector if normal else e.listed)}
-    listed = sum(e.listed for e in plan.entries)
-    if not voters or not listed or len(plan.reference) != 32 or plan.round > ROUND_MAX:
-        return None
-    if (plan.mode != FOUNDING and hierarchy_of(plan) is None) or state_refusal(charter, plan):
-        return None
-    content = Vote(plan.base, plan.mode, certificate.term, codec.plan_id(certificate.plan))
-    proven = {sealer.proves(vote, content) for vote in certificate.votes}
-    return plan if len(proven & voters) >= electors_needed(len(voters)) else None
-
-
-def names_electors(plan: Plan, electors: Collection[PeerId]) -> bool:
-    """Return whether *plan* calls exactly *electors* electors: whose votes count is not its to choose."""
-    return {entry.peer for entry in plan.entries if entry.elector} == set(electors)
-
-
-def beats_founding(challenger: Base, holder: Base) -> bool:
-    """Return whether of two founding certificates the first wins: more peers, then the lower id."""
-    return (-len(challenger.electorate), challenger.id) < (-len(holder.electorate), holder.id)
-
-
-def behind(ours: Base, theirs: Base) -> bool:
-    """Return whether the holder of *ours* must simply adopt *theirs* (no counting).
-
-    On one path the higher round wins. If our path is a prefix of theirs and their next fork left
-    it at our round or later, we are behind. A path is known by its last fork, whose id seals all
-    before it: of more than `FORKS_MAX` forks the oldest are no longer carried.
-    """
-    mine, other = ours.lineage, theirs.lineage
-    if mine == other:
-        return theirs.round > ours.round
-    later = other
-    if mine:
-        last = mine[-1]
-        shared = len(list(takewhile(lambda fork: fork != last, other))) + 1
-        later = other[shared:]
-    return bool(later) and later[0].round >= ours.round

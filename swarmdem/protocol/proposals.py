@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId, PlanId, Term
-from swarmdem.protocol.certificates import names_electors, quorum
+from swarmdem.protocol.certificates import least_listed, names_electors, quorum
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
+from swarmdem.protocol.locks import Locks
 from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.state import read_state, state_refusal
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import FOUNDING, NORMAL, PLANS, Plan, Proposal, Skip, Want
+from swarmdem.wire.messages import FOUNDING, NORMAL, PLANS, PROVISIONAL, Plan, Proposal, Skip, Want
 
 GRACE = 32
 """What is missing is asked for after patience / GRACE: mostly it is on its way already."""
@@ -39,13 +40,15 @@ class Offered:
 class Proposals:
     """The valid proposals seen on one base."""
 
-    def __init__(self, situation: Situation, ranked: tuple[PeerId, ...]) -> None:
+    def __init__(self, situation: Situation, ranked: tuple[PeerId, ...], locks: Locks) -> None:
         """Begin with none.
 
         Args:
             situation: The base.
             ranked: Its electorate in the order in which terms are led.
+            locks: Those of the mode `bft`.
         """
+        self._locks = locks
         self.s = situation
         self._ranked = ranked
         self._offered: dict[tuple[int, Term, PeerId], Offered] = {}
@@ -64,21 +67,30 @@ class Proposals:
         key = (proposal.mode, proposal.term, frame.sender)
         known = self._offered.get(key)
         if known is not None:
-            if known.body != proposal.plan:
-                return [Report(Equivocated(frame.sender, known.frame.id, frame.id))], None
-            return [], None
+            if known.body == proposal.plan:
+                return [], None
+            if codec.plan_id(proposal.plan) in self._unknown:  # others voted for it: they may certify it
+                _, plan = self._refusal(frame.sender, proposal)
+                if plan is not None:
+                    self._keep(frame, proposal, plan, now)
+            return [Report(Equivocated(frame.sender, known.frame.id, frame.id))], None
         refusal, plan = self._refusal(frame.sender, proposal)
         if plan is None:
             return [Reject(frame.sender, refusal)], None
         while len(self._offered) >= PROPOSALS_MAX:
             del self._offered[next(iter(self._offered))]
+        offered = self._offered[key] = self._keep(frame, proposal, plan, now)
+        return [], offered
+
+    def _keep(self, frame: Frame, proposal: Proposal, plan: Plan, now: Micros) -> Offered:
+        """Remember what a vote or a lock may name."""
         while len(self._plans) >= PROPOSALS_MAX:
             del self._plans[next(iter(self._plans))]
         plan_id = codec.plan_id(proposal.plan)
         ask_at = now + self._grace
         offered = Offered(frame, proposal.mode, proposal.term, plan_id, plan, proposal.plan, ask_at)
-        self._offered[key] = self._plans[plan_id] = offered
-        return [], offered
+        self._plans[plan_id] = offered
+        return offered
 
     def _refusal(self, sender: PeerId, proposal: Proposal) -> tuple[str, Plan | None]:
         try:
@@ -93,6 +105,8 @@ class Proposals:
             return f"plan: {refusal}", None
         if not names_electors(plan, self.s.electors):
             return "proposal for another electorate", None
+        if plan.mode == PROVISIONAL and self.s.charter.agreement == "bft":
+            return "a swarm that agrees by more than two thirds has no provisional plans", None
         if plan.mode != NORMAL:
             listed = any(entry.listed and entry.peer == sender for entry in plan.entries)
             return ("", plan) if listed else ("candidate does not list itself", None)
@@ -105,11 +119,11 @@ class Proposals:
     def _justified(self, proposal: Proposal, plan: PlanId) -> bool:
         """Return whether the attached skips open the term and carry no vote for another plan."""
         skips: dict[PeerId, Skip] = {}
-        for raw in proposal.skips:
-            try:
-                frame = self.s.sealer.open(raw)
-            except WireError:
-                return False
+        try:
+            attached = [self.s.sealer.open(raw) for raw in proposal.skips]
+        except WireError:
+            return False
+        for frame in attached:
             skip = frame.message
             if isinstance(skip, Skip) and skip.base == self.s.base.id and skip.mode == proposal.mode:
                 skips[frame.sender] = skip
@@ -117,6 +131,8 @@ class Proposals:
         highest = max(valid, key=lambda s: s.voted_term, default=None)
         if highest is None or len(valid) < quorum(self.s.charter, len(self._ranked)):
             return False
+        if self.s.charter.agreement == "bft":
+            return self._locks.justify(valid, attached, plan)
         return highest.voted_term < 0 or highest.voted_plan == plan
 
     def of_leader(self, term: Term) -> Offered | None:
@@ -178,8 +194,11 @@ def plan_refusal(situation: Situation, plan: Plan, listed: Mapping[PeerId, Frame
     charter, base = situation.charter, situation.base
     if any(frame.sender != peer for peer, frame in listed.items()) or not listed:
         return "digests listed under other peers"
-    if plan.mode == NORMAL and 2 * sum(p in situation.electors for p in listed) < len(situation.electors):
-        return "lists less than half of the electorate"
+    electors = sum(p in situation.electors for p in listed)
+    if plan.mode == NORMAL and electors < least_listed(charter, len(situation.electors)):
+        return "lists too few of the electorate"
+    if plan.mode == FOUNDING and charter.agreement == "bft" and len(listed) < charter.founders:
+        return "lists fewer than the founders"
     free = base.founding and not charter.genesis
     reference = plan.reference if free else base.reference
     sketch = read_state(plan).sketch if base.founding else b""

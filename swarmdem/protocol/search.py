@@ -30,6 +30,8 @@ class Search:
         s = self.s
         if s.base.plan is None or s.base.plan.mode != FOUNDING or not s.clock.connected:
             return False
+        if s.charter.agreement == "bft":  # what more than two thirds have certified is not taken back
+            return False
         digests = len(s.digests.current)
         if self.unusable:
             return 2 * digests <= len(s.base.electorate)  # else most find it usable: the fault is here

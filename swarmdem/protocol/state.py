@@ -1,12 +1,13 @@
 """What a plan hands on beside its tree, in its `ext`: clock of the schedules, standing, reference's sketch.
 
 Like the tree it follows from the base and the digests listed, in integers, so voters compute it
-again. A plan carries what its charter asks for and nothing else: the clock with `drift` above 0,
+again. A plan carries what its charter asks for and nothing else: the clock where it matters (`wants_clock`),
 the standing of its listed with `newcomers = top` or `outliers` above 0 (neither while founding: there
 is nothing to compare yet), the sketch of the reference with the metric `cosine`.
 
-The clock without drift needs no record: its tick is the plan's round less 1. With drift it moves on
-by 1 a plan and is set back to half when the swarm's loss has risen (protocol.md 8.2: a pendulum that
+The clock moves on by 1 a plan. Where a table has more than one value, or drift is watched for, plans carry
+it: the round's number would do, but one digest can make that leap. With drift it is set back to half when
+the swarm's loss has risen (protocol.md 8.2: a pendulum that
 gets a push). The loss of a plan is the lower median of those its digests report, in thousandths, so
 that less than half of the peers cannot move it. It is held against a running value that takes in a
 quarter of every new loss. A loss above 1.1 x that value + 5 is risen: it does not enter the value, and
@@ -143,6 +144,12 @@ def unpack_sketch(content: bytes) -> tuple[float, tuple[int, ...]]:
     return scale, tuple(buckets)
 
 
+def wants_clock(charter: Charter) -> bool:
+    """Return whether the plans of this swarm say what the schedules' clock shows."""
+    tables = (charter.hysteresis, *(table for _, table in charter.schedules))
+    return charter.drift > 0 or any(len(table) > 1 for table in tables)
+
+
 def wants_standing(charter: Charter) -> bool:
     """Return whether the plans of this swarm say who stands where."""
     return charter.newcomers == "top" or charter.outliers > 0
@@ -191,8 +198,8 @@ def state_refusal(charter: Charter, plan: Plan) -> str:
     except MalformedFrameError as error:
         return str(error)
     begun = plan.mode != FOUNDING
-    if (state.clock is not None) != (begun and charter.drift > 0):
-        return "a clock exactly where drift is watched for"
+    if (state.clock is not None) != (begun and wants_clock(charter)):
+        return "a clock exactly where schedules or drift ask for one"
     if (entry(plan.ext, PLACEMENT) is not None) != (begun and wants_standing(charter)):
         return "the standing of peers exactly where the charter asks for it"
     buckets = charter.digest if charter.metric == "cosine" else 0

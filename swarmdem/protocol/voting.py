@@ -4,17 +4,18 @@ Normal mode: rank (t mod n) of E leads term t; a term opens with the skips of mo
 a valid proposal for it, never by a peer's own timer (terms would drift apart). A leader whose skips
 carry votes re-proposes the plan of the highest one.
 
-Without a majority (provisional mode) and before the first certificate (founding) the candidates are
-the peers present, in turn, one patience each, and more than half of the *listed* must vote.
+Without a majority (provisional mode) and before the first certificate (founding) the candidates take
+turns (`turns`). In the mode `bft` a plan is voted on in two phases, with locks between them (`locks`).
 """
 
+from contextlib import suppress
 from hashlib import blake2b
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId, Term
 from swarmdem.protocol import ballots
 from swarmdem.protocol.ballots import Ballots, Choice
-from swarmdem.protocol.certificates import quorum
+from swarmdem.protocol.certificates import least_listed, quorum
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import (
     Effect,
@@ -25,6 +26,7 @@ from swarmdem.protocol.events import (
     Report,
     Send,
 )
+from swarmdem.protocol.locks import Locks, lock_of
 from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.proposals import Offered, Proposals, plan_refusal
 from swarmdem.protocol.situation import Situation
@@ -34,6 +36,8 @@ from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     DIGESTS,
     NORMAL,
+    PLANS,
+    PREPARE,
     PROVISIONAL,
     Certificate,
     Plan,
@@ -61,13 +65,16 @@ class Voting:
         self.frozen_at: Micros | None = None
         self._ranked = rank(situation.base.electorate, situation.base.id) if situation.electors else ()
         self._needed = quorum(situation.charter, len(self._ranked))
-        self.proposals = Proposals(situation, self._ranked)
+        self.locks = Locks(situation, self.ballots)
+        self.proposals = Proposals(situation, self._ranked, self.locks)
         self.turns = Turns(situation, self.proposals)
         self._proposed: dict[tuple[int, Term], Frame] = {}
         self._voted: dict[tuple[int, Term], Offered] = {}
         self._cast: dict[int, Frame] = {}
         self._skipped: dict[int, Frame] = {}
         self._recount = False
+        self._two_phases = situation.charter.agreement == "bft"
+        self._ask_proof_at: Micros = 0
         self._term_skipped: Term = -1
         """Highest term that more than half of E have skipped."""
 
@@ -93,9 +100,12 @@ class Voting:
         """Count a vote; ask its sender for a plan we have not seen."""
         vote = frame.message
         assert isinstance(vote, Vote)
-        if vote.mode == NORMAL and frame.sender not in self.s.electors:
+        by_electors = vote.mode in (NORMAL, PREPARE)
+        if by_electors and frame.sender not in self.s.electors:
             return [Reject(frame.sender, "vote of a peer outside the electorate")]
-        if vote.mode != NORMAL and not self._may_be_listed(frame.sender):
+        if vote.mode == PREPARE and not self._two_phases:
+            return [Reject(frame.sender, "vote of a phase that this swarm does not have")]
+        if not by_electors and not self._may_be_listed(frame.sender):
             return []  # said again every patience / 4, so counted once there is room
         other = self.ballots.add_vote(frame)
         self._recount = True
@@ -160,13 +170,17 @@ class Voting:
         if term <= self.ballots.skipped.get(NORMAL, -1):
             return []
         skips = self.ballots.skips(NORMAL, term - 1, s.electors) if term else ()
+        if self._two_phases and term:
+            skips, unproven = self.locks.opening(skips)
+            if not skips:
+                return self._ask_proofs(unproven, now)
         skips = tuple(sorted(skips, key=lambda f: -ballots.skip_of(f).voted_term)[: self._needed])
         voted = skips[0] if skips else None
         if voted is not None and ballots.skip_of(voted).voted_term >= 0:
             return self._repropose(voted, skips, now)
         listed = s.digests.current
         held = sum(peer in s.electors for peer in listed)
-        if 2 * held < len(s.electors):
+        if held < least_listed(s.charter, len(s.electors)):
             return []
         if term == 0 and held < len(s.electors) and now < self.reconciled_at():
             return []
@@ -186,8 +200,20 @@ class Voting:
         self.proposals.miss(voted.sender, plan_id, now)
         return []
 
+    def _ask_proofs(self, unproven: tuple[Frame, ...], now: Micros) -> list[Effect]:
+        """Ask those who claim locks that nobody has proven here for the first votes behind them."""
+        if now < self._ask_proof_at:
+            return []
+        self._ask_proof_at = now + self.s.patience // 8
+        claims = [(skip.sender, PlanId(ballots.skip_of(skip).voted_plan)) for skip in unproven]
+        seal = self.s.sealer.seal
+        return [Send(peer, seal(Want(PLANS, (plan,)))) for peer, plan in claims if peer != self.s.me]
+
     def _propose(self, plan: Plan, term: Term, skips: tuple[Frame, ...], now: Micros) -> list[Effect]:
-        proposal = Proposal(plan.mode, term, codec.encode_plan(plan), tuple(f.raw for f in skips))
+        attached = [frame.raw for frame in skips]
+        if self._two_phases and skips:
+            attached += self.locks.proof(lock_of(ballots.skip_of(skips[0])))
+        proposal = Proposal(plan.mode, term, codec.encode_plan(plan), tuple(attached))
         frame = self.s.sealer.seal(proposal)
         self._proposed[plan.mode, term] = frame
         return [*self.on_proposal(frame, now), self._persist(), Publish(frame)]
@@ -199,15 +225,26 @@ class Voting:
             if offered is not None:
                 frames[offered.frame.id] = offered.frame.raw
         key = "founding" if self.s.base.founding else "ballots"
-        return Persist(key, self.ballots.record(self.s.base.id, (frames[i] for i in sorted(frames))))
+        raws = (frames[i] for i in sorted(frames))
+        return Persist(key, self.ballots.record(self.s.base.id, raws, self.locks.own()))
 
     def _vote_normal(self, now: Micros) -> list[Effect]:
         if self.s.me not in self.s.electors:
             return []
         offered = self.proposals.of_leader(self.term)
-        if offered is None or not self.ballots.may_vote(NORMAL, self.term):
-            return []
-        return self._vote(offered, now)
+        effects: list[Effect] = []
+        if offered is not None and self.ballots.may_vote(self._first_phase, self.term):
+            effects += self._vote(offered, now)
+        due = self.locks.due() if self._two_phases else None
+        locked = self.proposals.plan(due.plan) if due is not None else None
+        if due is not None and locked is not None:
+            effects += self._cast_vote(locked, NORMAL, due.term)
+        return effects
+
+    @property
+    def _first_phase(self) -> int:
+        """The mode of the vote that follows a normal proposal."""
+        return PREPARE if self._two_phases else NORMAL
 
     def _vote(self, offered: Offered, now: Micros) -> list[Effect]:
         """Vote if all listed digests are held and the plan follows from them; else ask for them."""
@@ -223,19 +260,20 @@ class Voting:
         if refusal := plan_refusal(s, plan, listed):
             self.proposals.withdraw(offered)
             return [Reject(offered.frame.sender, refusal)]
-        return self._cast_vote(offered)
+        mode = self._first_phase if offered.mode == NORMAL else offered.mode
+        return self._cast_vote(offered, mode, offered.term)
 
-    def _cast_vote(self, offered: Offered) -> list[Effect]:
+    def _cast_vote(self, offered: Offered, mode: int, term: Term) -> list[Effect]:
         s = self.s
-        frame = s.sealer.seal(Vote(s.base.id, offered.mode, offered.term, offered.id))
-        self.ballots.cast[offered.mode, offered.term] = offered.id
-        self._voted[offered.mode, offered.term] = offered
+        frame = s.sealer.seal(Vote(s.base.id, mode, term, offered.id))
+        self.ballots.cast[mode, term] = offered.id
+        self._voted[mode, term] = offered
         self._recount = True
         self.ballots.add_vote(frame)
-        self._cast[offered.mode] = frame
-        if offered.mode != NORMAL or len(self._ranked) <= BROADCAST_VOTES_MAX:
+        self._cast[mode] = frame
+        if mode != NORMAL or self._two_phases or len(self._ranked) <= BROADCAST_VOTES_MAX:
             return [self._persist(), Publish(frame)]
-        turns = (self._ranked[(offered.term + k) % len(self._ranked)] for k in range(3))
+        turns = (self._ranked[(term + k) % len(self._ranked)] for k in range(3))
         return [self._persist(), *(Send(peer, frame) for peer in turns if peer != s.me)]
 
     def _skip(self, now: Micros) -> list[Effect]:
@@ -316,6 +354,9 @@ class Voting:
                 self.on_proposal(frame, now)
                 if frame.sender == self.s.me:
                     self._proposed[frame.message.mode, frame.message.term] = frame
+        for raw in record.locks:
+            with suppress(WireError):
+                self.ballots.add_vote(self.s.sealer.open(raw))
         for mode in {mode for mode, _ in self.ballots.cast}:
             term, plan = self.ballots.highest_cast(mode) or (0, PlanId(b""))
             if plan in self.s.barred:

@@ -30,6 +30,8 @@ PROVISIONAL = 1
 """Mode of a plan certified by more than half of the listed: the swarm goes on without a majority."""
 FOUNDING = 2
 """Mode of a swarm's first plan: its base is the charter, nobody is an elector yet."""
+PREPARE = 3
+"""Mode of a vote of the first of two phases; those of the second are `NORMAL` (`agreement = "bft"`)."""
 
 PRESENCE, PARAMETERS, UPDATES = range(3)
 """Kind of a digest: it says only that its sender is there (founding: no sketch, no model), or its sketch
@@ -250,7 +252,7 @@ class Vote(_Body, frozen=True):
     TYPE: ClassVar[int] = 11
     LIMIT: ClassVar[int] = 1 * KIB
     base: f.Bytes32
-    mode: f.Mode
+    mode: f.VoteMode
     term: f.TermNumber
     plan: f.Plan32
     ext: f.Extensions = ()

@@ -206,6 +206,17 @@ def test_without_drift_the_tick_is_the_rounds_number_less_one():
     assert (plan_time(swarm.charter, swarm.base), time_of(swarm.charter, swarm.base)) == (1, 2)
 
 
+def test_a_digest_whose_round_leaps_does_not_move_the_schedules():
+    swarm = chain(schedules=(("mixing", (0.9, 0.8, 0.6)),))
+    swarm.go(SORTED)
+    frames = [swarm.digest(i, sketch, round=2**20 if i == 3 else 2) for i, sketch in SORTED.items()]
+    plan = swarm.adopt(swarm.make(frames))
+
+    assert plan.round == 2**20
+    assert (plan_time(swarm.charter, swarm.base), time_of(swarm.charter, swarm.base)) == (1, 2)
+    assert [plan.ext for plan in swarm.plans[1:]] == [((1, bytes(9)),), ((1, b"\0\0\0\1" + bytes(5)),)]
+
+
 def test_drift_moves_the_clock_of_the_plan_and_of_the_training_that_follows():
     swarm = chain(drift=2)
     assert time_of(swarm.charter, swarm.base) == 0
