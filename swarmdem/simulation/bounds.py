@@ -24,6 +24,7 @@ BOUNDS = {
     "Catchup._held": HELD_MAX,
     "Lineages._places": REMEMBERED_MAX,
     "Lineages.older": REMEMBERED_MAX,
+    "Situation.barred": REMEMBERED_MAX,
     "ConnectedClock._pending": PENDING_MAX,
     "Proposals._offered": PROPOSALS_MAX,
     "Proposals._plans": PROPOSALS_MAX,

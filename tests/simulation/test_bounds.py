@@ -14,7 +14,9 @@ def test_collections_are_found_in_dictionaries_and_slots_of_the_core():
 
     found = {where for where, _ in sizes(run.world.peers[0].core)}
 
-    assert BOUNDS.keys() <= found
+    older = {"Lineages.older", "Situation.barred"}  # one collection, met once
+    assert BOUNDS.keys() - found <= older
+    assert found & older
     assert {"Membership._sightings", "DigestSet.by_id", "Ballots._votes"} <= found
 
 
