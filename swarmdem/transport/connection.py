@@ -231,6 +231,8 @@ class Connection:
             ),
         )
         client.pending_calls_threshold = 2 * settings.window_messages
+        # A topic that is no UTF-8 would otherwise be read again and again until the connection is given up.
+        client._client.suppress_exceptions = True
         return client
 
     def _new_window(self) -> SendWindow:

@@ -12,7 +12,8 @@ from swarmdem.errors import ConfigError, TransportError
 from swarmdem.transport.base import Arrival, LinkState
 from swarmdem.transport.brokers import Broker, start_broker
 from swarmdem.transport.member import WAITING_MAX
-from swarmdem.transport.multi import MultiLink
+from swarmdem.transport.multi import MultiLink, MultiPort
+from swarmdem.transport.proxy import FaultProxy, Weather
 from swarmdem.transport.settings import MqttSettings
 from tests.transport.contract import PATIENCE_S, Stream, arrival, state, until
 
@@ -174,6 +175,102 @@ async def test_bulk_goes_over_the_quicker_broker() -> None:
             0,
             13,
         )
+
+
+async def test_bulk_leaves_a_broker_that_slows_down() -> None:
+    async with (
+        start_broker() as a, start_broker() as b, FaultProxy(a.host, a.port) as slow,
+        open_link(slow.url, b.url) as link,
+    ):  # fmt: skip
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("all/news/p")
+        await port.subscribe("bulk/p/+", bulk=True)
+        slow.set(Weather(latency_s=0.1))
+        for number in range(3):
+            await port.publish("all/news/p", bytes([number]))
+            await arrival(stream)
+        await until(lambda: link.members[0].health.delay_s > 0.15)
+
+        await port.publish("bulk/p/p", b"chunk", bulk=True)
+
+        assert (await arrival(stream)).payload == b"chunk"
+        assert link.members[1].link.connection(bulk=True).bytes_sent == 13
+
+
+async def test_bulk_leaves_a_broker_that_acknowledges_and_throws_away() -> None:
+    """As one does whose queues are full: its echoes are missing, and it was chosen before."""
+    async with pretender() as url, start_broker() as b, open_link(url, b.url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("all/news/p")
+        await port.subscribe("bulk/p/+", bulk=True)
+        await port.publish("bulk/p/p", b"lost", bulk=True)
+        await port.publish("all/news/p", b"1")
+        assert (await arrival(stream)).payload == b"1"
+        await asyncio.sleep(0.1)  # by so much the echo is overdue
+
+        await port.publish("bulk/p/p", b"chunk" * 2000, bulk=True)
+
+        assert (await arrival(stream)).payload == b"chunk" * 2000
+
+
+@contextlib.asynccontextmanager
+async def pretender() -> AsyncIterator[str]:
+    """Serve MQTT connections that acknowledge everything and deliver nothing; yield the URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                kind, length, shift = (await reader.readexactly(1))[0], 0, 0
+                while True:
+                    [digit] = await reader.readexactly(1)
+                    length |= (digit & 0x7F) << shift
+                    shift += 7
+                    if digit < 0x80:
+                        break
+                body = await reader.readexactly(length)
+                topic = 2 + int.from_bytes(body[:2], "big")
+                answers = {
+                    1: b"\x20\x02\x00\x00",
+                    3: b"\x40\x02" + body[topic : topic + 2],
+                    8: b"\x90\x03" + body[:2] + b"\x01",
+                    12: b"\xd0\x00",
+                }
+                writer.write(answers.get(kind >> 4, b""))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_connection_whose_bytes_are_damaged_is_made_anew() -> None:
+    settings = MqttSettings(backoff_min_s=0.02, backoff_max_s=0.1, attempt_s=0.5, keepalive_s=2)
+    async with (
+        start_broker() as a, FaultProxy(a.host, a.port, seed=3) as damaged,
+        open_link(damaged.url, settings=settings) as link,
+    ):  # fmt: skip
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("news/+")
+        damaged.set(Weather(corrupt=0.02))
+        with contextlib.suppress(TransportError):
+            for number in range(200):
+                await port.publish(f"news/{number}", bytes(50))
+
+        damaged.set(Weather())
+        saying = asyncio.create_task(say_again(port, "news/end", b"whole"))
+        while (await arrival(stream)).payload != b"whole":
+            pass
+        saying.cancel()
+
+
+async def say_again(port: MultiPort, topic: str, payload: bytes) -> None:
+    while True:
+        with contextlib.suppress(TransportError):
+            await port.publish(topic, payload)
+        await asyncio.sleep(0.05)
 
 
 async def test_bulk_goes_where_the_receiver_is() -> None:
