@@ -65,6 +65,8 @@ class UpdateChoices:
     """Tables by name, a value per tick of the schedules' clock; the last value stays."""
     plasticity: str | None = None
     """`dem-ai`: schedules and hysteresis from plasticity to stability; `schedules` and `hysteresis` win."""
+    agreement: str | None = None
+    """`available`, or `bft`: two thirds decide in two phases, and nobody without them."""
     private: tuple[str, ...] | None = None
     """Patterns of arrays that stay with each peer."""
     options: dict[str, float] | None = None

@@ -90,6 +90,7 @@ UPDATE = {
         "own, pull, mixing, gamma, gain or tau by round; the last value stays; repeat for more.",
     ),
     "plasticity": _maybe_text("--plasticity", "dem-ai: schedules from plasticity to stability."),
+    "agreement": _maybe_text("--agreement", "available, or bft: two thirds decide, and nobody without them."),
     "private": _repeated("--private", str, "PATTERN", "Arrays that stay with each peer; repeat for more."),
     "options": _repeated("--option", choices.option, "NAME=VALUE", "A setting of the strategy; repeat."),
 }  # fmt: skip

@@ -137,7 +137,7 @@ def test_every_setting_of_the_update_is_a_flag(call, monkeypatch):
         "--newcomers", "top", "--outliers", 3, "--drift", 3, "--pull-to", "all", "--neighbours", 4,
         "--tau", 5, "--hysteresis", "0,26", "--schedule", "gain=1.15,1", "--schedule", "own=1",
         "--plasticity", "dem-ai", "--option", "lambda=15", "--private", "head.*", "--private", "b",
-        "--weights", "samples", "--evaluate-last", 10, "--out", "run",
+        "--agreement", "bft", "--weights", "samples", "--evaluate-last", 10, "--out", "run",
     )  # fmt: skip
     [(settings, out)] = given
 
@@ -148,7 +148,7 @@ def test_every_setting_of_the_update_is_a_flag(call, monkeypatch):
         pull_to="all", neighbours=4, tau=5, hysteresis=(0, 26),
         schedules={"gain": (1.15, 1.0), "own": (1.0,)},
         plasticity="dem-ai", options={"lambda": 15.0}, private=("head.*", "b"), weights="samples",
-        evaluate_last=10,
+        evaluate_last=10, agreement="bft",
     )  # fmt: skip
 
 
