@@ -14,6 +14,7 @@ import typer
 
 from swarmdem import __version__
 from swarmdem.apps import flags
+from swarmdem.apps.doctor.command import doctor
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.torment.command import torment
 from swarmdem.errors import ConfigError, NoTrainingError, SwarmError
@@ -206,6 +207,9 @@ def broker(
     from swarmdem.apps.broker import run_broker
 
     asyncio.run(run_broker(kind, host, port, swarm=swarm, say=_say))
+
+
+app.command()(doctor)
 
 
 @app.command()

@@ -1,0 +1,83 @@
+"""The command: which settings it takes, in which order it looks, and what it prints."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="The peer's TOML file; flags and SWARMDEM_* win over it.")
+    ] = None,
+    charter: Annotated[Path | None, typer.Option("--charter", help="What all peers agree on.")] = None,
+    broker: Annotated[
+        list[str] | None,
+        typer.Option("--broker", help="mqtt://[user:password@]host[:port]; may be repeated."),
+    ] = None,
+    state: Annotated[Path | None, typer.Option("--state", help="The peer's state folder.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="As `swarmdem peer` takes it.")] = None,
+    part: Annotated[int | None, typer.Option("--part", help="As `swarmdem peer` takes it.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="As `swarmdem peer` takes it.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0.1, help="Seconds to wait for each answer.")] = 5.0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> int:
+    """Look a deployment over and name the fix.
+
+    Broker, rights, limits, charter, key, state folder, clock, data and memory, as one peer would meet them.
+    Exit code 1 when something would stop a peer.
+    """
+    import asyncio
+    import os
+
+    from swarmdem.apps.doctor.report import Verdict, as_json
+
+    chosen: dict[str, dict[str, Any]] = {
+        "peer": {"charter": charter, "brokers": broker or None, "state": state},
+        "learner": {"data": data, "part": part, "model": model},
+    }
+    lines = asyncio.run(_look(config, chosen, dict(os.environ), wait))
+    typer.echo(as_json(lines) if json else "\n".join(map(str, lines)))
+    return 1 if any(line.verdict is Verdict.FAIL for line in lines) else 0
+
+
+async def _look(
+    config: Path | None, chosen: dict[str, dict[str, Any]], environment: dict[str, str], wait_s: float
+) -> "list[Any]":
+    from swarmdem.apps.doctor import local
+    from swarmdem.apps.doctor.broker import Patient, broker_lines
+    from swarmdem.apps.doctor.report import fail, warn
+    from swarmdem.config import Settings, load_settings
+    from swarmdem.errors import ConfigError, StoreError
+    from swarmdem.node.keys import read_key
+    from swarmdem.node.store import KEY_FILE
+    from swarmdem.wire.charter import Charter
+    from swarmdem.wire.signing import Identity
+
+    lines = []
+    try:
+        settings = load_settings(config, environment=environment, chosen=chosen)
+    except ConfigError as error:
+        lines.append(fail("settings", str(error), "correct this; what follows goes by the other flags alone"))
+        flags = {**chosen, "peer": {**chosen["peer"], "charter": None}}
+        try:
+            settings = load_settings(chosen=flags)
+        except ConfigError:
+            settings = Settings()
+    lines += [] if settings.charter is None and lines else local.charter_lines(settings.charter)
+    found, schema = local.data_lines(settings.learner, settings.charter)
+    lines += [*local.state_lines(settings.peer.state, schema), *local.clock_lines(), *found]
+    lines += local.machine_lines(settings.learner, schema)
+    me = Identity.generate().peer
+    if settings.peer.state is not None:
+        with contextlib.suppress(StoreError):  # told above
+            me = read_key(settings.peer.state / KEY_FILE).peer  # topic rights go by it
+    if not settings.peer.brokers:
+        lines.append(warn("broker", "none is given", "give --broker mqtt://host"))
+    for url in settings.peer.brokers:
+        known = settings.charter is not None
+        charter = settings.charter or Charter(swarm="doctor")
+        patient = Patient(url, settings.tls, me, charter, known, wait_s)
+        lines += await broker_lines(patient)
+    return lines
