@@ -48,7 +48,7 @@ class LinkWatch:
             if state.reason != NOT_YET:  # the usual first state of a link
                 self._degraded(f"no connection to the broker: {state.reason}")
             return
-        what = f"going on {state.reason}" if state.reason else ""
+        what = f"running {state.reason}" if state.reason else ""
         for trouble in [trouble for trouble in self._troubles if trouble != what]:
             self._recovered(trouble)
         if what:

@@ -101,7 +101,7 @@ async def test_one_of_two_brokers_is_missed_by_nobody():
             async with start_broker(port=broker.port):
                 back = await trouble(events)
 
-    what = f"going on without {broker.url}"
+    what = f"running without {broker.url}"
     assert (told, back) == (Degraded(what), Recovered(what))
 
 

@@ -41,10 +41,10 @@ def test_every_trouble_that_is_told_is_told_to_be_over(link):
         Degraded("no connection to the broker: unknown host"),
         Recovered("no connection to the broker: refused"),
         Recovered("no connection to the broker: unknown host"),
-        Degraded("going on without a"),
-        Recovered("going on without a"),
-        Degraded("going on without a, b"),
-        Recovered("going on without a, b"),
+        Degraded("running without a"),
+        Recovered("running without a"),
+        Degraded("running without a, b"),
+        Recovered("running without a, b"),
     ]
 
 
