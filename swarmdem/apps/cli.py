@@ -333,8 +333,8 @@ def simulate(
         float | None, typer.Option("--loss", help="Share of frames lost (default: drawn from the seed).")
     ] = None,
     forks: Annotated[
-        bool, typer.Option("--forks", help="Also draw splits long enough to fork a swarm.")
-    ] = False,
+        bool, typer.Option("--forks/--no-forks", help="Draw splits long enough to fork a swarm, too.")
+    ] = True,
     plain: Annotated[
         bool, typer.Option("--plain", help="The charter's defaults instead of settings drawn from each seed.")
     ] = False,

@@ -67,7 +67,8 @@ def run(
         seeds: How many.
         workers: Processes.
         trace: File for the whole trace of the first seed.
-        shrink: Reduce the first run that breaks an invariant to a small schedule and print that.
+        shrink: Reduce the first run that breaks an invariant to a small schedule and print nothing else;
+            the report goes to standard error.
         say: Takes each line of the report; None: standard output.
 
     Raises:
@@ -85,9 +86,9 @@ def run(
         _show_progress(len(report.outcomes), seeds, outcome)
     report.wall_s, report.peak_mb = time.monotonic() - begun, _peak_mb()
     for line in _lines(report):
-        say(line)
+        (_to_stderr if shrink else say)(line)
     if shrink and report.broken:
-        _say_shrunk(schedule_of(report.broken[0].settings), say)
+        say(_shrunk(schedule_of(report.broken[0].settings)))
     return report
 
 
@@ -108,15 +109,14 @@ def replay(path: Path, *, trace: Path | None = None, shrink: bool = False, say: 
     report = Report([schedule.play()])
     report.wall_s, report.peak_mb = time.monotonic() - begun, _peak_mb()
     for line in _lines(report, f"swarmdem simulate --schedule {path}"):
-        say(line)
+        (_to_stderr if shrink else say)(line)
     if shrink and report.broken:
-        _say_shrunk(schedule, say)
+        say(_shrunk(schedule))
     return report
 
 
-def _say_shrunk(schedule: Schedule, say: Say) -> None:
-    shrinker = Shrinker(tell=_to_stderr)
-    say(to_json(shrinker.shrink(schedule)))
+def _shrunk(schedule: Schedule) -> str:
+    return to_json(Shrinker(tell=_to_stderr).shrink(schedule))
 
 
 def _write_trace(swarm: Run, path: Path) -> None:
@@ -163,10 +163,7 @@ def _lines(report: Report, command: str = "") -> Iterator[str]:
     rounds = sum(outcome.rounds for outcome in outcomes)
     for outcome in report.broken[:FAILURES_SHOWN]:
         yield from _failure(outcome, command or _command(outcome.settings))
-    yield (
-        f"seeds {len(outcomes)}, broken {len(report.broken)}, forked {sum(o.forked for o in outcomes)}"
-        f" (first seed {outcomes[0].settings.seed})"
-    )
+    yield (f"seeds {len(outcomes)}, broken {len(report.broken)} (first seed {outcomes[0].settings.seed})")
     yield (
         f"rounds completed by all live peers {rounds}, certificates {sum(o.certified for o in outcomes)},"
         f" provisional {sum(o.provisional for o in outcomes)}"
@@ -207,8 +204,8 @@ def _command(settings: Settings) -> str:
     ]  # fmt: skip
     if not settings.faults:
         parts.append("--no-faults")
-    if settings.forks:
-        parts.append("--forks")
+    if not settings.forks:
+        parts.append("--no-forks")
     if not settings.vary:
         parts.append("--plain")
     if settings.levels != default.levels:

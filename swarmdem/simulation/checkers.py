@@ -6,7 +6,7 @@ arrives. This module holds the checks on agreement (votes, certificates, trees, 
 plants the bug it is for.
 
 Only normal certificates are unique per base: two provisional ones may exist when the swarm was cut
-in two, which `runs` reports as a fork. Of founding certificates the better one wins later.
+in two, and meet by the rule of lineages. Of founding certificates the better one wins later.
 
 With liars in the swarm every check still holds for the honest peers, but one: where more than half decide
 (`agreement = available`), a liar's two votes may make two certificates of one base. Under `bft` fewer than a

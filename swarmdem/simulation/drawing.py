@@ -4,10 +4,9 @@ Every seed draws a random subset of the kinds and an intensity ("swarm testing":
 everything hides what only shows when one thing goes wrong often). All faults end before `end`, so that
 liveness can be asked for afterwards.
 
-What is left out unless asked for. `round.md` promises that a swarm does not fork only while nobody who
-hears a broker misses the others for a whole patience, so splits and cuts of single brokers are drawn
-short (half of patience at most) unless *forks* asks for long ones; loss stays at or below 30 %. Liars are
-drawn only when asked for, fewer than a third of the peers.
+What is left out unless asked for. A swarm does not fork while nobody who hears a broker misses the others
+for a whole patience, so splits are short (half of patience at most) unless *forks* asks for long ones.
+Loss stays at or below 30 %. Liars are drawn only when asked for, fewer than a third of the peers.
 """
 
 import random

@@ -1,14 +1,13 @@
 """One seed from beginning to end: draw charter, weather and faults, run, judge, count.
 
 A run has three parts: faults strike while the swarm learns; after the last one, all live peers must
-share a certified base within three rounds (six where a training may outlast patience); then the
-swarm goes on until every live peer has reached the wanted round.
+share a certified base within three rounds and the time these may last (six where a training may outlast
+patience); then the swarm goes on until every live peer has reached the wanted round.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
@@ -41,8 +40,8 @@ class Settings:
     peers: int = 5
     rounds: int = 5
     faults: bool = True
-    forks: bool = False
-    """Also draw splits that fork the swarm."""
+    forks: bool = True
+    """Also draw splits long enough to fork the swarm."""
     vary: bool = False
     """Draw the charter's settings from the seed."""
     levels: int = 3
@@ -67,8 +66,6 @@ class Outcome:
     """The first invariant that did not hold, and where; empty when all held."""
     invariant: str = ""
     """The invariant alone."""
-    forked: bool = False
-    """Provisional lineages parted for good, as this version of the protocol allows."""
     rounds: Round = 0
     """Highest round that all live peers reached."""
     certified: int = 0
@@ -170,7 +167,6 @@ class Run:
         self.world.observe = self.tally
         self.settings = settings
         self.patience = self.world.charter.patience_us
-        self._forked = False
         self._healed: Micros = 0
 
     def play(self) -> Outcome:
@@ -181,7 +177,6 @@ class Run:
         except Broken as broken:
             outcome.broken, outcome.invariant = str(broken), broken.invariant
             outcome.last_lines = self.world.trace.last()
-        outcome.forked = self._forked
         self._count(outcome)
         return outcome
 
@@ -197,28 +192,28 @@ class Run:
 
     def _play(self) -> None:
         self.world.run(self._on_time, deadline=max(SETTLED, faulty.last_end(self.faults)))
-        if self._settle():
-            self._finish()
+        self._settle()
+        self._finish()
 
-    def _settle(self) -> bool:
-        """Play until all live peers agree; return False when the swarm has forked instead."""
+    def _settle(self) -> None:
+        """Play until all live peers agree, for three rounds and no longer than three rounds may last."""
         slow = any(fault.kind is Kind.SLOW for fault in self.faults)
-        last = self.tally.deepest(self.honest) + (6 if slow else 3)
-        begun = self.world.now
+        rounds = 6 if slow else 3
+        last, begun = self.tally.deepest(self.honest) + rounds, self.world.now
 
         def over() -> bool:
             self._on_time()
-            stalled = self.world.now - max(self.tally.adopted_at, begun) > STALLED_AFTER * self.patience
-            return stalled or self.tally.agreed(self.honest) or self.tally.deepest(self.honest) > last
+            return self.tally.agreed(self.honest) or self.tally.deepest(self.honest) > last
 
-        self.world.run(over, deadline=begun + (last + 30) * STALLED_AFTER * self.patience)
-        self._healed = self.world.now - faulty.last_end(self.faults)
-        if self.tally.agreed(self.honest):
-            return True
-        self._forked = self._parted()
-        if not self._forked:
+        self.world.run(over, deadline=begun + rounds * self._longest_round())
+        self._healed = self.world.now - begun
+        if not self.tally.agreed(self.honest):
             raise Broken("after faults end, all live peers share a certified base", self._standing())
-        return False
+
+    def _longest_round(self) -> Micros:
+        """Return what a round may last: training, two patiences to agree, and the nested deadlines."""
+        levels = self.world.charter.levels + 1
+        return 3 * self.world.training[1] // 2 + (3 + levels) * self.patience
 
     def _finish(self) -> None:
         """Play until every live peer has reached the wanted round."""
@@ -237,13 +232,6 @@ class Run:
         for peer in self.live:
             self.world.checkers.on_time(peer.id, self.world.network.calm_since(peer.index), self.world.now)
         return False
-
-    def _parted(self) -> bool:
-        """Say whether two live peers stand on lineages that each hold a provisional plan the other lacks."""
-        plans = self.world.checkers.evidence.plans
-        bases = [self.tally.base[peer.id].plan for peer in self.honest if peer.id in self.tally.base]
-        paths = [plans[base].plan.lineage for base in sorted(set(bases))]
-        return any(a[: len(b)] != b and b[: len(a)] != a for a, b in combinations(paths, 2))
 
     def _standing(self) -> str:
         parts = []

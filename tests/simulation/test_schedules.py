@@ -78,7 +78,21 @@ def test_a_schedule_in_a_file_is_played_and_told(tmp_path):
     report = simulate.replay(path, say=lines.append)
 
     assert report.exit_code == 0
-    assert lines[0] == "seeds 1, broken 0, forked 0 (first seed 3)"
+    assert lines[0] == "seeds 1, broken 0 (first seed 3)"
+
+
+def test_what_is_shrunk_is_all_that_is_printed(monkeypatch):
+    def broken(settings):
+        outcome = SMALL.play()
+        outcome.settings, outcome.broken = settings, "one vote per peer"
+        return outcome
+
+    monkeypatch.setattr(simulate.runs, "run", broken)
+    lines = []
+
+    simulate.run(Settings(seed=3, peers=2, rounds=1), workers=1, shrink=True, say=lines.append)
+
+    assert from_json("".join(lines)).seed == 3
 
 
 def test_a_schedule_that_is_not_there_is_named(tmp_path):
