@@ -6,6 +6,7 @@ import sys
 from hashlib import sha256
 
 import numpy as np
+import pytest
 
 from swarmdem import Charter, Degraded, Peer, SoftmaxRegression
 from swarmdem.transport.memory import MemoryBus
@@ -36,14 +37,14 @@ def fingerprint(model):
     return sha256(b"".join(model[name].tobytes() for name in sorted(model))).hexdigest()
 
 
-def run_until_killed(state):
-    """Return what a peer in another process said of its rounds before it was killed after the fourth."""
+def run_until_killed(state, told):
+    """Return what a peer in another process said of its rounds before it was killed after *told* of them."""
     tests = str(__file__).rpartition("/")[0]
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, tests, state], stdout=subprocess.PIPE, text=True
     )
     with process.stdout:
-        lines = [process.stdout.readline().split() for _ in range(4)]
+        lines = [process.stdout.readline().split() for _ in range(told)]
         process.kill()
         lines += [line.split() for line in process.stdout]
     process.wait()
@@ -60,9 +61,10 @@ async def models_of_rounds(count):
     return models
 
 
-async def test_a_killed_peer_comes_back_with_its_last_model_and_goes_on(tmp_path):
+@pytest.mark.parametrize("told", [1, 6])
+async def test_a_killed_peer_comes_back_with_its_last_model_and_goes_on(tmp_path, told):
     state = str(tmp_path / "state")
-    lines = await asyncio.to_thread(run_until_killed, state)
+    lines = await asyncio.to_thread(run_until_killed, state, told)
     last = int(lines[-1][1])
     async with asyncio.timeout(60):
         expected = await models_of_rounds(last + 2)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
 from contextlib import AsyncExitStack
 
 import numpy as np
@@ -223,6 +224,28 @@ async def test_nothing_that_must_be_kept_is_told_while_the_disk_refuses(tmp_path
 
     assert told <= set(waiting.FREE)
     assert {Digest, Vote} & set(said), "afterwards it says what it held back"
+
+
+class Watched(FaultyDisk):
+    """A disk that notes which threads it keeps waiting."""
+
+    def __init__(self):
+        super().__init__()
+        self.threads = set()
+
+    def _step(self, name, *args, **kwargs):
+        self.threads.add(threading.current_thread().name.rpartition("_")[0])
+        return super()._step(name, *args, **kwargs)
+
+
+async def test_nothing_of_a_peers_state_is_written_on_the_event_loop(tmp_path, monkeypatch):
+    disk = Watched()
+    monkeypatch.setattr(files, "os", disk)
+    async with asyncio.timeout(60), new_peer(MemoryBus(), tmp_path) as peer:
+        await peer.run(2)
+
+    assert disk.count > 50
+    assert disk.threads == {"swarmdem-disk"}
 
 
 async def test_a_peer_that_cannot_count_its_start_says_so_and_connects_to_nobody(tmp_path, monkeypatch):
