@@ -7,7 +7,7 @@ that join nothing go (`branches`), and the others get their names (`identity`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self
 
@@ -133,7 +133,11 @@ class _Asked:
     def starting(self) -> dict[PeerId, Standing]:
         """Return the standing of every peer before this tree says anything about it."""
         known, new = dict(self.standing), self.newcomers()
-        return {peer: NEWCOMER if peer in new else known.get(peer, Standing()) for peer in self.peers}
+        kept = {peer: known.get(peer, Standing()) for peer in self.peers}
+        return {
+            peer: replace(NEWCOMER, streak=place.streak) if peer in new and not place.apart else place
+            for peer, place in kept.items()
+        }
 
 
 _Formed = tuple[Hierarchy, Mapping[PeerId, Standing]]

@@ -11,7 +11,7 @@ from fewer than `FEWEST` clustered peers: so those set apart come back when they
   the clustering. Once it has been back inside for as many in a row it comes in like a newcomer.
 
 A peer that cannot be compared keeps its standing. One byte per listed peer of a plan hands it on; a
-peer that misses a certificate begins anew, which also forgets that it was apart.
+peer that misses a certificate begins anew, unless it was far or apart (`absence`).
 """
 
 from collections.abc import Sequence

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from swarmdem.identifiers import PeerId, Round
+from swarmdem.protocol.absence import still_absent
 from swarmdem.protocol.forming import Previous, Shape, form
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of, plan_groups
 from swarmdem.protocol.placement import Standing
@@ -161,7 +162,8 @@ def decide(charter: Charter, base: Base, digests: Mapping[PeerId, Digest]) -> De
     hysteresis = before.hysteresis if carry else charter.hysteresis_at(tick)
     tree, standing = _tree(charter, base, digests, hysteresis, carry=carry)
     tau = before.tau - 1 if carry else int(charter.scheduled("tau", tick))
-    return Decision(number, hysteresis, tau, tree, State(clock, standing, base.state.sketch))
+    absent = still_absent(base.state.absent, base.state.standing, digests) if charter.outliers else {}
+    return Decision(number, hysteresis, tau, tree, State(clock, standing, base.state.sketch, absent))
 
 
 def _next_clock(
@@ -191,7 +193,10 @@ def _tree(
         base=base.id,
         shape=Shape.of(charter, base.state.sketch or None),
         hysteresis=hysteresis,
-        previous=Previous(base.hierarchy, base.state.standing),
+        previous=Previous(
+            base.hierarchy,
+            {peer: known.standing for peer, known in base.state.absent.items()} | dict(base.state.standing),
+        ),
         carry=carry,
     )
 

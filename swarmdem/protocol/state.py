@@ -23,10 +23,11 @@ from typing import Self
 
 from swarmdem.errors import MalformedFrameError
 from swarmdem.identifiers import PeerId, Round
+from swarmdem.protocol.absence import Absence, pack_absent, unpack_absent
 from swarmdem.protocol.placement import Standing
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.checks import is_scale
-from swarmdem.wire.extensions import CLOCK, LOSS, PLACEMENT, REFERENCE_SKETCH, entry
+from swarmdem.wire.extensions import ABSENT, CLOCK, LOSS, PLACEMENT, REFERENCE_SKETCH, entry
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import FOUNDING, Digest, Plan
 
@@ -118,6 +119,8 @@ class State:
     standing: Mapping[PeerId, Standing] = field(default_factory=dict)
     sketch: bytes = b""
     """Of the reference, as `pack_sketch` gives it."""
+    absent: Mapping[PeerId, Absence] = field(default_factory=dict)
+    """Who was far from all groups, or apart, and is not listed: missing a certificate clears nobody."""
 
 
 def pack_sketch(scale: float, sketch: bytes) -> bytes:
@@ -164,6 +167,8 @@ def state_ext(charter: Charter, state: State, listed: Collection[PeerId], mode: 
         found.append((PLACEMENT, b"".join(state.standing[peer].pack() for peer in listed)))
     if state.sketch:
         found.append((REFERENCE_SKETCH, state.sketch))
+    if state.absent:
+        found.append((ABSENT, pack_absent(state.absent)))
     return tuple(found)
 
 
@@ -181,6 +186,7 @@ def read_state(plan: Plan) -> State:
         ScheduleClock.unpack(clock) if clock is not None else None,
         _read_standing(plan, standing) if standing is not None else {},
         sketch,
+        _read_absent(plan, entry(plan.ext, ABSENT)),
     )
 
 
@@ -189,6 +195,16 @@ def _read_standing(plan: Plan, content: bytes) -> dict[PeerId, Standing]:
     if len(content) != len(listed):
         raise MalformedFrameError(f"Plan.ext: standing of {len(content)} peers, {len(listed)} are listed")
     return {peer: Standing.unpack(byte) for peer, byte in zip(listed, content, strict=True)}
+
+
+def _read_absent(plan: Plan, content: bytes | None) -> dict[PeerId, Absence]:
+    if content is None:
+        return {}
+    listed = {e.peer for e in plan.entries if e.listed}
+    absent = unpack_absent(content)
+    if not listed.isdisjoint(absent):
+        raise MalformedFrameError("Plan.ext: a listed peer is called absent")
+    return absent
 
 
 def state_refusal(charter: Charter, plan: Plan) -> str:
@@ -202,6 +218,8 @@ def state_refusal(charter: Charter, plan: Plan) -> str:
         return "a clock exactly where schedules or drift ask for one"
     if (entry(plan.ext, PLACEMENT) is not None) != (begun and wants_standing(charter)):
         return "the standing of peers exactly where the charter asks for it"
+    if state.absent and not (begun and charter.outliers):
+        return "the standing of absent peers only where peers are set apart"
     buckets = charter.digest if charter.metric == "cosine" else 0
     if len(state.sketch) != (4 + 2 * buckets if buckets else 0):
         return "a sketch of the reference exactly with the metric cosine, one number a bucket"

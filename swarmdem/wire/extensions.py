@@ -13,8 +13,9 @@ BROKERS = 2
 LOSS = 2
 """`Digest`: the mean training loss (`protocol/state.py`)."""
 
-CLOCK, PLACEMENT, REFERENCE_SKETCH = 1, 3, 5
-"""`Plan`: schedules' clock, standing of the listed, sketch of the reference (`protocol/state.py`)."""
+CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT = 1, 3, 5, 7
+"""`Plan`: schedules' clock, standing of the listed, sketch of the reference, standing of peers that were far
+from all groups when they were last listed (`protocol/state.py`)."""
 
 PREVIOUS = 2
 """`Mean`: the group's mean of the round before that went into it (`protocol/remarks.py`)."""
@@ -22,7 +23,7 @@ PREVIOUS = 2
 SUMMED = 2
 """`Final`: N of the groups whose models its model sums up (`protocol/remarks.py`)."""
 
-UNDERSTOOD: dict[type, frozenset[int]] = {Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH})}
+UNDERSTOOD: dict[type, frozenset[int]] = {Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT})}
 """The odd ids of each kind that are understood; of kinds not named here none are."""
 
 
