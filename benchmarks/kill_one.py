@@ -92,6 +92,9 @@ async def measure(swarm: SwarmSettings, times: int, between: int) -> None:
             crew = await stack.enter_async_context(PeerCrew(folder, swarm.seed, urls, history))
             for seat in crew.seats:
                 await crew.start(seat)
+            while not all(seat.ready for seat in crew.seats):
+                await asyncio.sleep(LOOK_S)
+                crew.look()
             rounds = Rounds(crew, history, swarm.patience_s)
             await rounds.until(lambda: rounds.last() >= WARM_ROUNDS + between)
             disturbed = []

@@ -4,6 +4,7 @@ Nothing here judges: what happened goes into the history, and the verdict is mad
 """
 
 import asyncio
+import resource
 import shlex
 import sys
 from collections import Counter, deque
@@ -26,6 +27,7 @@ from swarmdem.apps.torment.network import Network
 from swarmdem.apps.torment.relays import Relay
 from swarmdem.apps.torment.schedule import draw_schedule
 from swarmdem.apps.torment.settings import TormentSettings
+from swarmdem.errors import TransportError
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load_for
 from swarmdem.learning.scaling import standardization
@@ -43,6 +45,8 @@ CALM_PATIENCES = 8.0
 START_S = 300.0
 """For all processes to load their data and models."""
 
+FILES = 8192
+
 Say = Callable[[str], None]
 
 
@@ -56,9 +60,11 @@ async def torment(settings: TormentSettings, out: Path, say: Say) -> None:
 
     Raises:
         ConfigError: A setting, file or model is wrong, or *out* cannot be used.
+        TransportError: A peer's process did not start.
     """
     check_update(settings.swarm)
     kind = available(settings.swarm.broker)
+    _allow_files()
     charter = charter_for(settings, kind)
     folder = RunFolder(out)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -73,6 +79,20 @@ async def torment(settings: TormentSettings, out: Path, say: Say) -> None:
     finally:
         history.close()
         folder.close()
+
+
+def _no_start(seat: Seat, out: Path) -> str:
+    log = out / "logs" / f"{seat.peer}.txt"
+    words = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
+    return f"peer {seat.device} did not start: {words} ({log})"
+
+
+def _allow_files() -> None:
+    """Let this process open enough files: for each peer five sockets a broker and two files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES:
+        enough = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 class _Run:
@@ -110,7 +130,11 @@ class _Run:
         counted = Counter(fault.kind for fault in schedule)
         planned = ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
         self._say(f"{settings.swarm.peers} peers, {settings.brokers} {kind} brokers; planned: {planned}")
+        for seat in crew.seats:
+            await crew.start(seat)
         await self._all_up(crew)
+        if gone := [seat for seat in crew.seats if seat.process is None]:
+            raise TransportError(_no_start(gone[0], self._out))
         if not await self._faults(crew, nemesis):
             return
         await nemesis.calm()
@@ -121,14 +145,15 @@ class _Run:
         history.note("end", done=True)
 
     async def _all_up(self, crew: PeerCrew) -> None:
-        """Start everybody and wait until all take part."""
-        for seat in crew.seats:
-            await crew.start(seat)
+        """Wait until every peer whose process lives takes part.
+
+        Raises:
+            TransportError: One did not get so far in time; its log says why.
+        """
         end_s = self._history.now_s + START_S
-        while not all(seat.ready for seat in crew.seats if seat.process is not None):
+        while late := [seat for seat in crew.seats if not seat.ready and seat.process is not None]:
             if self._history.now_s > end_s:
-                self._history.note("stalled", why="a process did not start")
-                return
+                raise TransportError(_no_start(late[0], self._out))
             await asyncio.sleep(TAIL_S)
         self._moved_s = self._history.now_s
 
