@@ -14,6 +14,7 @@ from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
+from swarmdem.protocol.conduct import ORDINARY
 from swarmdem.protocol.copies import Copies
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.forwarding import opened
@@ -55,7 +56,12 @@ class Core:
     """The protocol of one peer."""
 
     def __init__(
-        self, charter: Charter, sealer: Sealer, *, stored: Mapping[str, bytes] | None = None
+        self,
+        charter: Charter,
+        sealer: Sealer,
+        *,
+        stored: Mapping[str, bytes] | None = None,
+        capability: int = ORDINARY,
     ) -> None:
         """Take up what was *stored* by `Persist` before a restart, if anything.
 
@@ -63,11 +69,13 @@ class Core:
             charter: The swarm's settings.
             sealer: Signs for this peer; its session must be higher than in any earlier run.
             stored: Records by key, as ordered with `Persist`.
+            capability: 0 (a peer that asks to be spared) to 3; counts in elections as far as it is proven.
         """
         self._charter = charter
         self._sealer = sealer
         self._me = sealer.peer
         self._patience = charter.patience_us
+        self._capability = capability
         self._watch = Watch(self._patience)
         self._clock = self._watch.clock
         self._membership = Membership(self._patience, 2 * charter.peers_max)
@@ -337,7 +345,7 @@ class Core:
     def _open_round(self, digests: DigestSet, leader: PeerId | None, legacy: Legacy | None = None) -> Round:
         situation = Situation(
             self._me, self._charter, self._sealer, self._membership, self._clock, self._base,
-            self._watch.health,
+            self._watch.health, self._capability,
         )  # fmt: skip
         situation.barred = self._catchup.lineages.older
         return Round(

@@ -11,14 +11,15 @@ its ancestors by its own window and no more:
 The group's own mean of the round before is one more input where group models are moving averages
 (eq. 3), and all counts twice where results carry the sum over the groups above (`pull_to = all`).
 
-All follows from the plan's tree and the charter; the model's size is that of the charter's schema,
-so that no digest can stretch a deadline. Times are on the clock `began` is on.
+All follows from the plan and the charter; the model's size is that of the charter's schema, so that
+no digest can stretch a deadline. Where models cross more slowly than at `min_rate`, the plan says how
+long one takes, as most peers have seen it (`conduct.py`). Times are on the clock `began` is on.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swarmdem.identifiers import SECOND, GroupId, Micros
+from swarmdem.identifiers import GroupId, Micros
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.starting import moving
 from swarmdem.wire.charter import Charter
@@ -55,10 +56,19 @@ class Deadlines:
         return start + self.half - self.half // 3
 
 
-def deadlines(hierarchy: Hierarchy, charter: Charter, *, began: Micros) -> Mapping[GroupId, Deadlines]:
-    """Return the times of every group of an update that began at *began*."""
-    result_bytes = charter.model_bytes * (2 if charter.pull_to == "all" else 1)
-    model_us, more = result_bytes * SECOND // charter.min_rate, int(moving(charter))
+def deadlines(
+    hierarchy: Hierarchy, charter: Charter, *, began: Micros, model_us: Micros | None = None
+) -> Mapping[GroupId, Deadlines]:
+    """Return the times of every group of an update.
+
+    Args:
+        hierarchy: Tree of the plan.
+        charter: The swarm's settings.
+        began: When the update began.
+        model_us: How long one model takes to cross, as the plan says; None: as the charter says.
+    """
+    model_us = charter.transfer_us if model_us is None else model_us
+    more = int(moving(charter))
     inputs = {group.id: len(group.leaves) + len(group.children) + more for group in hierarchy.groups}
     transfers = {group: count * model_us for group, count in inputs.items()}
     halves = {group: charter.patience_us // 4 + transfer for group, transfer in transfers.items()}

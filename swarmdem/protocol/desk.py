@@ -10,6 +10,7 @@ from bisect import bisect
 from collections.abc import Iterable
 
 from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId
+from swarmdem.protocol.crossings import Crossings
 from swarmdem.protocol.deadlines import deadlines
 from swarmdem.protocol.election import leaders
 from swarmdem.protocol.events import Effect, Event, Publish, Reject, Report
@@ -46,12 +47,17 @@ class Desk:
         self.digests = dict(start.digests)
         self.upload = start.upload
         self.alone = start.hierarchy.root.members == (self.me,)
-        self.leaders = leaders(start.hierarchy, start.plan.base)
+        self.leaders = leaders(start.hierarchy, start.plan.base, start.conduct.weights)
         self.views = self._open_views(start.now)
         self.inherited = inherited(start)
         """What the update before left, as far as it counts in this one."""
         kept = self.inherited.held if self.inherited is not None else ()
         self.stock = Stock([*kept, *([start.upload] if start.upload else [])])
+        self.crossings = Crossings(
+            expected=start.conduct.model_us(self.charter),
+            usual=self.charter.transfer_us,
+            grace=self.charter.patience_us // 8,
+        )
         self.missed: set[ModelHash] = set()
         """Results that were announced and did not arrive in time for this peer to mix them."""
         self.convicted: set[tuple[PeerId, GroupId]] = set()
@@ -75,7 +81,9 @@ class Desk:
                 part |= {group.id, group.parent}
         part.discard(None)
         above = {hierarchy.group(group).parent for group in part if group is not None}
-        times = deadlines(hierarchy, self.charter, began=now)
+        times = deadlines(
+            hierarchy, self.charter, began=now, model_us=self.start.conduct.model_us(self.charter)
+        )
         everything = moving(self.charter)
         views: dict[GroupId, View] = {}
         for group in hierarchy.groups:
@@ -116,6 +124,13 @@ class Desk:
         if suspicion is None:
             return half
         return min(suspicion.health.stretch(half), 2 * half - half // 3)
+
+    def shares(self, model: ModelHash) -> int:
+        """Return how many downloads share a link with that of *model*: the inputs of its group."""
+        of = [v for v in self.views.values() if any(r.model == model for r in v.announced)]
+        if not of:
+            of = [view for view in self.views.values() if view.acting]
+        return max((len(v.group.leaves) + len(v.group.children) for v in of), default=1)
 
     def report(self, event: Event) -> None:
         """Tell the journal and the application."""

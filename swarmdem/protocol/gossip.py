@@ -26,6 +26,7 @@ from hashlib import blake2b
 
 from swarmdem.identifiers import SECOND, FrameId, GroupId, Micros, ModelHash, PeerId, PlanId, Term
 from swarmdem.protocol import events
+from swarmdem.protocol.conduct import Report
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Fetch
 from swarmdem.protocol.gathering import Gathering, Offer
@@ -115,6 +116,10 @@ class GossipUpdate:
     def legacy(self) -> Legacy | None:
         """Without groups nothing is left for the next update."""
         return None
+
+    def report(self, capability: int) -> Report:
+        """Return what the next digest of this peer says beside its *capability*: nobody leads here."""
+        return Report(capability)
 
     def next_wakeup(self) -> Micros | None:
         """Return when `on_wake` is due; always later than the `now` of the last call."""

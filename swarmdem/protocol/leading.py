@@ -78,6 +78,8 @@ def average(desk: Desk, view: View) -> None:
     if hoped and not desk.reached(_up_close(desk, view)):
         return
     view.gathering.closed = True
+    if hoped and view.gathering.awaited:
+        desk.crossings.stuck()  # of one that died this moment too; that is for the others to outvote
     if view.gathering.weight:
         view.previous = last.model if last is not None and last.model in desk.stock.held else None
         desk.effects.append(FinishMean(desk.plan_id, view.group.id, desk.start.time, view.previous))
@@ -223,6 +225,7 @@ def mix(desk: Desk, view: View) -> None:
         if not desk.reached(view.times.close(started)):
             return
         desk.missed.add(result.model)
+        desk.crossings.stuck()
     elif result is None and not headless(desk, above) and not desk.reached(view.times.down_start):
         return
     announce_final(desk, view, mean.model, mean.message.model_bytes, cut=True)

@@ -46,18 +46,18 @@ class Office:
 
     def deposed(self) -> bool:
         """Return whether more than half of the seats are known to have skipped the first leader."""
-        return self._convicts(self._skips)
+        return self.convicts(self._skips)
 
     def deposable(self, lives: Callable[[PeerId], bool]) -> bool:
         """Return whether those who skipped the first leader and those who live have more than half."""
-        return self._convicts([peer for peer in self._seats if peer in self._skips or lives(peer)])
+        return self.convicts([peer for peer in self._seats if peer in self._skips or lives(peer)])
 
     def proof(self) -> tuple[bytes, ...]:
         """Return the frames of just enough skips, by elector; `deposed` must hold."""
         chosen: dict[PeerId, bytes] = {}
         for elector, raw in sorted(self._skips.items()):
             chosen[elector] = raw
-            if self._convicts(chosen):
+            if self.convicts(chosen):
                 break
         return tuple(chosen.values())
 
@@ -82,6 +82,7 @@ class Office:
                 self.record(frame)
         return self.deposed()
 
-    def _convicts(self, accusers: Iterable[PeerId]) -> bool:
-        filled: set[bytes] = set().union(*(self._seats[peer] for peer in accusers))
+    def convicts(self, accusers: Iterable[PeerId]) -> bool:
+        """Return whether *accusers* fill more than half of the seats; those without a seat do not count."""
+        filled: set[bytes] = set().union(*(self._seats.get(peer, set()) for peer in accusers))
         return 2 * len(filled) > self._total

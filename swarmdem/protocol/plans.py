@@ -163,7 +163,8 @@ def decide(charter: Charter, base: Base, digests: Mapping[PeerId, Digest]) -> De
     tree, standing = _tree(charter, base, digests, hysteresis, carry=carry)
     tau = before.tau - 1 if carry else int(charter.scheduled("tau", tick))
     absent = still_absent(base.state.absent, base.state.standing, digests) if charter.outliers else {}
-    return Decision(number, hysteresis, tau, tree, State(clock, standing, base.state.sketch, absent))
+    conduct = base.state.conduct.after(charter, base.hierarchy, before.base, digests)
+    return Decision(number, hysteresis, tau, tree, State(clock, standing, base.state.sketch, absent, conduct))
 
 
 def _next_clock(

@@ -3,27 +3,25 @@
 A new certificate ends the round, whatever it was doing; `core` opens the next one.
 """
 
-from msgspec import structs
-
-from swarmdem.identifiers import MILLISECOND, FrameId, GroupId, Micros, ModelHash, PeerId, PlanId
-from swarmdem.protocol import events
+from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, PlanId
+from swarmdem.protocol import events, uploads
 from swarmdem.protocol.agreement import Agreement
 from swarmdem.protocol.catchup import certificate_frame
+from swarmdem.protocol.conduct import Report as Conducted
 from swarmdem.protocol.events import Effect, Keep, Persist, Publish, Report, SaveModel, Send, Slot
 from swarmdem.protocol.gossip import GossipUpdate
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.pace import Pace
-from swarmdem.protocol.plans import digest_kind, digest_of, plan_time, time_of
+from swarmdem.protocol.plans import digest_of, plan_time, time_of
 from swarmdem.protocol.restart import Memory
 from swarmdem.protocol.search import Search
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy, Start
-from swarmdem.protocol.state import digest_ext
 from swarmdem.protocol.status import Phase
 from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, PRESENCE, Digest, Plan, Want
+from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, Digest, Plan, Want
 
 
 class Round:
@@ -111,6 +109,7 @@ class Round:
             now=time,
             time=plan_time(charter, base),
             apart=frozenset(peer for peer, standing in base.state.standing.items() if standing.apart),
+            conduct=base.state.conduct,
             legacy=self._inherited,
             suspicion=self.s.suspicion,
         )
@@ -121,7 +120,9 @@ class Round:
             self.agreement.voting.turns.offer(self._offered)
         stored = self._memory.digest
         if self.s.base.founding:
-            self._memory.presence = self._memory.presence or self._digest(PRESENCE)
+            self._memory.presence = self._memory.presence or self.s.sealer.seal(
+                uploads.presence(self.s, self._memory)
+            )
             effects = self._publish(self._memory.presence, time)
         elif stored is None or digest_of(stored).base != self.s.base.id:
             effects = self.collect(time)
@@ -158,9 +159,9 @@ class Round:
             return [events.Fetch(ModelHash(base.reference), 0, self._holders())]
         self._retrain_at = None
         self.agreement.collect_from(time)
-        late = self._late_upload()
+        late = uploads.again(self.s, self._memory, self._report())
         if late is not None:
-            return self._offer_upload(late, time)
+            return self._stand_by(self.s.sealer.seal(late), time)
         self.phase = Phase.TRAINING
         if self._pace.serves(base):
             return []  # what is still being trained is as good for this base, and would never be done else
@@ -170,31 +171,6 @@ class Round:
         order = events.Train(base.id, number, base.seed, ModelHash(base.reference), pull, tick)
         self._pace.running, self._pace.began = order, time
         return [order]
-
-    def _late_upload(self) -> Digest | None:
-        """Return the standing digest if it was made for the base before and came too late to be listed.
-
-        Its model then went into nothing, and this peer has applied nothing since. Whether an older
-        one was counted cannot be told from here: a plan may have been missed.
-        """
-        base, frame = self.s.base, self._memory.digest
-        if frame is None or base.plan is None or base.founding:
-            return None
-        digest = digest_of(frame)
-        listed = any(entry.peer == self.s.me and entry.listed for entry in base.plan.entries)
-        fits = (digest.base, digest.seed, digest.reference) == (base.plan.base, base.seed, base.reference)
-        return digest if fits and digest.model and not listed else None
-
-    def _offer_upload(self, late: Digest, time: Micros) -> list[Effect]:
-        """Publish the digest of a model that was trained for an earlier base; its age says so."""
-        number, age = self._dating()
-        digest = structs.replace(late, base=self.s.base.id, round=number, age=age)
-        return self._stand_by(self.s.sealer.seal(digest), time)
-
-    def _dating(self) -> tuple[int, int]:
-        """Return round and age of a digest published now."""
-        memory = self._memory
-        return 1 + memory.highest_round, max(0, memory.highest_round - memory.applied_round)
 
     def genesis_lost(self, time: Micros) -> bool:
         """Return whether the founding must be given up: nobody in sight has its genesis model."""
@@ -221,7 +197,8 @@ class Round:
         if self.phase is not Phase.TRAINING:
             return begun
         self._pace.own = time - self._pace.began
-        frame = self._digest(digest_kind(self.s.charter), event, self._pace.own)
+        digest = uploads.upload(self.s, self._memory, event, self._pace.own, self._report())
+        frame = self.s.sealer.seal(digest)
         return [*begun, SaveModel(Slot.UPLOAD, event.model), *self._stand_by(frame, time)]
 
     def _awaited(self, base: bytes) -> bool:
@@ -244,28 +221,9 @@ class Round:
     def _publish(self, digest: Frame, time: Micros) -> list[Effect]:
         return [*self.agreement.on_digest(digest, time), Publish(digest)]
 
-    def _digest(self, kind: int, trained: events.Trained | None = None, duration: Micros = 0) -> Frame:
-        base, weight = self.s.base, 0
-        number, age = self._dating()
-        if trained is not None:
-            weight = 1 if self.s.charter.weights == "agents" else trained.weight
-        return self.s.sealer.seal(
-            Digest(
-                base=base.id,
-                round=number,
-                kind=kind,
-                seed=base.seed,
-                reference=base.reference if trained else b"",
-                weight=min(weight, 0xFFFFFFFF),
-                model=trained.model if trained else b"",
-                model_bytes=trained.model_bytes if trained else 0,
-                age=age,
-                training_ms=min(duration // MILLISECOND, 0xFFFFFFFF),
-                scale=trained.scale if trained else 0.0,
-                sketch=trained.sketch if trained else b"",
-                ext=digest_ext(trained.loss_milli) if trained else (),
-            )
-        )
+    def _report(self) -> Conducted:
+        update = self.update
+        return update.report(self.s.capability) if update is not None else Conducted(self.s.capability)
 
     # The update
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 
 from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
+from swarmdem.protocol.conduct import Conduct
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.suspicion import Suspicion
 from swarmdem.wire.charter import Charter
@@ -62,6 +63,8 @@ class Start:
     """Tick of the schedules' clock at the plan."""
     apart: AbstractSet[PeerId] = field(default_factory=frozenset)
     """Listed peers that are set apart: they get results, their models go into none."""
+    conduct: Conduct = field(default_factory=Conduct)
+    """What the plan says of peers and links."""
     legacy: Legacy | None = None
     """What the update before left, if this peer took part in one."""
     suspicion: Suspicion | None = None

@@ -17,17 +17,18 @@ from setting the clock back; a rise of less than about 3 % a round is followed a
 """
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from swarmdem.errors import MalformedFrameError
 from swarmdem.identifiers import PeerId, Round
 from swarmdem.protocol.absence import Absence, pack_absent, unpack_absent
+from swarmdem.protocol.conduct import Conduct
 from swarmdem.protocol.placement import Standing
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.checks import is_scale
-from swarmdem.wire.extensions import ABSENT, CLOCK, LOSS, PLACEMENT, REFERENCE_SKETCH, entry
+from swarmdem.wire.extensions import ABSENT, CLOCK, CONDUCT, LOSS, PLACEMENT, REFERENCE_SKETCH, entry
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import FOUNDING, Digest, Plan
 
@@ -121,6 +122,8 @@ class State:
     """Of the reference, as `pack_sketch` gives it."""
     absent: Mapping[PeerId, Absence] = field(default_factory=dict)
     """Who was far from all groups, or apart, and is not listed: missing a certificate clears nobody."""
+    conduct: Conduct = field(default_factory=Conduct)
+    """What is out of the ordinary about peers and links."""
 
 
 def pack_sketch(scale: float, sketch: bytes) -> bytes:
@@ -169,6 +172,8 @@ def state_ext(charter: Charter, state: State, listed: Collection[PeerId], mode: 
         found.append((REFERENCE_SKETCH, state.sketch))
     if state.absent:
         found.append((ABSENT, pack_absent(state.absent)))
+    if conduct := state.conduct.pack(sorted(listed)):
+        found.append((CONDUCT, conduct))
     return tuple(found)
 
 
@@ -179,19 +184,20 @@ def read_state(plan: Plan) -> State:
         MalformedFrameError: An entry of its `ext` is not what it must be.
     """
     clock, standing = entry(plan.ext, CLOCK), entry(plan.ext, PLACEMENT)
-    sketch = entry(plan.ext, REFERENCE_SKETCH) or b""
+    sketch, conduct = entry(plan.ext, REFERENCE_SKETCH) or b"", entry(plan.ext, CONDUCT)
     if sketch:
         unpack_sketch(sketch)
+    listed = [e.peer for e in plan.entries if e.listed]
     return State(
         ScheduleClock.unpack(clock) if clock is not None else None,
-        _read_standing(plan, standing) if standing is not None else {},
+        _read_standing(listed, standing) if standing is not None else {},
         sketch,
         _read_absent(plan, entry(plan.ext, ABSENT)),
+        Conduct.unpack(conduct, listed) if conduct is not None else Conduct(),
     )
 
 
-def _read_standing(plan: Plan, content: bytes) -> dict[PeerId, Standing]:
-    listed = [e.peer for e in plan.entries if e.listed]
+def _read_standing(listed: Sequence[PeerId], content: bytes) -> dict[PeerId, Standing]:
     if len(content) != len(listed):
         raise MalformedFrameError(f"Plan.ext: standing of {len(content)} peers, {len(listed)} are listed")
     return {peer: Standing.unpack(byte) for peer, byte in zip(listed, content, strict=True)}

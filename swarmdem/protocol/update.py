@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, Term
 from swarmdem.protocol import events, leading, standby
 from swarmdem.protocol.accusing import accuse_the_late
+from swarmdem.protocol.conduct import Report
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Effect, Fetch, Publish
 from swarmdem.protocol.hearing import acknowledge_held, hear_result, hear_skip
@@ -67,6 +68,12 @@ class Update:
     def legacy(self) -> Legacy | None:
         """What this update leaves for the next one; None where group models are no moving averages."""
         return self._desk.bequest() if moving(self._desk.charter) else None
+
+    def report(self, capability: int) -> Report:
+        """Return what the next digest of this peer, of this *capability*, says of this update."""
+        desk = self._desk
+        skipped = sorted(view.group.id for view in desk.views.values() if view.skip is not None)
+        return Report(capability, desk.crossings.slow_ms, tuple(skipped))
 
     def next_wakeup(self) -> Micros | None:
         """Return when `on_wake` is due; always later than the `now` of the last call."""
@@ -117,7 +124,10 @@ class Update:
 
     def on_fetched(self, model: ModelHash, now: Micros) -> list[Effect]:
         """Take note that *model* is here, whole and verified."""
-        return self._advance(now) if self._desk.stock.arrived(model) else []
+        if not self._desk.stock.arrived(model):
+            return []
+        self._desk.crossings.arrived(model, now)
+        return self._advance(now)
 
     def on_fetch_failed(self, model: ModelHash, now: Micros) -> list[Effect]:
         """Take note that *model* must not be used, whoever offers it."""
@@ -202,12 +212,18 @@ class Update:
         elif result is None and leading.headless(desk, view):
             desk.effects.extend(install.give_up("nobody is left to answer for the group"))
         elif desk.reached(view.times.end):
+            if result is not None:
+                desk.crossings.stuck()
             desk.effects.extend(install.give_up("no result came in time"))
 
     def _order_fetches(self) -> None:
         stock = self._desk.stock
         needed = together(fetch for fetch in self._needs() if stock.awaits(fetch.model))
-        self._desk.effects.extend(stock.order(needed))
+        orders = stock.order(needed)
+        for order in orders:
+            if isinstance(order, Fetch):
+                self._desk.crossings.ordered(order.model, self._desk.shares(order.model), self._desk.now)
+        self._desk.effects.extend(orders)
 
     def _needs(self) -> Iterator[Fetch]:
         """Yield all that should be here: inputs of means first, then results to mix with and to apply."""
@@ -227,7 +243,7 @@ class Update:
         """Let go of models that only went into a mean: a leader need not hold all of its inputs."""
         desk = self._desk
         views = desk.views.values()
-        results = (result for view in views for result in (*view.means.values(), *view.finals.values()))
+        results = (result for view in views for result in view.announced)
         spent = desk.stock.held - {desk.upload, *(result.model for result in results)}
         if spent:
             spent -= {fetch.model for view in views for fetch in standby.prefetches(desk, view)}

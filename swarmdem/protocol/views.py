@@ -65,6 +65,11 @@ class View:
         """This peer answers for the group now."""
         return self.in_office is not None if self.rank == 1 else self.rank == 0 and not self.deposed
 
+    @property
+    def announced(self) -> tuple[Announced, ...]:
+        """Every result that was accepted."""
+        return (*self.means.values(), *self.finals.values())
+
     def results(self, kind: type[Mean | Final]) -> dict[Term, Announced]:
         """Return the results of one kind by term."""
         return self.means if kind is Mean else self.finals

@@ -34,7 +34,7 @@ from swarmdem.protocol.state import state_ext
 from swarmdem.simulation.accounting import Accounting
 from swarmdem.simulation.bounds import Bounds
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
-from swarmdem.simulation.models import MODEL_BYTES, ModelBook
+from swarmdem.simulation.models import ModelBook
 from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
@@ -302,7 +302,7 @@ class Checkers:
         """
         tree = known.tree
         assert tree is not None
-        blob = MODEL_BYTES * SECOND // self._charter.min_rate
+        blob = known.base.state.conduct.model_us(self._charter)
 
         def half(group: bytes) -> Micros:
             found = next(g for g in tree.groups if g.id == group)

@@ -74,7 +74,7 @@ class Evidence:
             name = codec.plan_id(body)
             base = base_of(Certificate(body, 0, ()), plan)
             tree = base.hierarchy
-            offices = leaders(tree, plan.base) if tree is not None else {}
+            offices = leaders(tree, plan.base, base.state.conduct.weights) if tree is not None else {}
             listed = {entry.peer: FrameId(entry.digest) for entry in plan.entries if entry.listed}
             known = KnownPlan(name, plan, base, tree, offices, listed)
             self._bodies[body] = self.plans[name] = known

@@ -199,6 +199,11 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         return sum(math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] for tensor in self.schema)
 
     @property
+    def transfer_us(self) -> Micros:
+        """How long one model takes to cross at `min_rate`, with what is summed up beside it."""
+        return self.model_bytes * (2 if self.pull_to == "all" else 1) * SECOND // self.min_rate
+
+    @property
     def gather_us(self) -> Micros:
         """`gather` on the core's clock."""
         return round(self.gather * SECOND)

@@ -13,6 +13,9 @@ BROKERS = 2
 LOSS = 2
 """`Digest`: the mean training loss (`protocol/state.py`)."""
 
+CONDUCT_REPORT = 4
+"""`Digest`: capability claimed, slow transfers and failed aggregators seen (`protocol/conduct.py`)."""
+
 CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT = 1, 3, 5, 7
 """`Plan`: schedules' clock, standing of the listed, sketch of the reference, standing of peers that were far
 from all groups when they were last listed (`protocol/state.py`)."""
@@ -23,7 +26,12 @@ PREVIOUS = 2
 SUMMED = 2
 """`Final`: N of the groups whose models its model sums up (`protocol/remarks.py`)."""
 
-UNDERSTOOD: dict[type, frozenset[int]] = {Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT})}
+CONDUCT = 9
+"""`Plan`: what elections and deadlines follow from beside the charter (`protocol/conduct.py`)."""
+
+UNDERSTOOD: dict[type, frozenset[int]] = {
+    Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT, CONDUCT})
+}
 """The odd ids of each kind that are understood; of kinds not named here none are."""
 
 

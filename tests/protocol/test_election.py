@@ -9,6 +9,7 @@ from swarmdem.protocol.election import leaders, rank
 from swarmdem.protocol.forming import Previous, Shape, form
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.sketches import Sketch
+from tests.protocol.update_parts import peer_name, tree
 
 BASE = bytes(range(32))
 
@@ -120,3 +121,31 @@ def test_another_base_calls_on_others():
     roots = {leaders(hierarchy, bytes([number]) * 32)[hierarchy.root.id][0] for number in range(20)}
 
     assert len(roots) > 8
+
+
+def test_a_peer_of_weight_four_is_first_four_times_as_often_and_one_of_weight_none_last():
+    peers = [peer(i) for i in range(5)]
+    weights = {peer(0): 4, peer(1): 0}
+    orders = [rank(peers, number.to_bytes(4, "big"), weights) for number in range(2100)]
+
+    firsts = [order[0] for order in orders]
+    assert 1130 < firsts.count(peer(0)) < 1270  # 4 of 7 draws
+    assert all(250 < firsts.count(peer(i)) < 350 for i in (2, 3, 4))
+    assert {order[-1] for order in orders} == {peer(1)}
+
+
+def test_weights_of_others_do_not_change_the_order_of_two_peers():
+    peers = [peer(i) for i in range(6)]
+    for number in range(50):
+        seed = bytes([number]) * 32
+        plain = [p for p in rank(peers, seed) if p != peer(3)]
+        assert [p for p in rank(peers, seed, {peer(3): 4}) if p != peer(3)] == plain
+
+
+def test_a_member_of_weight_none_leads_only_where_there_is_nobody_else():
+    hierarchy = tree([[0, 1, 2], [3, 4, 5]])
+    chosen = leaders(hierarchy, BASE, {peer_name(0): 0, peer_name(1): 0})
+
+    mine = next(group for group in hierarchy.groups if peer_name(0) in group.leaves)
+    assert peer_name(0) not in chosen[hierarchy.root.id]
+    assert chosen[mine.id][0] == peer_name(2)
