@@ -39,10 +39,8 @@ def _late_at(desk: Desk, view: View) -> Micros | None:
     if result is not None:  # announced is not enough: its leader may have died before anybody had it
         if result.model not in desk.stock.pending and result.model not in desk.missed:
             return None
-        seats = (desk.views[child] for child in view.group.children if child in desk.views)
-        wanted = max((seat.in_office or 0 for seat in seats), default=0)
-        # Who has just taken office asks for it only now.
-        return max(result.at, wanted) + desk.stretched(view.times.half)
+        # Who has just taken office, or stands by in doubt, asks for it only now.
+        return max(result.at, desk.crossings.began(result.model)) + desk.stretched(view.times.half)
     if desk.gone(view.office.ranks[0]):
         return desk.now
     above, patience = desk.parent_of(view.group), desk.stretched(view.times.half)

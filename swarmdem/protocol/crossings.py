@@ -27,6 +27,10 @@ class Crossings:
         """Note that a download began that shares its link with others, *shares* in all."""
         self._begun.setdefault(model, (now, max(1, shares)))
 
+    def began(self, model: ModelHash | None) -> Micros:
+        """Return when the download of *model* began; 0 when none is under way."""
+        return self._begun[model][0] if model in self._begun else 0
+
     def arrived(self, model: ModelHash, now: Micros) -> None:
         """Note that it is here."""
         began, shares = self._begun.pop(model, (now, 1))
