@@ -14,7 +14,6 @@ from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.adopting import certified, regrouped
 from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
-from swarmdem.protocol.conduct import ORDINARY
 from swarmdem.protocol.copies import Copies
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.forwarding import opened
@@ -51,17 +50,15 @@ from swarmdem.wire.messages import (
     Welcome,
 )
 
+Records = Mapping[str, bytes]
+"""What `Persist` put on disk, by key."""
+
 
 class Core:
     """The protocol of one peer."""
 
     def __init__(
-        self,
-        charter: Charter,
-        sealer: Sealer,
-        *,
-        stored: Mapping[str, bytes] | None = None,
-        capability: int = ORDINARY,
+        self, charter: Charter, sealer: Sealer, *, stored: Records | None = None, capability: int = 1
     ) -> None:
         """Take up what was *stored* by `Persist` before a restart, if anything.
 
@@ -75,13 +72,12 @@ class Core:
         self._sealer = sealer
         self._me = sealer.peer
         self._patience = charter.patience_us
-        self._capability = capability
         self._watch = Watch(self._patience)
         self._clock = self._watch.clock
         self._membership = Membership(self._patience, 2 * charter.peers_max)
         self._catchup = Catchup(self._me, sealer, self._membership, self._patience, charter)
         self._memory = restart.recall(stored or {}, sealer)
-        self._pace = Pace()
+        self._pace = Pace(capability)
         self._copies = Copies(sealer.session)
         self._refusals = greeting.Refusals(self._patience)
         self._offered: events.ModelOffered | None = None
@@ -125,11 +121,7 @@ class Core:
         if self._left or not self._nonce:
             return None
         time = self._clock.read(self._now)
-        due = [
-            self._watch.spoke_at + self._patience // 4,
-            *self._catchup.deadlines(),
-            *self._round.deadlines(time),
-        ]
+        due = [self._watch.speaks_at, *self._catchup.deadlines(), *self._round.deadlines(time)]
         if self._tell_at is not None:
             due.append(self._tell_at)
         due += self._refusals.deadlines(time)
@@ -343,10 +335,10 @@ class Core:
         return effects + self._round.resume(time)
 
     def _open_round(self, digests: DigestSet, leader: PeerId | None, legacy: Legacy | None = None) -> Round:
+        people, watch = self._membership, self._watch
         situation = Situation(
-            self._me, self._charter, self._sealer, self._membership, self._clock, self._base,
-            self._watch.health, self._capability,
-        )  # fmt: skip
+            self._me, self._charter, self._sealer, people, self._clock, self._base, watch.health
+        )
         situation.barred = self._catchup.lineages.older
         return Round(
             situation,
@@ -395,7 +387,7 @@ class Core:
             return []
         if self._clock.probe_due(self._now):
             return [*self._watch.unheard(), self._alive()]
-        if not self._clock.connected or time < self._watch.spoke_at + self._patience // 4:
+        if not self._clock.connected or time < self._watch.speaks_at:
             return []
         standing = [Publish(frame) for frame in self._round.agreement.standing()]
         if self._base.founding:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from swarmdem.identifiers import MILLISECOND, Micros, PeerId
+from swarmdem.protocol.conduct import ORDINARY
 from swarmdem.protocol.events import Train
 from swarmdem.protocol.plans import Base
 from swarmdem.wire.messages import Digest
@@ -30,6 +31,8 @@ SPREADS = 4
 class Pace:
     """What this peer knows of training times: the running one, its last one, and who was late."""
 
+    capability: int = ORDINARY
+    """What this peer claims to be able to do (`conduct`)."""
     running: Train | None = None
     """The order that has no answer yet."""
     began: Micros = 0

@@ -222,8 +222,8 @@ class Round:
         return [*self.agreement.on_digest(digest, time), Publish(digest)]
 
     def _report(self) -> Conducted:
-        update = self.update
-        return update.report(self.s.capability) if update is not None else Conducted(self.s.capability)
+        capability = self._pace.capability
+        return Conducted(capability) if self.update is None else self.update.report(capability)
 
     # The update
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from swarmdem.identifiers import FrameId, Micros, PeerId
 from swarmdem.protocol.clock import ConnectedClock
-from swarmdem.protocol.conduct import ORDINARY
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.plans import Base, digest_of, digest_refusal
@@ -59,8 +58,6 @@ class Situation:
     base: Base
     health: LocalHealth | None = None
     """How late this peer itself has been; None: not at all."""
-    capability: int = ORDINARY
-    """What this peer claims to be able to do (`conduct`)."""
     digests: DigestSet = field(default_factory=DigestSet)
     barred: Container[bytes] = ()
     """Plans this peer stood on and left: it certifies none of them again."""

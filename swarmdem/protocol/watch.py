@@ -25,6 +25,11 @@ class Watch:
         self._due: Micros | None = None
         self._degraded = ""
 
+    @property
+    def speaks_at(self) -> Micros:
+        """Connected time at which this peer must be heard again, or others take it for gone."""
+        return self.spoke_at + self._patience // 4
+
     def set(self, due: Micros | None) -> Micros | None:
         """Note when the core asks to be woken; return that."""
         self._due = due
