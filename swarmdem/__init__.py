@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from swarmdem.learning.training import TorchLearner as TorchLearner
     from swarmdem.node.blocking import BlockingPeer as BlockingPeer
     from swarmdem.node.counters import PeerCounters as PeerCounters
+    from swarmdem.node.explaining import Explained as Explained
     from swarmdem.node.peer import Peer as Peer
     from swarmdem.node.trainer import Hooks as Hooks, TrainingFinished as TrainingFinished
+    from swarmdem.node.troubles import PeerStatus as PeerStatus, Trouble as Trouble
     from swarmdem.protocol.events import (
         Certified as Certified,
         CharterRefused as CharterRefused,
@@ -74,8 +76,10 @@ _HOMES = {
     "swarmdem.learning.training": ("TorchLearner",),
     "swarmdem.node.blocking": ("BlockingPeer",),
     "swarmdem.node.counters": ("PeerCounters",),
+    "swarmdem.node.explaining": ("Explained",),
     "swarmdem.node.peer": ("Peer",),
     "swarmdem.node.trainer": ("Hooks", "TrainingFinished"),
+    "swarmdem.node.troubles": ("PeerStatus", "Trouble"),
     "swarmdem.protocol.events": (
         "Certified", "CharterRefused", "Degraded", "Elected", "Equivocated", "GroupAveraged", "GroupChanged",
         "GroupFinished", "KeyRefused", "NeighboursAveraged", "PeerSeen", "PlasticityRaised", "Recovered",
