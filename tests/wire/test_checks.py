@@ -57,7 +57,7 @@ BAD_PLANS = {
     "unknown mode": {"mode": 3},
     "founding with electors": {"mode": m.FOUNDING, "round": 0, "groups": ()},
     "short reference": {"reference": bytes(5)},
-    "an odd ext id of a later version": {"ext": ((9, b""),)},
+    "an odd ext id of a later version": {"ext": ((11, b""),)},
     "ext ids that do not ascend": {"ext": ((3, b"\xf0\xf0"), (1, bytes(9)))},
     "more listed than a cell holds": {
         "entries": tuple(
