@@ -8,7 +8,8 @@ sent since has waited over `patience` / 8.
 from swarmdem.identifiers import FrameId, Micros
 
 PENDING_MAX = 256
-"""Broadcasts whose echo is waited for; more than that are not tracked."""
+"""Broadcasts whose echo is waited for. While connected, later ones are not tracked: the oldest says when
+the echo is overdue. While not, the oldest are forgotten: an outage may outlast any number of probes."""
 
 
 class ConnectedClock:
@@ -39,6 +40,8 @@ class ConnectedClock:
 
     def sent(self, frame: FrameId, now: Micros) -> None:
         """Note a broadcast whose echo proves the connection."""
+        if len(self._pending) >= PENDING_MAX and not self.connected:
+            del self._pending[next(iter(self._pending))]
         if len(self._pending) < PENDING_MAX:
             self._pending.setdefault(frame, now)
         self._probed_at = now

@@ -150,7 +150,7 @@ class Voting:
         effects = self.proposals.ask(now) if self.certificate is None else []
         if self.certificate is None and self.frozen_at is not None:
             if self._ranked:
-                if (opened := self._term_skipped + 1) > self.term:
+                if (opened := min(self._term_skipped + 1, ballots.TERM_MAX)) > self.term:
                     self._begin_term(opened, now)
                 effects += self._propose_normal(now)
                 effects += self._vote_normal(now)

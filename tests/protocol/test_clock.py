@@ -78,3 +78,15 @@ def test_deadlines_are_given_back_in_real_time():
     clock.read(60)
 
     assert clock.next_wakeup(80) == 90
+
+
+def test_the_echo_of_a_late_probe_counts_however_long_the_outage_was():
+    clock = connected_clock()
+    clock.link_lost(100)
+    probes = [FrameId(number.to_bytes(32, "big")) for number in range(1000)]
+    for number, probe in enumerate(probes):
+        clock.sent(probe, 200 + 101 * number)
+
+    assert not clock.echoed(probes[0], 200_000)
+    assert clock.echoed(probes[-1], 200_000)
+    assert clock.connected

@@ -220,8 +220,6 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(who=st.sets(OTHERS, min_size=1), term=TERMS, voted=st.booleans(), which=st.integers(0, 5))
     def skip(self, who, term, voted, which):
-        if term == TERM_MAX:  # no majority of honest peers gets there
-            who = {min(who)}
         for peer in sorted(who):
             plan = self.a_plan(which) if voted else b""
             frame = self.sealers[peer].seal(Skip(self.base.id, NORMAL, term, term if voted else -1, plan))
