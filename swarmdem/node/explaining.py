@@ -236,7 +236,9 @@ class Explainer:
         tree = record.base.hierarchy if record is not None and record.plan_id == event.plan else None
         if tree is None or event.group is None or record is None:
             return head
-        chosen = leaders(tree, record.plan_id)[event.group]
+        plan, weights = record.base.plan, record.base.state.conduct.weights
+        assert plan is not None
+        chosen = leaders(tree, plan.base, weights)[event.group]
         lost = [peer for peer in chosen if peer in self._gone]
         if lost:
             return f"{head}; of its group's aggregators {_named(chosen)}, {_named(lost)} went out of sight"

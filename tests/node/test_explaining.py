@@ -9,7 +9,7 @@ from swarmdem.node.explaining import Explainer
 from swarmdem.node.trainer import TrainingFinished
 from swarmdem.node.troubles import Troubles
 from swarmdem.protocol import events
-from swarmdem.protocol.election import leaders, rank
+from swarmdem.protocol.election import rank
 from tests.protocol.core_swarm import CoreSwarm
 
 
@@ -162,10 +162,11 @@ def test_a_newcomer_is_told_that_the_next_round_can_list_it():
 
 
 def test_a_round_without_a_result_names_the_aggregators_and_who_is_lost():
-    swarm = started(4)
+    swarm = started(6, levels=0)
     record = swarm.cores[3].round_record()
     group = swarm.cores[3].status().group
-    first, second = leaders(record.base.hierarchy, record.plan_id)[group]
+    elected = {e.rank: i for i, e in swarm.of(events.Elected) if (e.plan, e.group) == (record.plan_id, group)}
+    first, second = swarm.peer(elected[0]), swarm.peer(elected[1])
     swarm.note(3, events.PeerSeen(first, present=False))
     finished = events.RoundFinished(record.plan_id, 2, True, False, None, group, "no result came in time")
     swarm.note(3, finished)
