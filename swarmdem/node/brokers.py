@@ -111,9 +111,9 @@ async def _keep_running(
                 await broker.process.wait()
                 _log.warning("hosted_broker_ended kind=%s port=%d", kind, port)
                 report(Degraded(what))
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             if not running.done():
-                running.set_exception(error)
+                running.set_exception(ConfigError(f"hosted broker: {error}"))
                 return
             _log.warning("hosted_broker_not_started reason=%s", error)
         await asyncio.sleep(RESTART_S)

@@ -153,6 +153,16 @@ async def test_a_hosted_broker_that_ends_is_started_again(monkeypatch):
         await writer.wait_closed()
 
 
+async def test_a_hosted_broker_without_room_on_the_disk_says_so(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(brokers, "start_broker", refuse)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        async with asyncio.timeout(PATIENCE_S), brokers.hosted_broker("mqtt://127.0.0.1:0", print):
+            pass
+
+
 @pytest.mark.parametrize("url", ["mqtts://a:1", "mqtt://me:pw@127.0.0.1:1", "http://a"])
 async def test_only_a_plain_broker_can_be_hosted(url):
     with pytest.raises(ConfigError):
