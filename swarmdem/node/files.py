@@ -122,6 +122,7 @@ class Appender:
         """
         self.close()
         write_atomic(self._path, content, durable=self._durable)
+        self._ragged = False
         self._open()
 
     def close(self) -> None:

@@ -1,9 +1,13 @@
 """The record log: what was written is found again, whatever killed the writer."""
 
+import errno
+
 import pytest
 
-from swarmdem.node.files import write_atomic
+from swarmdem.node import files
+from swarmdem.node.files import Appender, write_atomic
 from swarmdem.node.records import RecordLog
+from tests.node.faulty_disk import FaultyDisk
 
 
 @pytest.fixture
@@ -87,3 +91,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
     assert target.read_bytes() == b"old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "gone"]
+
+
+def test_a_rewritten_file_is_not_cut_where_the_one_before_it_was_torn(path, monkeypatch):
+    write_atomic(path, b"")
+    file = Appender(path, durable=False)
+    with monkeypatch.context() as machine:
+        machine.setattr(files, "os", FaultyDisk(0, error=errno.EIO, times=3))  # the write, and both cuts
+        with pytest.raises(OSError, match="Input/output"):
+            file.append(b"torn")
+        file.replace(b"whole")
+
+    file.append(b", more")
+    file.close()
+    assert path.read_bytes() == b"whole, more"
