@@ -327,7 +327,7 @@ class Core:
         left, self._base = self._base, founding_base(self._charter)
         what = "the founding is given up: nobody in sight has its first model"
         effects: list[Effect] = [events.StopFetching(ModelHash(left.reference)), Persist("certificate", b"")]
-        effects.append(Report(events.Degraded(what)))
+        effects.append(Report(events.Degraded(what, passing=True)))
         self._tell_at = None
         self._catchup.adopted(self._base, left)
         self._round = self._open_round(DigestSet(), None)
