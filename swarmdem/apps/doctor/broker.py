@@ -164,7 +164,11 @@ async def _carrying(name: str, port: Port, patient: Patient) -> list[Line]:
         for _ in range(PINGS):
             begun = time.monotonic()
             await port.publish(inbox, b"")
-            await _until(arrivals, inbox, patient.wait_s)
+            try:
+                await _until(arrivals, inbox, patient.wait_s)
+            except TimeoutError:
+                fix = "the broker throws messages away: raise its queues, or use a less busy one"
+                return [fail(name, f"a message did not come back within {patient.wait_s:g} s", fix)]
             spans.append(time.monotonic() - begun)
         lines.append(_latency(name, median(spans), patient.charter))
         for size in sorted({CHUNK_BYTES, patient.charter.chunk}):

@@ -49,10 +49,14 @@ def state_lines(state: Path | None, schema: Schema) -> list[Line]:
     if state is None:
         what = "no state folder: after every restart this is another peer without a model"
         return [warn("state", what, "give --state FOLDER")]
-    folder = next(path for path in (state, *state.absolute().parents) if path.exists())
-    if not folder.is_dir():
-        return [fail("state", f"{folder} is not a folder", "choose another --state")]
-    return [*_key_lines(state), *_disk_lines(state, folder, schema)]
+    try:
+        folder = next(path for path in (state, *state.absolute().parents) if path.exists())
+        if not folder.is_dir():
+            return [fail("state", f"{folder} is not a folder", "choose another --state")]
+        return [*_key_lines(state), *_disk_lines(state, folder, schema)]
+    except PermissionError as error:
+        fix = "let this user in (chown, chmod), or run as the user whose folder it is"
+        return [fail("state", f"{error.filename or state}: {error.strerror}", fix)]
 
 
 def _key_lines(state: Path) -> list[Line]:

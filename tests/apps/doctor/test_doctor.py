@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from swarmdem.apps.cli import app
-from swarmdem.apps.doctor import local
+from swarmdem.apps.doctor import broker as broker_check, local
 from swarmdem.apps.doctor.broker import Patient, broker_lines
 from swarmdem.apps.doctor.report import Line, Verdict, as_json
 from swarmdem.config import LearnerSettings
@@ -142,6 +142,22 @@ async def test_a_broker_that_passes_no_chunk_is_told_which_limit_to_raise(mosqui
     assert "message_size_limit" in failure.fix
 
 
+async def test_a_broker_that_loses_a_message_on_the_way_is_a_failure(monkeypatch):
+    until, calls = broker_check._until, []
+
+    async def losing(*args):
+        calls.append(args)
+        if len(calls) > 5:  # the topic rights are five
+            raise TimeoutError
+        await until(*args)
+
+    monkeypatch.setattr(broker_check, "_until", losing)
+    async with start_broker("embedded") as broker:
+        failure = the_failure(await broker_lines(patient(broker.url)))
+
+    assert failure.what == "a message did not come back within 10 s"
+
+
 def test_a_key_that_others_may_read_is_named_with_the_command(tmp_path):
     write_key(tmp_path / "key.pem", Identity.generate())
     (tmp_path / "key.pem").chmod(0o644)
@@ -169,6 +185,17 @@ def test_a_state_folder_that_is_a_file_or_cannot_be_written_is_a_failure(tmp_pat
     monkeypatch.setattr(local.tempfile, "NamedTemporaryFile", refuse)
     failure = the_failure(local.state_lines(tmp_path / "new", ()))
     assert failure.what == f"{tmp_path} cannot be written: Read-only file system"
+
+
+def test_a_state_folder_of_another_user_is_a_failure(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as other:
+        other.setattr(local.Path, "exists", refuse)
+        failure = the_failure(local.state_lines(tmp_path / "state", ()))
+
+    assert failure.what == f"{tmp_path / 'state'}: Permission denied"
 
 
 def test_a_disk_without_room_for_the_models_is_a_failure(tmp_path, monkeypatch):
