@@ -9,7 +9,7 @@ One damaged or missing file costs nothing but what only it held, and `damage` sa
 copy, the start counter is a record too, a checkpoint gives way to the one before it, and where the index
 names nothing that is there, the newest checkpoint that the folder holds is taken. A model that several
 slots hold, or several peers of one process, is written once and linked (where the disk can do that).
-All methods block: they belong in the disk thread. `patience.py` goes on when the disk refuses.
+All methods block: they belong in the disk thread. `waiting.py` goes on when the disk refuses.
 """
 
 import contextlib
