@@ -61,10 +61,12 @@ async def announced(
         interfaces: Addresses of the interfaces to use; None: all.
 
     Raises:
-        ConfigError: zeroconf is not installed, or *host* is no address.
+        ConfigError: zeroconf is not installed, *host* is no address, or *swarm* is too long for a name.
         TransportError: The network cannot be used for it.
     """
     check_installed()
+    if len(swarm.encode()) > SWARM_BYTES_MAX:
+        raise ConfigError(f"mDNS: the swarm's name has more than {SWARM_BYTES_MAX} bytes")
     from zeroconf.asyncio import AsyncServiceInfo  # noqa: PLC0415 - an extra
 
     properties = {"v": VERSION, "swarm": swarm} | ({"charter": charter} if charter else {})

@@ -53,6 +53,12 @@ async def test_a_name_is_no_address_to_announce() -> None:
             pass
 
 
+async def test_a_name_that_fits_no_announcement_is_refused() -> None:
+    with pytest.raises(ConfigError, match="more than 240 bytes"):
+        async with announced("127.0.0.1", 1883, 250 * "s", interfaces=LOOPBACK):
+            pass
+
+
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zeroconf", None)
 
