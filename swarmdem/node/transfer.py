@@ -125,7 +125,6 @@ class Downloads:
         self._waiting: deque[_Download] = deque()
         self._checking: set[ModelHash] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._up = False
         scope = charter_hash(charter)
         self._topic_bytes = len(topics.bulk(scope, me, me))
         self._neighbours = trainer.neighbours(scope)
@@ -164,7 +163,6 @@ class Downloads:
 
     def link_changed(self, *, up: bool) -> None:
         """Ask again for what was on its way when the link went down."""
-        self._up = up
         if not up:
             return
         for download in self._downloads.values():
