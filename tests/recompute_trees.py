@@ -24,7 +24,8 @@ def recomputed_plan(certificate):
     settings, before = certificate["settings"], certificate["previous"]
     losses = sorted(d["loss"] for d in certificate["digests"] if d["loss"])
     number = max([1 + (before["round"] if before else 0), *(d["round"] for d in certificate["digests"])])
-    clock = moved(before, losses, number, settings["drift"])
+    watched = settings["drift"] or any(len(table) > 1 for table in settings["tables"])
+    clock = moved(before, losses, number, settings["drift"]) if watched else None
     fallen = bool(before and clock and clock[0] <= before["clock"][0])
     carry = bool(before and before["tau"] > 1 and not fallen)
     plan = {
@@ -44,9 +45,9 @@ def recomputed_plan(certificate):
 
 
 def moved(before, losses, number, drift):
-    """Return [tick, streak, loss] of the schedules' clock; None where no drift is watched for."""
+    """Return [tick, streak, loss] of the schedules' clock."""
     if not drift:
-        return None
+        return [before["clock"][0] + 1 if before else 0, 0, 0]
     median = losses[(len(losses) - 1) // 2] if losses else None
     if not before:
         return [0, 0, median or 0]

@@ -8,8 +8,8 @@ The peer lives on an event loop in a thread of its own; every method may be call
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from swarmdem.errors import MisuseError
 from swarmdem.learning.learner import Learner
 from swarmdem.node.counters import PeerCounters
-from swarmdem.node.driver import NodeEvent
+from swarmdem.node.explaining import PeerEvent
 from swarmdem.node.peer import Peer
 from swarmdem.protocol.status import Status
 from swarmdem.wire.charter import Charter
@@ -63,10 +63,10 @@ class BlockingPeer:
         """See `Peer.leave`."""
         self._finish()
 
-    def events(self) -> Iterator[NodeEvent]:
+    def events(self) -> Iterator[PeerEvent]:
         """Yield what happens from now on, until the peer stops; see `Peer.events`."""
         stream = self._call(self._stream())
-        return iter(lambda: self._call(anext(stream, None)), None)
+        return iter(lambda: self._next(stream), None)
 
     @property
     def id(self) -> str:
@@ -91,8 +91,17 @@ class BlockingPeer:
         """See `Peer.status`."""
         return self._call(self._status())
 
-    async def _stream(self) -> Any:
+    async def _stream(self) -> AsyncIterator[PeerEvent]:
         return self._peer.events()
+
+    def _next(self, stream: AsyncIterator[PeerEvent]) -> PeerEvent | None:
+        async def read() -> PeerEvent | None:
+            return await anext(stream, None)
+
+        try:
+            return self._call(read())
+        except MisuseError:  # the loop has ended: what is left is there without waiting
+            return asyncio.run(read())
 
     async def _status(self) -> Status:
         return self._peer.status()
@@ -103,6 +112,11 @@ class BlockingPeer:
             raise MisuseError("this peer does not run: use it inside `with`")
         call = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
+            both: list[Future[Any]] = [call, self._ended]
+            wait(both, return_when=FIRST_COMPLETED)
+            if not call.done() or call.cancelled():  # a loop that is ending takes nothing up any more
+                coroutine.close()
+                raise MisuseError("this peer has stopped")
             return call.result()
         finally:
             call.cancel()  # when the caller was interrupted

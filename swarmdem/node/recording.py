@@ -186,6 +186,7 @@ def _settings(craft: Craft, time: int) -> dict[str, Any]:
         "hysteresis": charter.hysteresis_at(time),
         "tau": int(charter.scheduled("tau", time)),
         "time": time,
+        "tables": [list(charter.hysteresis), *(list(table) for _, table in charter.schedules)],
         "extras": [spec.name for spec in craft.layout.extras],
         "mixes": craft.mixes,
     }
