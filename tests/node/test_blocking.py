@@ -47,6 +47,15 @@ def test_events_end_when_it_leaves():
     assert "RoundFinished" in kinds
 
 
+def test_events_that_nobody_has_read_outlive_the_peer():
+    with peer() as alone:
+        events = alone.events()
+        alone.run(rounds=1)
+        alone.leave()
+
+        assert "RoundFinished" in [type(event).__name__ for event in events]
+
+
 def test_what_keeps_it_from_starting_is_raised():
     trained = Peer.blocking(
         Charter(swarm="alone", founders=1, schema=_schema()), learner(features=4), link=MemoryBus().link()
