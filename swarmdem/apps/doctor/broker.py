@@ -11,10 +11,10 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
-from swarmdem.apps.doctor.report import Line, fail, ok, warn
+from swarmdem.apps.doctor.report import Line, Verdict, fail, ok, warn
 from swarmdem.errors import ConfigError, TransportError
 from swarmdem.identifiers import PeerId
 from swarmdem.transport.base import Arrival, Port
@@ -57,10 +57,14 @@ async def broker_lines(patient: Patient) -> list[Line]:
         return [fail("broker", str(error), "write it as mqtt://[user:password@]host[:port]")]
     name = f"broker {address}"
     lines = [*_secrecy(name, address)]
-    reached = await _reach(name, address, patient.wait_s)
-    lines.append(reached)
-    if reached.fix:
-        return lines
+    doors = [address.door(number) for number in range(1 + len(address.doors))]
+    reached = [
+        await _reach(f"{name}, {host}:{port}" if address.doors else name, host, port, patient.wait_s)
+        for host, port in doors
+    ]
+    if all(line.fix for line in reached):
+        return [*lines, *reached]
+    lines += [replace(line, verdict=Verdict.WARN) if line.fix else line for line in reached]
     try:
         begun = time.monotonic()
         await link.connect(patient.wait_s)
@@ -87,11 +91,11 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _reach(name: str, address: BrokerAddress, wait_s: float) -> Line:
+async def _reach(name: str, host: str, port: int, wait_s: float) -> Line:
     begun = time.monotonic()
     try:
         async with asyncio.timeout(wait_s):
-            _, writer = await asyncio.open_connection(address.host, address.port)
+            _, writer = await asyncio.open_connection(host, port)
         writer.close()
     except TimeoutError:
         fix = "is the host up, and does a firewall let this port through?"
@@ -100,7 +104,7 @@ async def _reach(name: str, address: BrokerAddress, wait_s: float) -> Line:
         # asyncio's own words for a refusal are about the call, not the reason.
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-        fix = f"is a broker running there, on port {address.port}? `swarmdem broker` starts one"
+        fix = f"is a broker running there, on port {port}? `swarmdem broker` starts one"
         return fail(name, f"cannot be reached: {reason}", fix)
     return ok(name, f"reached in {(time.monotonic() - begun) * 1000:.0f} ms")
 

@@ -64,6 +64,17 @@ async def test_a_wrong_port_is_named_with_the_way_to_start_a_broker(unused_tcp_p
     assert f"on port {unused_tcp_port}? `swarmdem broker` starts one" in line.fix
 
 
+async def test_a_cluster_of_which_one_door_is_closed_is_a_warning(unused_tcp_port):
+    async with start_broker("embedded") as broker:
+        url = f"mqtt://127.0.0.1:{unused_tcp_port},127.0.0.1:{broker.port}"
+        lines = await broker_lines(patient(url))
+
+    [closed] = [line for line in lines if line.verdict is Verdict.WARN]
+    assert closed.name.endswith(f", 127.0.0.1:{unused_tcp_port}")
+    assert closed.what == "cannot be reached: Connection refused"
+    assert Verdict.FAIL not in verdicts(lines)
+
+
 async def test_something_that_is_no_broker_is_told_from_one():
     async def serve(reader, writer):
         writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
