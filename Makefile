@@ -3,6 +3,8 @@
 #   PYTHON=python3.12          another interpreter
 #   PIP_ARGS="--extra-index-url ADDRESS"
 #                              passed to pip as it is, for PyTorch's CPU builds say
+#   PYTEST_ARGS="-q tests/wire"
+#                              passed to pytest as it is
 
 PYTHON ?= python3
 VENV ?= .venv

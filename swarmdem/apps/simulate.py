@@ -87,8 +87,8 @@ def run(
     report.wall_s, report.peak_mb = time.monotonic() - begun, _peak_mb()
     for line in _lines(report):
         (_to_stderr if shrink else say)(line)
-    if shrink and report.broken:
-        say(_shrunk(schedule_of(report.broken[0].settings)))
+    if shrink:
+        _tell_smallest(schedule_of(report.broken[0].settings) if report.broken else None, say)
     return report
 
 
@@ -103,6 +103,8 @@ def replay(path: Path, *, trace: Path | None = None, shrink: bool = False, say: 
         schedule = from_json(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--schedule {path}: {getattr(error, 'strerror', None) or error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--schedule {path}: {str(error).removeprefix('schedule: ')}") from error
     begun = time.monotonic()
     if trace is not None:
         _write_trace(schedule.run(whole_trace=True), trace)
@@ -110,13 +112,16 @@ def replay(path: Path, *, trace: Path | None = None, shrink: bool = False, say: 
     report.wall_s, report.peak_mb = time.monotonic() - begun, _peak_mb()
     for line in _lines(report, f"swarmdem simulate --schedule {path}"):
         (_to_stderr if shrink else say)(line)
-    if shrink and report.broken:
-        say(_shrunk(schedule))
+    if shrink:
+        _tell_smallest(schedule if report.broken else None, say)
     return report
 
 
-def _shrunk(schedule: Schedule) -> str:
-    return to_json(Shrinker(tell=_to_stderr).shrink(schedule))
+def _tell_smallest(broken: Schedule | None, say: Say) -> None:
+    if broken is None:
+        _to_stderr("nothing to shrink: no invariant was broken")
+    else:
+        say(to_json(Shrinker(tell=_to_stderr).shrink(broken)))
 
 
 def _write_trace(swarm: Run, path: Path) -> None:

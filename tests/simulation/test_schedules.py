@@ -98,3 +98,7 @@ def test_what_is_shrunk_is_all_that_is_printed(monkeypatch):
 def test_a_schedule_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.json"):
         simulate.replay(tmp_path / "nowhere.json")
+    empty = tmp_path / "empty.json"
+    empty.touch()
+    with pytest.raises(ConfigError, match=r"--schedule .*empty\.json: Input data was truncated"):
+        simulate.replay(empty)
