@@ -46,7 +46,7 @@ class Crew:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "swarmdem.apps.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_MAX,
-            env=_environment(),
+            env=worker_environment(),
         )  # fmt: skip
         self._processes.append(process)
         self._listeners.append(asyncio.create_task(self._listen(number), name=f"worker {number}"))
@@ -103,7 +103,7 @@ class Crew:
             self._on_report(number, Failed(error=f"worker {number} ended ({how})", expected=False))
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Return a worker's environment: one thread a library, and this package before any other."""
     here = str(Path(swarmdem.__file__).parents[1])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -15,6 +15,8 @@ LOST_S = 10.0
 FAULT_S = 0.5
 """What one fault adds to a broker's score; it counts half after `FORGIVEN_S`, a quarter after twice that."""
 FORGIVEN_S = 30.0
+BLAME_MAX_S = 4.0
+"""More faults than that is worth are not held against a broker: it has to be tried again one day."""
 SMOOTHING = 0.25
 """Share of the newest delay in the mean."""
 
@@ -33,6 +35,7 @@ class Health:
 
     def sent(self, name: bytes, now: float) -> None:
         """Note a message whose echo is to come."""
+        self._expire(now)
         if len(self._pending) < PENDING_MAX:
             self._pending.setdefault(name, now)
 
@@ -45,7 +48,7 @@ class Health:
 
     def fault(self, now: float) -> None:
         """Note that the connection was lost, or took nothing for a while."""
-        self._blame_s = self._blame(now) + FAULT_S
+        self._blame_s = min(BLAME_MAX_S, self._blame(now) + FAULT_S)
         self._blamed_at = now
         self.faults += 1
 
@@ -55,11 +58,14 @@ class Health:
 
     def score(self, now: float) -> float:
         """Return how long a message may take over this broker, in seconds; faults make it worse."""
+        self._expire(now)
+        behind_s = now - next(iter(self._pending.values()), now)
+        return max(self.delay_s, behind_s) + self._blame(now)
+
+    def _expire(self, now: float) -> None:
         while self._pending and now - next(iter(self._pending.values())) > LOST_S:
             self._pending.popitem(last=False)
             self.fault(now)
-        behind_s = now - next(iter(self._pending.values()), now)
-        return max(self.delay_s, behind_s) + self._blame(now)
 
     def _blame(self, now: float) -> float:
         return self._blame_s * math.exp2((self._blamed_at - now) / FORGIVEN_S)

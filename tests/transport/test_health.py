@@ -1,6 +1,6 @@
 import pytest
 
-from swarmdem.transport.health import LOST_S, PENDING_MAX, Health
+from swarmdem.transport.health import BLAME_MAX_S, LOST_S, PENDING_MAX, Health
 
 
 def test_the_score_is_the_mean_delay_of_echoes() -> None:
@@ -47,8 +47,20 @@ def test_what_others_say_and_what_was_never_sent_is_no_echo() -> None:
 def test_so_many_echoes_are_waited_for_and_no_more() -> None:
     health = Health()
     for number in range(PENDING_MAX + 5):
-        health.sent(number.to_bytes(2, "big"), float(number))
+        health.sent(number.to_bytes(2, "big"), 1.0)
     for number in range(PENDING_MAX):
-        health.echoed(number.to_bytes(2, "big"), float(number) + 0.1)
+        health.echoed(number.to_bytes(2, "big"), 1.1)
 
-    assert health.score(float(PENDING_MAX + 5)) == pytest.approx(0.1)
+    assert health.score(5.0) == pytest.approx(0.1)
+
+
+def test_echoes_lost_while_nothing_was_sent_neither_pile_up_nor_bar_a_broker_for_ever() -> None:
+    health = Health()
+    for number in range(PENDING_MAX):
+        health.sent(b"%d" % number, 0.0)
+    health.sent(b"later", LOST_S + 1)
+
+    assert health.faults == PENDING_MAX
+    assert health.score(LOST_S + 1) == BLAME_MAX_S
+    health.echoed(b"later", LOST_S + 2)
+    assert health.delay_s == 1.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from swarmdem.apps.crew import worker_environment
 from swarmdem.apps.torment.history import History, Tail
 from swarmdem.apps.torment.worker import Life
 from swarmdem.identifiers import text
@@ -117,11 +118,10 @@ class PeerCrew:
             notes=str(seat.notes.path.resolve()), parent=os.getpid(),
         )  # fmt: skip
         job.write_bytes(msgspec.json.encode(life))
-        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with (self._folder / "logs" / f"{seat.peer}.txt").open("ab") as log:
             seat.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "swarmdem.apps.torment.worker", str(job),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | one_thread,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=worker_environment(),
             )  # fmt: skip
         seat.ready = seat.stopped = False
         self._note("start", seat)
