@@ -33,14 +33,14 @@ def test_the_package_of_the_coordinator_comes_before_the_users_path(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", "/home/me/lib")
 
     here = Path(swarmdem.__file__).parents[1]
-    assert crew._environment()["PYTHONPATH"] == f"{here}:/home/me/lib"
+    assert crew.worker_environment()["PYTHONPATH"] == f"{here}:/home/me/lib"
 
 
 def test_a_worker_whose_coordinator_is_gone_leaves_without_a_word(tmp_path):
     settings = SwarmSettings(model="softmax", peers=1, rounds=100_000, patience=1.0, broker="memory")
     worker = subprocess.Popen(
         [sys.executable, "-P", "-m", "swarmdem.apps.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=crew._environment(),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=crew.worker_environment(),
     )  # fmt: skip
     with worker:
         job = Job(settings=settings.as_mapping(), devices=(0,), run=str(tmp_path))
