@@ -5,8 +5,8 @@ nothing twice. A second leader in office does the same as the first, from the mo
 if the first leader's mean is still to be had, from the parent's leaders most likely, it announces
 that as its own; meanwhile it pulls the inputs by their hashes.
 
-Deviation from round.md, which has the second leader fetch a copy of every mean in advance: that is a
-blob per group and round for the rare case. It does so on suspicion (`standby`), inputs included.
+The second leader fetches no copy of every mean in advance: that would be a blob per group and round
+for the rare case. It does so on suspicion (`standby`), inputs included.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which certificate to stand on: behind, forked, or somebody's invention (round.md, LINEAGE and BEHIND).
+"""Which certificate to stand on: behind, forked, or somebody's invention (docs/agreement.md).
 
 A certificate that *follows* from ours (`certificates`) is simply newer. Everything else is settled by
 counting the senders heard within the last `patience`: how many stand on the other side, how many on ours.

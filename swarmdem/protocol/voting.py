@@ -1,4 +1,4 @@
-"""From a frozen set of digests to a certificate: propose, vote, certify, skip (round.md, Agreement).
+"""From a frozen set of digests to a certificate: propose, vote, certify, skip (docs/agreement.md).
 
 Normal mode: rank (t mod n) of E leads term t; a term opens with the skips of more than n/2 of E or
 a valid proposal for it, never by a peer's own timer (terms would drift apart). A leader whose skips

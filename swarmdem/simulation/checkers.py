@@ -1,4 +1,4 @@
-"""The invariants of `round.md`, checked at every effect of every peer.
+"""The invariants of a round (docs/simulation.md), checked at every effect of every peer.
 
 `Checkers` sees each effect just before it is performed, so a frame that breaks a promise never
 arrives. This module holds the checks on agreement (votes, certificates, trees, deadlines);
@@ -295,7 +295,7 @@ class Checkers:
             )
 
     def _deadline(self, known: KnownPlan, peer: PeerId) -> Micros:
-        """Return the span in which the update must end at *peer*: `down(parent) + h` of `round.md`.
+        """Return the span in which the update must end at *peer*: the window of its parent and its own.
 
         Twice that, and two patiences more: the clock of a core stands still whenever an echo is
         late, and this one does not.

@@ -22,7 +22,7 @@ class Broken(Exception):  # noqa: N818 (a verdict, not an error of the program t
     """An invariant does not hold.
 
     Args:
-        invariant: The sentence of `round.md` (or of the shell's contract) that was broken.
+        invariant: The promise (docs/simulation.md) that was broken.
         detail: By whom, and with what.
     """
 

@@ -1,4 +1,4 @@
-"""Both aggregators of one group die, at each level: the table of round.md, row by row."""
+"""Both aggregators of one group die, at each level."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Peers that come, go and die at every moment, played out: what round.md promises of each case."""
+"""Peers that come, go and die at every moment, played out."""
 
 import itertools
 

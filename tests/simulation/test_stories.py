@@ -1,4 +1,4 @@
-"""What becomes of a swarm when one thing goes wrong: the table of `round.md`, played out."""
+"""What becomes of a swarm when one thing goes wrong, played out."""
 
 import pytest
 

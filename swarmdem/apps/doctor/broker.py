@@ -52,9 +52,12 @@ async def broker_lines(patient: Patient) -> list[Line]:
         ]
     try:
         address = BrokerAddress.parse(patient.url)
-        link = MqttLink(patient.url, MqttSettings(tls=patient.tls, attempt_s=patient.wait_s))
     except ConfigError as error:
         return [fail("broker", str(error), "write it as mqtt://[user:password@]host[:port]")]
+    try:
+        link = MqttLink(patient.url, MqttSettings(tls=patient.tls, attempt_s=patient.wait_s))
+    except ConfigError as error:
+        return [fail(f"broker {address}", str(error), "mend the [tls] settings or the file they name")]
     name = f"broker {address}"
     lines = [*_secrecy(name, address)]
     doors = [address.door(number) for number in range(1 + len(address.doors))]

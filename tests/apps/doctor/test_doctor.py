@@ -94,6 +94,15 @@ async def test_an_address_that_is_none_says_how_to_write_one():
     assert line.fix == "write it as mqtt://[user:password@]host[:port]"
 
 
+async def test_a_missing_authority_file_is_no_fault_of_the_address(tmp_path):
+    tls = TlsFiles(cafile=tmp_path / "ca.pem")
+
+    [line] = await broker_lines(Patient("mqtts://gateway", tls, ME, CHARTER, True, 1.0))
+
+    assert "ca.pem" in line.what
+    assert line.fix == "mend the [tls] settings or the file they name"
+
+
 async def test_an_open_network_without_encryption_is_a_warning():
     lines = await broker_lines(patient("mqtt://192.0.2.1:1", wait_s=0.1))
 
