@@ -5,14 +5,15 @@ again. A plan carries what its charter asks for and nothing else: the clock wher
 the standing of its listed with `newcomers = top` or `outliers` above 0 (neither while founding: there
 is nothing to compare yet), the sketch of the reference with the metric `cosine`.
 
-The clock moves on by 1 a plan. Where a table has more than one value, or drift is watched for, plans carry
-it: the round's number would do, but one digest can make that leap. With drift it is set back to half when
-the swarm's loss has risen (a pendulum that gets a push). The loss of a plan is the lower median of those
-its digests report, in thousandths, so that less than half of the peers cannot move it. It is held against a running value that takes in a
-quarter of every new loss. A loss above 1.1 x that value + 5 is risen: it does not enter the value, and
-after `drift` risen losses in a row the tick is halved and the value set to the newest. The plans of
-rounds 1 to 3 only set the value. The margin keeps a plateau whose losses scatter by a few per cent
-from setting the clock back; a rise of less than about 3 % a round is followed and goes unseen.
+The clock moves on by 1 a plan. Where a table has more than one value, or drift is watched for, plans
+carry it: the round's number would do, but one digest can make that leap. With drift it is set back to
+half when the swarm's loss has risen (a pendulum that gets a push). The loss of a plan is the lower
+median of those its digests report, in thousandths, so that less than half of the peers cannot move it.
+It is held against a running value that takes in a quarter of every new loss. A loss above 1.1 x that
+value + 5 is risen: it does not enter the value, and after `drift` risen losses in a row the tick is
+halved and the value set to the newest. The plans of rounds 1 to 3 only set the value. The margin keeps
+a plateau whose losses scatter by a few per cent from setting the clock back; a rise of less than about
+3 % a round is followed and goes unseen.
 """
 
 import struct
