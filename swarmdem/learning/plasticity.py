@@ -22,9 +22,6 @@ import math
 from swarmdem.errors import ConfigError
 from swarmdem.wire.charter import TABLE_MAX
 
-WARM_UP = (1.15, 1.15, 1.15, 1.15, 1.15, 1.0)
-"""The `gain` of the DemLearn authors' code: every group's mean times 1.15 in the first five rounds."""
-
 Schedules = dict[str, tuple[float, ...]]
 
 

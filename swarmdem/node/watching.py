@@ -5,14 +5,12 @@ from collections.abc import Callable
 
 from swarmdem.node.transfer import Downloads
 from swarmdem.protocol.events import Degraded, LinkChanged, Recovered
-from swarmdem.transport.base import LinkState
+from swarmdem.transport.base import NOT_YET, LinkState
 
 _log = logging.getLogger("swarmdem.node.watching")
 
 TROUBLES_MAX = 16
 """Reasons for one outage that are told."""
-NOT_YET = "not connected yet"
-"""What a link that was never up nor refused gives as its reason: no news for anybody."""
 
 
 class LinkWatch:
@@ -45,7 +43,7 @@ class LinkWatch:
             self._deliver(LinkChanged(state.up))
         self.up = state.up
         if not state.up:
-            if state.reason != NOT_YET:  # the usual first state of a link
+            if state.reason != NOT_YET:  # the usual first state of a link, no news for anybody
                 self._degraded(f"no connection to the broker: {state.reason}")
             return
         what = f"running {state.reason}" if state.reason else ""

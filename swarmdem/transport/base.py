@@ -18,6 +18,10 @@ class Arrival:
     payload: bytes
 
 
+NOT_YET = "not connected yet"
+"""The reason of a link that is down because its first attempt has not ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkState:
     """The connection came up (subscriptions in force), went down, or stays down for another reason."""

@@ -24,7 +24,7 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from swarmdem.errors import TransportError
-from swarmdem.transport.base import Arrival
+from swarmdem.transport.base import NOT_YET, Arrival
 from swarmdem.transport.routing import Routes
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.transport.window import SendWindow
@@ -43,10 +43,6 @@ UNAVAILABLE = 136
 """Reason code of a broker that is about to be there, or was until now."""
 REFUSED = 0x80
 """The code that means failure in SUBACK (MQTT 3.1.1, 3.9.3)."""
-
-
-NOT_YET = "not connected yet"
-"""Why a connection is down before its first attempt ended."""
 
 Deliver = Callable[[Arrival, bool], None]
 """Called with each arrival, and whether it was a retained message."""

@@ -20,8 +20,8 @@ from functools import partial
 
 from swarmdem.errors import MisuseError, TransportError
 from swarmdem.transport.arrivals import ArrivalQueue, Inbox
-from swarmdem.transport.base import Arrival, Counters, LinkState
-from swarmdem.transport.connection import NOT_YET, Connection
+from swarmdem.transport.base import NOT_YET, Arrival, Counters, LinkState
+from swarmdem.transport.connection import Connection
 from swarmdem.transport.routing import check_pattern, check_topic
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 

@@ -20,8 +20,7 @@ from dataclasses import replace
 
 from swarmdem.errors import MisuseError, TransportError
 from swarmdem.transport.arrivals import ArrivalQueue
-from swarmdem.transport.base import Arrival, Counters, LinkState
-from swarmdem.transport.connection import NOT_YET
+from swarmdem.transport.base import NOT_YET, Arrival, Counters, LinkState
 from swarmdem.transport.duplicates import Duplicates, name_of
 from swarmdem.transport.member import Member, Message, Ticket
 from swarmdem.transport.mqtt import MqttLink, MqttPort

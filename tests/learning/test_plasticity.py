@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from swarmdem.errors import ConfigError
-from swarmdem.learning.plasticity import WARM_UP, dem_ai_schedules, plasticity
+from swarmdem.learning.plasticity import dem_ai_schedules, plasticity
 from swarmdem.wire.charter import Charter
 
 
@@ -30,7 +30,10 @@ def test_a_charter_carries_them():
     schedules, hysteresis = dem_ai_schedules(1024, bonus=0.3, least=0.0, decay=1.0)
 
     charter = Charter(
-        swarm="s", schedules=(*schedules.items(), ("gain", WARM_UP)), hysteresis=hysteresis, pull=0.5
+        swarm="s",
+        schedules=(*schedules.items(), ("gain", (1.15, 1.15, 1.15, 1.15, 1.15, 1.0))),
+        hysteresis=hysteresis,
+        pull=0.5,
     )
 
     assert charter.pull * charter.scheduled("pull", 5000) == 0.5

@@ -1,8 +1,8 @@
 import pytest
 
-from swarmdem.node.watching import NOT_YET, LinkWatch
+from swarmdem.node.watching import LinkWatch
 from swarmdem.protocol.events import Degraded, LinkChanged, Recovered
-from swarmdem.transport.base import LinkState
+from swarmdem.transport.base import NOT_YET, LinkState
 
 
 class Recording:
