@@ -4,6 +4,8 @@ Freezing starts the clocks of the terms and does not close the set: a digest tha
 still listed if the proposer holds it. Everything here counts connected time.
 """
 
+from itertools import islice
+
 from swarmdem.identifiers import Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
 from swarmdem.protocol.election import rank
@@ -172,11 +174,21 @@ class Agreement:
         others = self._others(now) - self._hopeless
         for peer in others:
             self._others_since.setdefault(peer, now)
-        return not others or now >= self._newcomers_until()
+        return now >= (self._newcomers_until() if others else self._alone_until())
+
+    def _alone_until(self) -> Micros:
+        """Return until when to listen for others first: a peer cut off alone must not race through rounds."""
+        cut_off = bool(self.s.base.lineage) and self.s.electors == {self.s.me}
+        return (self._began or 0) + self.s.patience // 2 if cut_off else 0
 
     def _gone(self, peer: PeerId, now: Micros) -> bool:
         s = self.s
         return s.membership.away(peer) or s.suspicion.gone(peer, self._began or now, now)
+
+    def _next_gone(self, now: Micros) -> list[Micros]:
+        """Return when one of the missing will count as gone: until every one does, nothing is due."""
+        here = (p for p in sorted(self._missing - self._hopeless) if not self._gone(p, now))
+        return [self.s.suspicion.gone_at(peer, self._began or now) for peer in islice(here, 1)]
 
     def _others(self, now: Micros) -> set[PeerId]:
         return self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
@@ -249,8 +261,8 @@ class Agreement:
                 due += [s.patience // 8, self._gather_limit(), (self._began or 0) + s.patience]
             else:
                 if self._began is not None:
-                    due.append(self._began + self._collect_limit())
-                    due += [s.suspicion.gone_at(peer, self._began) for peer in self._missing]
+                    due += [self._began + self._collect_limit(), self._alone_until()]
+                    due += self._next_gone(now)
                 if self._complete_at is not None:
                     due.append(self._newcomers_until())
         return [at for at in due if at > now]

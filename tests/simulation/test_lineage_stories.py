@@ -75,5 +75,25 @@ def test_the_larger_side_takes_the_smaller_one_over():
     assert {path(index)[: len(larger)] for index in range(7)} == {larger}
 
 
+def test_a_peer_cut_off_alone_takes_its_time():
+    """Nobody else holds it up, so without a pause it would run through hundreds of rounds meanwhile."""
+    alone = 4
+    settings = Settings(seed=0, peers=5, rounds=10, faults=False)
+    run = Run(settings, faults=[split(25, 400, alone)])
+    run.world.training = (1, 2)
+    run.world.run(lambda: False, deadline=100 * SECOND)
+    before = numbers(run, alone)
+
+    run.world.run(lambda: False, deadline=180 * SECOND)
+
+    patiences = 80 * SECOND / run.world.charter.patience_us
+    assert patiences <= numbers(run, alone) - before <= 2 * patiences
+
+
+def numbers(run, index):
+    """Return the round a peer stands on."""
+    return run.world.peers[index].core.status().round
+
+
 def standing(run, index):
     return run.tally.base[run.world.peers[index].id].plan
