@@ -119,6 +119,36 @@ def one_of(known: Collection[str]) -> str:
     return f"must be one of {', '.join(known)}"
 
 
+def whole_number(text: str | int, *, least: int | None = None, most: int | None = None) -> int:
+    """Return `20` as a whole number.
+
+    Raises:
+        ValueError: It is something else, or out of range; the message says what is wanted.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        raise ValueError("a whole number is expected") from None
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(f"must be at least {least}" if most is None else f"must be {least} to {most}")
+    return value
+
+
+def number(text: str | float, *, least: float | None = None) -> float:
+    """Return `.05` as a number.
+
+    Raises:
+        ValueError: It is something else, or too small; the message says what is wanted.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("a number is expected") from None
+    if least is not None and not value >= least:
+        raise ValueError(f"must be at least {least:g}")
+    return value
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Return `8,4,2` as numbers.
 

@@ -113,15 +113,16 @@ def swarm(
     if resume is None:
         start_run(SwarmSettings(**settings), out)
         return
-    given = {name for name in context.params if _was_given(context, name)} - {"resume"}
+    given = _given(context) - {"resume"}
     if fixed := sorted(given - _MAY_CHANGE):
         raise ConfigError(f"--{fixed[0].replace('_', '-')}: cannot be changed with --resume")
     resume_run(resume, {name: settings[name] for name in sorted(given)})
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+def _given(context: typer.Context) -> set[str]:
+    """Return the parameters that the command line names."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 @app.command()
@@ -145,7 +146,7 @@ def peer(
     data: Annotated[
         str | None, typer.Option("--data", help="An .npz, a folder of IDX files, or digits.")
     ] = None,
-    part: Annotated[int | None, typer.Option("--part", help="Which device of the data this peer is.")] = None,
+    part: Annotated[int | None, flags.whole("--part", "Which device of the data this peer is.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="mlp, cnn, softmax or module:function.")
     ] = None,
@@ -154,10 +155,10 @@ def peer(
     ] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd or adam.")] = None,
     lr: flags.StepSize = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="E: local epochs a round.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="B: samples a step.")] = None,
+    epochs: Annotated[int | None, flags.whole("--epochs", "E: local epochs a round.")] = None,
+    batch_size: Annotated[int | None, flags.whole("--batch-size", "B: samples a step.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", help="Stop after this round.")] = None,
+    rounds: Annotated[int | None, flags.whole("--rounds", "Stop after this round.")] = None,
     journal: Annotated[Path | None, typer.Option("--journal", help="File for events as JSON lines.")] = None,
     **values: Any,
 ) -> None:
@@ -193,7 +194,7 @@ def _say(line: str) -> None:
 def broker(
     kind: Annotated[str, typer.Option("--kind", help="auto, mosquitto, nats or embedded.")] = "auto",
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0: a free one.")] = 1883,
+    port: Annotated[int, flags.whole("--port", "TCP port; 0: a free one.", least=0, most=65535)] = 1883,
     swarm: Annotated[
         str | None, typer.Option("--swarm", help="Announce it to peers of this swarm by mDNS.")
     ] = None,
@@ -236,7 +237,7 @@ def keygen(
 def charter(
     path: Annotated[Path, typer.Argument(help="File to write, charter.toml for example.")],
     swarm: Annotated[str, typer.Option("--swarm", help="Name of the swarm: where peers find each other.")],
-    founders: Annotated[int, typer.Option("--founders", help="Peers whose presence starts the swarm.")] = 2,
+    founders: Annotated[int, flags.whole("--founders", "Peers whose presence starts the swarm.")] = 2,
     **values: Any,
 ) -> None:
     """Write the charter of a new swarm.
@@ -272,7 +273,7 @@ def experiment(
         list[str] | None, typer.Option("--only", help="This variant alone; repeat for more.")
     ] = None,
     seeds: flags.Seeds = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", help="Instead of the file's.")] = None,
+    rounds: Annotated[int | None, flags.whole("--rounds", "Instead of the file's.")] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SETTING=VALUE", help="For every variant, as in the file; repeat."),
@@ -322,15 +323,16 @@ def report(
 
 @app.command()
 def simulate(
-    peers: Annotated[int, typer.Option("--peers", help="N: peers of each simulated swarm.")] = 20,
-    rounds: Annotated[int, typer.Option("--rounds", help="Rounds every live peer must reach.")] = 30,
-    seeds: Annotated[int, typer.Option("--seeds", help="How many seeds, counted from --seed.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 0,
+    context: typer.Context,
+    peers: Annotated[int, flags.whole("--peers", "N: peers of each simulated swarm.")] = 20,
+    rounds: Annotated[int, flags.whole("--rounds", "Rounds every live peer must reach.")] = 30,
+    seeds: Annotated[int, flags.whole("--seeds", "How many seeds, counted from --seed.")] = 200,
+    seed: Annotated[int, flags.whole("--seed", "The first seed.")] = 0,
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Draw faults from each seed.")] = True,
-    levels: Annotated[int, typer.Option("--levels", help="Levels of groups below the root.")] = 3,
-    patience: Annotated[float, typer.Option("--patience", help="The charter's, in seconds.")] = 8.0,
+    levels: Annotated[int, flags.whole("--levels", "Levels of groups below the root.")] = 3,
+    patience: Annotated[float, flags.number("--patience", "The charter's, in seconds.")] = 8.0,
     loss: Annotated[
-        float | None, typer.Option("--loss", help="Share of frames lost (default: drawn from the seed).")
+        float | None, flags.number("--loss", "Share of frames lost (default: drawn from the seed).")
     ] = None,
     forks: Annotated[
         bool, typer.Option("--forks/--no-forks", help="Draw splits long enough to fork a swarm, too.")
@@ -339,7 +341,7 @@ def simulate(
         bool, typer.Option("--plain", help="The charter's defaults instead of settings drawn from each seed.")
     ] = False,
     brokers: Annotated[
-        int | None, typer.Option("--brokers", help="Relays (default: 1 to 3, drawn from the seed).")
+        int | None, flags.whole("--brokers", "Relays (default: 1 to 3, drawn from the seed).")
     ] = None,
     liars: Annotated[
         bool, typer.Option("--liars", help="Also draw peers that lie, fewer than a third.")
@@ -347,7 +349,7 @@ def simulate(
     agreement: Annotated[
         str, typer.Option("--agreement", help="available: half decides; bft: two thirds.")
     ] = "available",
-    workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
+    workers: Annotated[int, flags.whole("--workers", "Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Reduce the first broken run to a small schedule; print it.")
@@ -364,6 +366,8 @@ def simulate(
     from swarmdem.simulation.runs import Settings
 
     if schedule is not None:
+        if idle := sorted(_given(context) - {"schedule", "trace", "shrink"}):
+            raise ConfigError(f"--{idle[0]}: changes nothing with --schedule, which says what is played")
         return replay(schedule, trace=trace, shrink=shrink).exit_code
     first = Settings(
         seed=seed, peers=peers, rounds=rounds, faults=faults, levels=levels, patience=patience, loss=loss,

@@ -6,6 +6,7 @@ them to a command, which receives their values as keywords.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -27,18 +28,6 @@ def _maybe_text(flag: str, help: str) -> Any:
     return Annotated[str | None, Option(flag, help=help)]
 
 
-def _whole(flag: str, help: str) -> Any:
-    return Annotated[int, Option(flag, help=help)]
-
-
-def _maybe_whole(flag: str, help: str) -> Any:
-    return Annotated[int | None, Option(flag, help=help)]
-
-
-def _number(flag: str, help: str) -> Any:
-    return Annotated[float | None, Option(flag, help=help)]
-
-
 def read_by(flag: str, parser: Callable[[str], Any]) -> Callable[[str], Any]:
     """Return *parser* with its complaints told as mistakes in *flag*."""
 
@@ -49,6 +38,30 @@ def read_by(flag: str, parser: Callable[[str], Any]) -> Callable[[str], Any]:
             raise ConfigError(f"{flag} {text}: {error}") from error
 
     return read
+
+
+def whole(flag: str, help: str, *, least: int | None = None, most: int | None = None) -> Any:
+    """Return an option that is a whole number, whose mistakes are told in our own words."""
+    parser = partial(choices.whole_number, least=least, most=most)
+    return Option(flag, parser=read_by(flag, parser), metavar="INTEGER", help=help)
+
+
+def number(flag: str, help: str, *, least: float | None = None) -> Any:
+    """Return an option that is a number, whose mistakes are told in our own words."""
+    parser = partial(choices.number, least=least)
+    return Option(flag, parser=read_by(flag, parser), metavar="FLOAT", help=help)
+
+
+def _whole(flag: str, help: str) -> Any:
+    return Annotated[int, whole(flag, help)]
+
+
+def _maybe_whole(flag: str, help: str) -> Any:
+    return Annotated[int | None, whole(flag, help)]
+
+
+def _number(flag: str, help: str) -> Any:
+    return Annotated[float | None, number(flag, help)]
 
 
 def _parsed(flag: str, parser: Callable[[str], Any], shown: str, help: str) -> Any:
@@ -152,7 +165,7 @@ Seeds = Annotated[
     ),
 ]
 StepSize = Annotated[
-    float | None, Option("--lr", help="eta: step size of local training (default: sgd .05, adam .001).")
+    float | None, number("--lr", "eta: step size of local training (default: sgd .05, adam .001).")
 ]
 Resume = Annotated[Path | None, Option("--resume", help="Go on with the run in this folder.")]
 Out = Annotated[Path | None, Option("--out", help="Run folder to write (default: runs/SWARM-DATE).")]

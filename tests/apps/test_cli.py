@@ -31,7 +31,16 @@ def call(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["swarm", "--peers", "zero"], "'--peers'"),
+        (["swarm", "--peers", "zero"], "--peers zero: a whole number is expected\n"),
+        (["simulate", "--seeds", "1.5"], "--seeds 1.5: a whole number is expected\n"),
+        (["swarm", "--lr", "small"], "--lr small: a number is expected\n"),
+        (["broker", "--port", "99999"], "--port 99999: must be 0 to 65535\n"),
+        (["doctor", "--wait", "0"], "--wait 0: must be at least 0.1\n"),
+        (
+            ["simulate", "--schedule", "s.json", "--peers", "3", "--seeds", "2"],
+            "--peers: changes nothing with --schedule, which says what is played\n",
+        ),
+        (["keygen", "/dev/null/key.pem"], "key /dev/null/key.pem: the folder /dev/null cannot be made"),
         (["swarm", "--peers", "0"], "--peers 0: must be at least 1"),
         (["swarm", "--pears", "3"], "No such option"),
         (
@@ -123,6 +132,13 @@ def test_keygen_writes_a_private_key_once_and_names_its_peer(call, tmp_path):
     assert (tmp_path / "state" / "key.pem").stat().st_mode & 0o777 == 0o600
     assert call("keygen", tmp_path / "state")[0] == 2
     assert call("keygen", "--show", tmp_path / "state")[1].strip() == shown
+
+
+def test_keygen_makes_the_folder_of_a_key_file(call, tmp_path):
+    code, out, _ = call("keygen", tmp_path / "new" / "folder" / "key.pem")
+
+    assert code == 0
+    assert call("keygen", "--show", tmp_path / "new" / "folder" / "key.pem")[1].strip() == out.split()[0]
 
 
 def test_every_setting_of_the_update_is_a_flag(call, monkeypatch):

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from swarmdem.apps import flags
+
 
 def doctor(
     config: Annotated[
@@ -18,9 +20,9 @@ def doctor(
     ] = None,
     state: Annotated[Path | None, typer.Option("--state", help="The peer's state folder.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="As `swarmdem peer` takes it.")] = None,
-    part: Annotated[int | None, typer.Option("--part", help="As `swarmdem peer` takes it.")] = None,
+    part: Annotated[int | None, flags.whole("--part", "As `swarmdem peer` takes it.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="As `swarmdem peer` takes it.")] = None,
-    wait: Annotated[float, typer.Option("--wait", min=0.1, help="Seconds to wait for each answer.")] = 5.0,
+    wait: Annotated[float, flags.number("--wait", "Seconds to wait for each answer.", least=0.1)] = 5.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> int:
     """Look a deployment over and name the fix.

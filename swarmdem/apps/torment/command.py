@@ -16,7 +16,7 @@ _TAKEN = tuple(name for name in flags.SETTINGS if name not in _NOT_OURS)
 @flags.takes(*_TAKEN, **_DEFAULTS)
 def torment(
     *,
-    brokers: Annotated[int, Option("--brokers", help="Brokers, each a process.")] = 3,
+    brokers: Annotated[int, flags.whole("--brokers", "Brokers, each a process.")] = 3,
     broker: Annotated[
         str, Option("--broker", help="Their kind: auto, mosquitto, nats or embedded.")
     ] = "auto",
@@ -30,11 +30,11 @@ def torment(
         bool, Option("--links/--no-links", help="Every third round slow, break or damage a link.")
     ] = True,
     broker_every: Annotated[
-        int, Option("--broker-every", help="Rounds between two brokers killed or stopped; 0: never.")
+        int, flags.whole("--broker-every", "Rounds between two brokers killed or stopped; 0: never.")
     ] = 5,
-    partitions: Annotated[int, Option("--partitions", help="How often the swarm is split in two.")] = 2,
+    partitions: Annotated[int, flags.whole("--partitions", "How often the swarm is split in two.")] = 2,
     replace: Annotated[
-        float, Option("--replace", help="Share of the peers whose devices get a new peer.")
+        float, flags.number("--replace", "Share of the peers whose devices get a new peer.")
     ] = 0.3,
     compare: Annotated[
         list[Path] | None, Option("--compare", metavar="RUN", help="An undisturbed run; repeat for more.")

@@ -120,7 +120,9 @@ class Progress:
     def end(self) -> Iterator[Finding]:
         """See `findings.Watcher`."""
         good, all_ = self.certified_rounds
-        if good < CERTIFIED_SHARE * all_ - 1:  # one round more: in a short run it is no share
+        if all_ - good > max(
+            1, (1 - CERTIFIED_SHARE) * all_
+        ):  # in a short run one round is more than the share
             yield Finding(CERTIFIED, f"{good} of {all_}, wanted {CERTIFIED_SHARE:.0%}", self._last[0])
         if self._meeting is None:
             return

@@ -3,6 +3,8 @@
 Compared are the medians of the first and the last third of a process's samples, after a quarter of
 them for warming up. A peer's samples count from the first round it finished, a broker's from the first
 that anybody did: what is loaded until then is no growth. Who lived too short for that is not judged.
+A broker's open files are its clients' connections, fewer while the swarm is split or peers are down: it may
+have as many as all peers together may open, however few it began with.
 """
 
 import statistics
@@ -21,6 +23,8 @@ GROWTH_BYTES = 24 * 2**20
 """Memory may grow by either, whichever is more: allocators keep what they once had."""
 GROWTH_FILES = 16
 """Connections come and go while brokers are away."""
+LINKS_PER_PEER = 2
+"""Connections of a peer to one broker: control and bulk."""
 
 
 class Resources:
@@ -87,9 +91,16 @@ class Resources:
             if rss_1 - rss_0 > max(GROWTH_BYTES, GROWTH_SHARE * rss_0):
                 what = f"memory of {name} grew from {rss_0 / 1e6:.0f} to {rss_1 / 1e6:.0f} MB"
                 yield Finding(FLAT, what, settled[-1][0])
-            if files_1 - files_0 > GROWTH_FILES:
+            if files_1 > self._files_allowed(pid, files_0):
                 what = f"open files of {name} grew from {files_0:.0f} to {files_1:.0f}"
                 yield Finding(FLAT, what, settled[-1][0])
+
+    def _files_allowed(self, pid: int, files_0: float) -> float:
+        """Return how many open files a process that began with *files_0* may end with."""
+        if not self._names[pid].startswith("broker"):
+            return files_0 + GROWTH_FILES
+        devices = len(set(self._name_of.values()))
+        return max(files_0, LINKS_PER_PEER * devices) + GROWTH_FILES
 
 
 def _medians(samples: list[tuple[int, int, int]]) -> tuple[float, float]:

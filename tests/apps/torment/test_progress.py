@@ -166,6 +166,17 @@ def test_a_process_that_grows(growing, words):
     assert "peer 0 (process 100)" in finding.what
 
 
+@pytest.mark.parametrize(("most", "broken"), [(22, 0), (23, 1)])
+def test_a_broker_may_hold_two_connections_of_every_peer(most, broken):
+    """Three peers: 6 connections and 16 more, however few there were at first."""
+    history = MadeHistory()
+    history.rounds(1, 4)
+    for number in range(60):
+        files = 3 if number < 30 else most
+        history.add("sample", process="broker 0", pid=7, cpu=0.1, rss=10**7, files=files)
+    assert [finding.rule for finding in check(history.lines).findings] == [FLAT] * broken
+
+
 def test_what_is_loaded_before_the_first_round_is_no_growth():
     history = MadeHistory()
     for name, pid in (("peer 0", 100), ("broker 0", 7)):
