@@ -57,10 +57,6 @@ class Duplicates:
         self.suppressed += 1
         return False
 
-    def brought_by(self, name: bytes) -> frozenset[int]:
-        """Return the brokers that brought the latest saying of a message."""
-        return frozenset(self._brought.get(name, ()))
-
     def forget(self) -> None:
         """Forget everything: a broker came or went, and with it an unknown number of copies."""
         self._brought.clear()

@@ -8,13 +8,14 @@ own that is renewed, and its subscriptions with it (`mqtt`).
 
 Wills: a broker that loses sight of a peer publishes the peer's will, though others still see it.
 So a message on a will's topic counts only when it came over every broker over which its sender was
-heard lately.
+heard lately (`wills`).
 
 With one broker none of this costs anything.
 """
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -27,9 +28,12 @@ from swarmdem.transport.mqtt import MqttLink, MqttPort
 from swarmdem.transport.paths import Paths
 from swarmdem.transport.routing import Routes, check_pattern, check_topic
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
+from swarmdem.transport.wills import Wills
 
 STALL_S = 1.0
 """A broker that takes no bulk message for so long is passed over, when there is another."""
+KEEPALIVES_OF_A_LOSS = 2
+"""Copies of a will come within so many: a broker notices a dead connection at once, or 1.5 of them later."""
 
 
 class _Leg:
@@ -160,6 +164,9 @@ class MultiLink:
         self._members: dict[tuple[str, int], Member] = {}
         self._numbered = 0
         self._paths = Paths()
+        self._wills = Wills(KEEPALIVES_OF_A_LOSS * self.settings.keepalive_s)
+        self._will_topics: Counter[str] = Counter()
+        """What comes before the peer's name in the topics of wills, and how many ports have one there."""
         self._ports: dict[MultiPort, None] = {}
         self._counted: tuple[Arrival, Member, bool] | None = None
         self._news = asyncio.Event()
@@ -207,6 +214,8 @@ class MultiLink:
         await self.connect()
         port = MultiPort(self, will)
         self._ports[port] = None
+        if will is not None:
+            self._will_topics[will[0].rpartition("/")[0]] += 1
         for member in self.members:
             await port.join(member)
         return port
@@ -289,6 +298,8 @@ class MultiLink:
     def forget(self, port: MultiPort) -> None:
         """Drop a closed *port*."""
         self._ports.pop(port, None)
+        if port.will is not None:
+            self._will_topics -= Counter([port.will[0].rpartition("/")[0]])
         for pattern in self.echoes.patterns_of(port):
             self.echoes.remove(pattern, port)
 
@@ -353,10 +364,12 @@ class MultiLink:
         name = self.duplicates.name(arrival)
         member.health.echoed(name, now)
         news = self.duplicates.news(name, member.number)
-        if any(port.will is not None and port.will[0].rpartition("/")[0] == topic for port in self._ports):
-            seeing = {m.number for m in self._members.values() if m.state.up}
-            return seeing & self._paths.brokers_of(sender, now) <= self.duplicates.brought_by(name)
-        return news
+        if topic not in self._will_topics:
+            self._wills.heard(sender, member.number)
+            return news
+        seeing = {m.number for m in self._members.values() if m.state.up}
+        lost_to = self._wills.published(sender, name, member.number, now)
+        return seeing & self._paths.brokers_of(sender, now) <= lost_to
 
     def _best(self, topic: str, size_bytes: int, candidates: Sequence[Member], now: float) -> Member:
         """Return the broker for a bulk message; its topic ends in receiver and sender."""

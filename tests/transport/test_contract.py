@@ -100,7 +100,7 @@ class BrokersRelay:
 
     async def settled(self, topic: str) -> None:
         name = name_of(topic, b"")
-        await until(lambda: any(link.duplicates.brought_by(name) == {0, 1} for link in self._links))
+        await until(lambda: any(link.duplicates._brought.get(name) == {0, 1} for link in self._links))
 
     async def close(self) -> None:
         for link in self._links:

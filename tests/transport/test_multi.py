@@ -310,6 +310,28 @@ async def test_a_will_counts_only_when_no_broker_sees_its_peer_any_more() -> Non
             assert (await arrival(stream)).payload == b"peer is lost"
 
 
+async def test_two_losses_with_a_return_between_them_are_no_goodbye() -> None:
+    """Each broker published the will once, but the peer was back at the first before the second lost it."""
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as watching:
+        watcher = await watching.open_port(will=("all/lost/watcher", b"watcher is lost"))
+        stream = watcher.arrivals()
+        await watcher.subscribe("all/+/+")
+        async with open_link(a.url, b.url) as link:
+            port = await link.open_port()
+            first, second = (member.link.connection(bulk=False) for member in link.members)
+            await port.publish("all/news/peer", b"1")
+            assert (await arrival(stream)).payload == b"1"
+            await until(lambda: watching.duplicates.suppressed == 1)
+
+            await first.publish("all/lost/peer", b"peer is lost", retain=False)
+            await first.publish("all/news/peer", b"back", retain=False)
+            assert (await arrival(stream)).payload == b"back"
+            await second.publish("all/lost/peer", b"peer is lost", retain=False)
+            await second.publish("all/news/peer", b"2", retain=False)
+
+            assert (await arrival(stream)).payload == b"2"
+
+
 async def test_brokers_are_added_and_removed_while_the_link_runs() -> None:
     async with contextlib.AsyncExitStack() as first, start_broker() as b:
         a = await first.enter_async_context(start_broker())
