@@ -57,6 +57,7 @@ def torment(
 
     from swarmdem.apps.settings import SwarmSettings
     from swarmdem.apps.torment.conclusion import check_runs, conclude
+    from swarmdem.apps.torment.history import FILE
     from swarmdem.apps.torment.running import torment as run_torment
     from swarmdem.apps.torment.settings import TormentSettings
 
@@ -71,5 +72,10 @@ def torment(
     )  # fmt: skip
     check_runs(compare or ())
     folder = out or Path("runs") / f"torment-{datetime.now():%Y%m%d-%H%M%S}"
-    asyncio.run(run_torment(settings, folder, echo))
+    try:
+        asyncio.run(run_torment(settings, folder, echo))
+    except KeyboardInterrupt:
+        if (folder / FILE).exists():
+            echo(f"stopped; {folder / FILE} holds what happened: swarmdem torment --check {folder} judges it")
+        raise
     return conclude(folder, compare or (), echo)

@@ -78,12 +78,18 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path):
 
     os.kill(run.pid, signal.SIGINT)
 
-    _, errors = run.communicate(timeout=120)
+    said, errors = run.communicate(timeout=120)
     assert run.returncode == 130
+    assert said.splitlines()[-1] == (
+        f"stopped; {folder / FILE} holds what happened: swarmdem torment --check {folder} judges it"
+    )
     assert "Traceback" not in errors
     lines = lines_of(folder)
     assert lines[-1].entry["done"] is False
     assert left_over(lines) == []
+    judged = swarmdem("--check", str(folder), cwd=tmp_path)
+    assert "Traceback" not in judged.stderr
+    assert judged.stdout.startswith("torment of 3 peers, 1 brokers")
 
 
 @pytest.mark.parametrize(
