@@ -46,10 +46,10 @@ class LinkWatch:
             if state.reason != NOT_YET:  # the usual first state of a link, no news for anybody
                 self._degraded(f"no connection to the broker: {state.reason}")
             return
-        what = f"running {state.reason}" if state.reason else ""
-        for trouble in [trouble for trouble in self._troubles if trouble != what]:
+        wrong = [f"running without {broker}" for broker in state.away]
+        for trouble in [trouble for trouble in self._troubles if trouble not in wrong]:
             self._recovered(trouble)
-        if what:
+        for what in wrong:
             self._degraded(what)
 
     def _degraded(self, what: str) -> None:

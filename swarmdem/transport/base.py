@@ -28,9 +28,11 @@ class LinkState:
 
     up: bool
     reason: str = ""
-    """Why it is down; of a link over several brokers that is up, which of them are away."""
+    """Why it is down."""
     joined: bool = False
     """One more broker joined a link that was up: whoever is there alone has heard nothing yet."""
+    away: tuple[str, ...] = ()
+    """Of a link over several brokers that is up: those of our own that are not reached."""
 
 
 @dataclass(slots=True)

@@ -251,7 +251,7 @@ class Connection:
         self._client = None
         self._wanted.clear()
         self.up = False
-        self.reason, self.hopeless = _explain(error)
+        self.reason, self.hopeless = _explain(error, *self._address.door(self._door))
         self._window.close(f"{self._address}: {self.reason}")
         for task in self._pending:
             task.cancel()
@@ -294,16 +294,31 @@ async def _disconnect(client: aiomqtt.Client, *, failed: bool = False) -> None:
         await client.__aexit__(None, None, None)
 
 
-def _explain(error: Exception | None) -> tuple[str, bool]:
-    """Return why a connection ended in words for people, and whether trying again is hopeless."""
+def _explain(error: Exception | None, host: str, port: int) -> tuple[str, bool]:
+    """Return why a connection ended in words for people, and whether trying again is hopeless.
+
+    Args:
+        error: What ended it; None: we did.
+        host: Where it went, or should have gone.
+        port: There.
+    """
     if error is None:
         return "closed", False
     if isinstance(error, MqttConnectError):
         return f"the broker refuses us: {error.rc}", error.rc != UNAVAILABLE
-    cause = error.__cause__ if error.__cause__ is not None else error
+    hidden = error.__context__  # aiomqtt keeps the words of a failed connect and hides what it was
+    numbered = hidden if isinstance(hidden, OSError) and hidden.errno else None
+    cause = error.__cause__ or numbered or error
     if isinstance(
         cause, aiomqtt.MqttCodeError
     ):  # its numbers say less: a closed socket is "unspecified error"
         return "connection lost", False
+    if isinstance(cause, ConnectionRefusedError):
+        return f"nobody listens at {host}:{port}", False
+    if isinstance(cause, socket.gaierror):
+        return f"the name {host} is not known here", False
     words = str(cause) or type(cause).__name__
-    return words, "SSL:" in words
+    if "SSL:" in words:
+        return words, True
+    plain = cause.strerror if isinstance(cause, OSError) else None
+    return (f"{host}:{port}: {plain}" if plain else words), False

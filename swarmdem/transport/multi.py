@@ -334,8 +334,8 @@ class MultiLink:
     def _tell(self, *, joined: bool = False) -> None:
         """Tell every port how the link is, if that is news."""
         if any(member.state.up for member in self._members.values()):
-            away = [str(m.link.address) for m in self._members.values() if m.own and _lost(m.state)]
-            state = LinkState(up=True, reason=f"without {', '.join(away)}" if away else "")
+            lost = (m.link.address for m in self._members.values() if m.own and _lost(m.state))
+            state = LinkState(up=True, away=tuple(map(str, lost)))
         else:
             state = LinkState(up=False, reason=self._reasons())
         was, self.state = self.state, state

@@ -21,7 +21,7 @@ def link():
 
 def test_the_core_hears_of_changes_and_of_brokers_that_join(link):
     for state in (
-        LinkState(True), LinkState(True, "without a"), LinkState(True, joined=True), LinkState(False, "lost"),
+        LinkState(True), LinkState(True, away=("a",)), LinkState(True, joined=True), LinkState(False, "lost"),
     ):  # fmt: skip
         link.watch.changed(state)
 
@@ -29,10 +29,11 @@ def test_the_core_hears_of_changes_and_of_brokers_that_join(link):
     assert link.downloads == [True, False]
 
 
-def test_every_trouble_that_is_told_is_told_to_be_over(link):
+def test_a_trouble_is_told_to_be_over_when_it_is_whatever_else_begins(link):
     for state in (
         LinkState(False, NOT_YET), LinkState(False, "refused"), LinkState(False, "unknown host"),
-        LinkState(True, "without a"), LinkState(True, "without a, b"), LinkState(True),
+        LinkState(True, away=("a",)), LinkState(True, away=("a", "b")), LinkState(False, "lost"),
+        LinkState(True, away=("b",)), LinkState(True),
     ):  # fmt: skip
         link.watch.changed(state)
 
@@ -42,9 +43,11 @@ def test_every_trouble_that_is_told_is_told_to_be_over(link):
         Recovered("no connection to the broker: refused"),
         Recovered("no connection to the broker: unknown host"),
         Degraded("running without a"),
+        Degraded("running without b"),
+        Degraded("no connection to the broker: lost"),
         Recovered("running without a"),
-        Degraded("running without a, b"),
-        Recovered("running without a, b"),
+        Recovered("no connection to the broker: lost"),
+        Recovered("running without b"),
     ]
 
 

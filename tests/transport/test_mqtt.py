@@ -57,7 +57,8 @@ def test_a_link_to_no_url_is_a_config_error() -> None:
 async def test_an_unreachable_broker_is_named_with_the_reason() -> None:
     async with open_link("mqtt://127.0.0.1:1") as link:
         with pytest.raises(
-            TransportError, match=r"^broker mqtt://127\.0\.0\.1:1 not reached in 0\.2 s: .*refused"
+            TransportError,
+            match=r"^broker mqtt://127\.0\.0\.1:1 not reached in 0\.2 s: nobody listens at 127\.0\.0\.1:1$",
         ):
             await link.connect(0.2)
 
@@ -80,7 +81,7 @@ async def test_a_link_keeps_trying_until_the_broker_is_there() -> None:
             await port.publish("early", b"")
         refused = await asyncio.wait_for(anext(stream), PATIENCE_S)
         assert isinstance(refused, LinkState)
-        assert "refused" in refused.reason
+        assert refused.reason == f"nobody listens at 127.0.0.1:{port_number}"
         await port.subscribe("news")
         async with start_broker("embedded", port=port_number):
             assert await asyncio.wait_for(anext(stream), PATIENCE_S) == LinkState(up=True)
