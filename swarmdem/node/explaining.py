@@ -31,6 +31,7 @@ from swarmdem.protocol.events import (
     PeerSeen,
     RoundFinished,
 )
+from swarmdem.protocol.reports import Readable
 from swarmdem.protocol.status import RoundRecord
 from swarmdem.wire.messages import FOUNDING, PROVISIONAL
 
@@ -41,7 +42,7 @@ NAMED_MAX = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(Readable):
     """Why a round, or this peer's part in it, did not go as it should; a node's own event."""
 
     round: Round
@@ -184,7 +185,8 @@ class Explainer:
         entries = record.base.plan.entries
         electors = [entry.peer for entry in entries if entry.elector]
         silent = [entry.peer for entry in entries if entry.elector and not entry.listed]
-        why = f"of the {len(electors)} peers that could vote, {_named(silent)} were not heard in time"
+        were = f"{len(silent)} {'was' if len(silent) == 1 else 'were'}"
+        why = f"of the {len(electors)} peers that could vote, {were} not heard in time: {self._whom(silent)}"
         return Explained(event.round, "uncertified", f"{head}: {why}" if silent else head)
 
     def _late(self, event: Certified, record: RoundRecord | None, now: float) -> list[Explained]:
@@ -240,9 +242,10 @@ class Explainer:
         assert plan is not None
         chosen = leaders(tree, plan.base, weights)[event.group]
         lost = [peer for peer in chosen if peer in self._gone]
-        if lost:
-            return f"{head}; of its group's aggregators {_named(chosen)}, {_named(lost)} went out of sight"
-        return f"{head}; its group's aggregators are {_named(chosen)}"
+        if len(lost) == len(chosen):
+            return f"{head}; the aggregators of its group went out of sight: {self._whom(lost)}"
+        gone = f", of whom {self._whom(lost)} went out of sight" if lost else ""
+        return f"{head}; its group was to be averaged by {self._whom(chosen)}{gone}"
 
     def _averaged(self, event: GroupAveraged, record: RoundRecord | None) -> list[Explained]:
         tree = record.base.hierarchy if record is not None and record.plan_id == event.plan else None
@@ -252,8 +255,8 @@ class Explainer:
         if not absent:
             return []
         gone = [peer for peer in absent if peer in self._gone]
-        why = f"; {_named(gone)} went out of sight" if gone else ""
-        which = f"group {brief(event.group)} of level {event.level} was averaged without {_named(absent)}"
+        why = f"; {self._whom(gone)} went out of sight" if gone else ""
+        which = f"group {brief(event.group)} of level {event.level} was averaged without {self._whom(absent)}"
         return [Explained(event.round, "incomplete", f"{which}: no model of theirs came in time{why}")]
 
     # Causes
@@ -269,9 +272,7 @@ class Explainer:
         return f"its training, begun {now - self._training_since:.1f} s ago, was not finished"
 
     def _whom(self, peers: Sequence[PeerId]) -> str:
-        if list(peers) == [self._me]:
-            return "this peer"
-        return _named(["this peer" if peer == self._me else peer for peer in peers])
+        return _named("this peer" if peer == self._me else brief(peer) for peer in peers)
 
 
 def _told(trouble: Trouble, now: float) -> str:
@@ -281,7 +282,7 @@ def _told(trouble: Trouble, now: float) -> str:
     return f"{trouble.what} ({over})"
 
 
-def _named(peers: Iterable[PeerId | str]) -> str:
-    names = sorted({peer if isinstance(peer, str) else brief(peer) for peer in peers})
+def _named(peers: Iterable[str]) -> str:
+    names = sorted(set(peers))
     more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
     return ", ".join(names[:NAMED_MAX]) + more

@@ -14,10 +14,11 @@ from swarmdem.learning.learner import Parameters
 from swarmdem.learning.strategy import Deployment
 from swarmdem.node.models import ModelPool
 from swarmdem.node.sharing import Neighbours
+from swarmdem.protocol.reports import Readable
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingFinished:
+class TrainingFinished(Readable):
     """This peer trained for a round; a node's own event, the core does not know it."""
 
     round: Round

@@ -3,13 +3,28 @@
 The core puts these into `events.Report` effects; nothing in the protocol depends on them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-from swarmdem.identifiers import FrameId, GroupId, Level, ModelHash, PeerId, PlanId, Round, Term
+from swarmdem.identifiers import FrameId, GroupId, Level, ModelHash, PeerId, PlanId, Round, Term, brief
+
+SHOWN_MAX = 4
+"""Entries of a list that `str` shows."""
+
+
+class Readable:
+    """A dataclass whose `str` is for people: ids are short, long lists are cut; `repr` shows all."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the event's name and fields."""
+        told = (f"{field.name}={_told(getattr(self, field.name))}" for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(told)})"
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
+class Certified(Readable):
     """A certificate became this peer's base."""
 
     plan: PlanId
@@ -24,7 +39,7 @@ class Certified:
 
 
 @dataclass(frozen=True, slots=True)
-class Elected:
+class Elected(Readable):
     """This peer aggregates a group; rank 0 leads term 0, rank 1 stands by for term 1."""
 
     plan: PlanId
@@ -35,7 +50,7 @@ class Elected:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupChanged:
+class GroupChanged(Readable):
     """This peer hangs under another group than before."""
 
     round: Round
@@ -45,7 +60,7 @@ class GroupChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupAveraged:
+class GroupAveraged(Readable):
     """This peer, as aggregator, announced the mean of a group (eq. 9)."""
 
     plan: PlanId
@@ -65,7 +80,7 @@ class GroupAveraged:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupFinished:
+class GroupFinished(Readable):
     """This peer, as aggregator, announced the result of a group (eq. 10)."""
 
     plan: PlanId
@@ -80,7 +95,7 @@ class GroupFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class NeighboursAveraged:
+class NeighboursAveraged(Readable):
     """This peer averaged its model with those of its neighbours (`update = gossip`)."""
 
     plan: PlanId
@@ -97,7 +112,7 @@ class NeighboursAveraged:
 
 
 @dataclass(frozen=True, slots=True)
-class PlasticityRaised:
+class PlasticityRaised(Readable):
     """The swarm's loss has risen for long enough: the schedules' clock was set back (drift)."""
 
     round: Round
@@ -106,7 +121,7 @@ class PlasticityRaised:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundFinished:
+class RoundFinished(Readable):
     """The update of a round is over at this peer."""
 
     plan: PlanId
@@ -122,7 +137,7 @@ class RoundFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Degraded:
+class Degraded(Readable):
     """Something is not as it should be, in plain words."""
 
     what: str
@@ -131,14 +146,14 @@ class Degraded:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(Readable):
     """What a `Degraded` said no longer holds."""
 
     what: str
 
 
 @dataclass(frozen=True, slots=True)
-class PeerSeen:
+class PeerSeen(Readable):
     """A peer came into sight, or went out of it."""
 
     peer: PeerId
@@ -146,7 +161,7 @@ class PeerSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class CharterRefused:
+class CharterRefused(Readable):
     """The swarm of this name runs under another charter; taking part is impossible."""
 
     by: PeerId
@@ -154,12 +169,12 @@ class CharterRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRefused:
+class KeyRefused(Readable):
     """A peer with this key was started later, on another machine perhaps; this one has fallen silent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Equivocated:
+class Equivocated(Readable):
     """A peer said two things where only one can be true; both frames prove it."""
 
     peer: PeerId
@@ -171,3 +186,12 @@ Event = (
     Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | NeighboursAveraged | RoundFinished
     | PlasticityRaised | Degraded | Recovered | PeerSeen | CharterRefused | KeyRefused | Equivocated
 )  # fmt: skip
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bytes):
+        return brief(value)
+    if isinstance(value, tuple):
+        more = [f"{len(value) - SHOWN_MAX} more"] if len(value) > SHOWN_MAX else []
+        return f"({', '.join([*map(_told, value[:SHOWN_MAX]), *more])})"
+    return repr(value)

@@ -79,7 +79,7 @@ def test_a_round_without_a_majority_names_those_that_were_not_heard():
     [why] = swarm.why(0, "uncertified")
     assert why == (
         "round 2 has no votes of a majority and goes on uncertified: "
-        f"of the 5 peers that could vote, {swarm.names(2, 3, 4)} were not heard in time"
+        f"of the 5 peers that could vote, 3 were not heard in time: {swarm.names(2, 3, 4)}"
     )
 
 
@@ -174,7 +174,12 @@ def test_a_round_without_a_result_names_the_aggregators_and_who_is_lost():
     both = ", ".join(sorted((brief(first), brief(second))))
     assert swarm.why(3, "no update") == [
         "round 2 ended here without a result: no result came in time; "
-        f"of its group's aggregators {both}, {brief(first)} went out of sight"
+        f"its group was to be averaged by {both}, of whom {brief(first)} went out of sight"
+    ]
+    swarm.note(elected[1], finished)
+    assert swarm.why(elected[1], "no update") == [
+        "round 2 ended here without a result: no result came in time; "
+        f"its group was to be averaged by {brief(first)}, this peer"
     ]
 
 
