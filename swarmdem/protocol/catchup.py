@@ -7,6 +7,7 @@ certificates each. What is better to stand on is decided in `lineages`; a valid 
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -71,10 +72,15 @@ class Catchup:
         """Begin without any lineage."""
         self.lineages = Lineages(self.me, self.charter, self.membership)
 
-    def recall(self, record: bytes, base: Base) -> None:
+    def recall(self, stored: Mapping[str, bytes], base: Base) -> None:
         """Take back what was written before a restart; *base* is what this peer stood on."""
-        self.lineages.recall(record)
+        self.lineages.recall(stored.get("peers", b""), stored.get("given_up", b""))
         self.lineages.meet(base)
+
+    def give_up(self, founding: Base, base: Base) -> Effect:
+        """Note that *base* takes the place of *founding*, which this peer never takes up again."""
+        self.adopted(base, founding)
+        return Persist("given_up", self.lineages.abandon(founding))
 
     def adopted(self, base: Base, left: Base) -> tuple[list[Effect], list[Frame]]:
         """Note that *base* replaced *left*; return what to write and the frames that waited for it."""

@@ -29,6 +29,7 @@ from swarmdem.identifiers import MILLISECOND, GroupId, Micros, PeerId
 from swarmdem.protocol.election import leaders
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.offices import Office
+from swarmdem.protocol.typical import median_and_limit
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.extensions import CONDUCT_REPORT, entry
 from swarmdem.wire.fields import Extensions
@@ -42,8 +43,6 @@ PROBATION = 7
 """Certificates after which a peer without trust is trusted like a newcomer again."""
 COMPLAINTS_MAX = 16
 """Groups that one digest may complain of: a peer has a seat in few."""
-SPREADS = 4
-"""How many times the spread is added to the median."""
 LONGEST = 20
 """Longest time that one model is given, in units of patience."""
 
@@ -190,10 +189,7 @@ class Conduct:
         )
 
     def _pace(self, charter: Charter, seen: Collection[int]) -> int:
-        times = sorted(seen)
-        median = times[(len(times) - 1) // 2]
-        distances = sorted(abs(time - median) for time in times)
-        now = median + SPREADS * distances[(len(distances) - 1) // 2]
+        _, now = median_and_limit(seen)
         now = min(now, LONGEST * charter.patience_us // MILLISECOND)
         if now < self.pace_ms:
             now = (3 * self.pace_ms + now) // 4

@@ -87,7 +87,7 @@ class Core:
         self._group: GroupId | None = None
         self._now: Micros = 0
         self._base = self._memory.base or founding_base(charter)
-        self._catchup.recall((stored or {}).get("peers", b""), self._base)
+        self._catchup.recall(stored or {}, self._base)
         self._round = self._open_round(DigestSet(), None)
 
     # The doors
@@ -326,10 +326,10 @@ class Core:
         """Give up a founding whose genesis model nobody has, and found the swarm anew."""
         left, self._base = self._base, founding_base(self._charter)
         what = "the founding is given up: nobody in sight has its first model"
-        effects: list[Effect] = [events.StopFetching(ModelHash(left.reference)), Persist("certificate", b"")]
+        effects: list[Effect] = [events.StopFetching(ModelHash(left.reference))]
+        effects += [self._catchup.give_up(left, self._base), Persist("certificate", b"")]
         effects.append(Report(events.Degraded(what, passing=True)))
         self._tell_at = None
-        self._catchup.adopted(self._base, left)
         self._round = self._open_round(DigestSet(), None)
         self._round.agreement.collect_from(time)
         return effects + self._round.resume(time)

@@ -32,8 +32,12 @@ from swarmdem.wire.signing import peer_id
 
 REMEMBERED_MAX = 256
 """Certificates whose place in the lineages is remembered."""
+ABANDONED_MAX = 8
+"""Foundings given up that are remembered over a restart."""
 STRANGERS_WAIT = 4
 """Patiences for which a peer that no certificate of ours names must be in sight before it counts."""
+
+_ID_BYTES = 32
 
 Path = tuple[bytes, ...]
 
@@ -60,6 +64,7 @@ class Lineages:
     membership: Membership
     older: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     """Certificates this peer stood on before."""
+    _abandoned: bytes = b""
     _places: OrderedDict[bytes, tuple[Path, Round]] = field(default_factory=OrderedDict)
     _known: OrderedDict[PeerId, None] = field(default_factory=OrderedDict)
 
@@ -89,8 +94,17 @@ class Lineages:
         """Return what must outlive a restart: who is no stranger, or halves that all restart stay apart."""
         return b"".join(self._known)
 
-    def recall(self, record: bytes) -> None:
-        """Take back what `record` gave."""
+    def abandon(self, founding: Base) -> bytes:
+        """Note that *founding* is given up for good; return the record of all that were."""
+        self._abandoned = (self._abandoned + founding.id)[-ABANDONED_MAX * _ID_BYTES :]
+        return self._abandoned
+
+    def recall(self, record: bytes, abandoned: bytes) -> None:
+        """Take back what `record` and `abandon` gave."""
+        whole = len(abandoned) // _ID_BYTES * _ID_BYTES
+        self._abandoned = abandoned[:whole]
+        for start in range(0, whole, _ID_BYTES):
+            self.older[abandoned[start : start + _ID_BYTES]] = None
         for start in range(0, len(record) - 15, 16):
             self._known[PeerId(record[start : start + 16])] = None
 

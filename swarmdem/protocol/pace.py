@@ -5,11 +5,10 @@ counts is what the proposer holds by then. So deadlines may follow what was seen
 
     allowance = max(median + 4 x spread, 1.5 x median)
 
-over the training times that the digests of the last round report; the spread is the median distance
-from the median, so that no few peers stretch it (the mean and its deviation would follow every
-straggler; the factor 4 is that of TCP's retransmission timer, RFC 6298). A peer that trains longer than
-all this is not waited for: by its own word, or because waiting was in vain the last time. It is not
-lost either: its training goes on over the certificates it misses, and counts once it is done.
+over the training times that the digests of the last round report (`typical`); where half of the peers are
+slow the median is one of theirs, and they are waited for. A peer that trains longer than all this is not
+waited for: by its own word, or because waiting was in vain the last time. It is not lost either: its
+training goes on over the certificates it misses, and counts once it is done.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,12 +18,11 @@ from swarmdem.identifiers import MILLISECOND, Micros, PeerId
 from swarmdem.protocol.conduct import ORDINARY
 from swarmdem.protocol.events import Train
 from swarmdem.protocol.plans import Base
+from swarmdem.protocol.typical import median_and_limit
 from swarmdem.wire.messages import Digest
 
 LONGEST = 20
 """Longest training time that others are waited for, in units of patience."""
-SPREADS = 4
-"""How many times the spread is allowed for beside the median."""
 
 
 @dataclass(slots=True)
@@ -55,15 +53,13 @@ class Pace:
             patience: The charter's.
         """
         times = [digest.training_ms * MILLISECOND for digest in digests]
-        times = sorted(min(t, LONGEST * patience) for t in times if t > 0)
+        times = [min(t, LONGEST * patience) for t in times if t > 0]
         if not times and self.own:
             times = [self.own]
         if not times:
             return 3 * patience
-        median = times[len(times) // 2]
-        distances = sorted(abs(time - median) for time in times)
-        spread = distances[(len(distances) - 1) // 2]
-        return min(max(median + SPREADS * spread, median + median // 2), LONGEST * patience)
+        median, limit = median_and_limit(times, upper=True)
+        return min(max(limit, median + median // 2), LONGEST * patience)
 
     def hopeless(self, digests: Mapping[PeerId, Digest], limit: Micros) -> frozenset[PeerId]:
         """Return the peers that cannot be there within *limit*, by their own word or the last wait."""

@@ -217,12 +217,18 @@ class Accounting:
         self._gossiped[peer, event.plan] = event.model
 
     def on_applied(self, peer: PeerId, order: Apply) -> None:
-        """Check that *peer* installs at most one result per plan, of ever higher rounds."""
-        if (peer, order.plan) in self._installed:
+        """Check that *peer* installs at most one result per plan, of ever higher rounds.
+
+        Of a liar's disk nothing is expected: it may lose that it did.
+        """
+        again = (peer, order.plan) in self._installed
+        self._installed.add((peer, order.plan))
+        if peer in self._said.liars:
+            return
+        if again:
             raise Broken(
                 "no peer applies twice for one plan", f"peer {brief(peer)}, plan {brief(order.plan)}"
             )
-        self._installed.add((peer, order.plan))
         number = self._said.plans[order.plan].plan.round
         if number <= self._rounds.get(peer, 0):
             raise Broken("the round of applied plans rises strictly", f"peer {brief(peer)}, round {number}")

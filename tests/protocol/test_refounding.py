@@ -97,3 +97,30 @@ def test_the_founder_that_comes_back_with_its_model_joins_the_others():
     reached = max(core.status().round for core in swarm.cores.values())
     assert swarm.run(lambda: len(swarm.finished(reached + 4)) == 4, limit_s=120)
     assert len(swarm.bases()) == 1
+
+
+def test_a_founding_that_was_given_up_stays_given_up_over_a_restart():
+    """It meets the founder, who stands on the old certificate, before anything new is certified."""
+    swarm, founder = founded(4)
+    swarm.run(lambda: bool(certified(swarm, founder)))
+    swarm.kill(founder)
+    restarted = (founder + 1) % 4
+    assert swarm.run(lambda: restarted in gave_up(swarm), limit_s=120)
+    old = certified(swarm, founder)
+    assert certified(swarm, restarted) == old
+    for index in sorted(swarm.cores):
+        swarm.kill(index)
+    swarm._perform = CoreSwarm._perform.__get__(swarm)  # now the founder would give its model
+
+    swarm.start(restarted, founder)
+
+    assert swarm.run(lambda: len(swarm.bases()) == 1 and len(certified(swarm, restarted)) > 3, limit_s=120)
+    assert certified(swarm, restarted).count(*old) == 1
+
+
+def gave_up(swarm: CoreSwarm) -> list[int]:
+    return [i for i, e in swarm.of(events.Degraded) if "founding is given up" in e.what]
+
+
+def certified(swarm: CoreSwarm, index: int) -> list[bytes]:
+    return [e.plan for i, e in swarm.of(events.Certified) if i == index]
