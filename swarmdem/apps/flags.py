@@ -140,9 +140,11 @@ RUN = {
     "batch_size": _whole("--batch-size", "B: samples a step."),
     "rounds": _whole("--rounds", "T: rounds to run."),
     "seed": _whole("--seed", "Seeds the first model, the order of batches and the peers' keys."),
-    "broker": _text(
+    "broker": _repeated(
         "--broker",
-        "auto, embedded, memory, mosquitto, nats (started on a free port) or a URL (30 s to connect).",
+        str,
+        "KIND|URL",
+        "auto, embedded, memory, mosquitto, nats (started on a free port) or a URL; repeat for more brokers.",
     ),
     "device": _text("--device", "Where models train: auto, cpu or cuda."),
     "workers": _maybe_whole("--workers", "Processes that host the peers (default: cores)."),
@@ -178,7 +180,7 @@ def takes(*names: str, **defaults: Any) -> Callable[[_Command], _Command]:
         names: Keys of `SETTINGS`.
         defaults: Where they differ from those of `SwarmSettings`.
     """
-    usual = SwarmSettings().as_mapping() | defaults
+    usual = SwarmSettings().as_mapping() | {"broker": list(SwarmSettings().all_brokers)} | defaults
 
     def change(command: _Command) -> _Command:
         signature = inspect.signature(command)
@@ -196,7 +198,7 @@ def takes(*names: str, **defaults: Any) -> Callable[[_Command], _Command]:
 
 
 def settings_of(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a command's values as settings: flags that may be repeated as tables.
+    """Return a command's values as settings: flags that may be repeated as tables or tuples.
 
     Raises:
         ConfigError: A flag names the same thing twice.
@@ -206,5 +208,7 @@ def settings_of(values: dict[str, Any]) -> dict[str, Any]:
         for name, flag in (("schedules", "--schedule"), ("options", "--option"))
         if name in values
     }
+    several = tuple(values.get("broker") or ())
+    brokers = {"broker": several if len(several) > 1 else several[0]} if several else {}
     private = {"private": tuple(values["private"])} if values.get("private") else {"private": None}
-    return values | tables | (private if "private" in values else {})
+    return values | tables | brokers | (private if "private" in values else {})

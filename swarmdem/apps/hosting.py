@@ -44,7 +44,7 @@ from swarmdem.protocol.events import Certified, Degraded, GroupAveraged, GroupFi
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of
 from swarmdem.transport.base import Link
 from swarmdem.transport.memory import MemoryBus
-from swarmdem.transport.mqtt import MqttLink
+from swarmdem.transport.multi import MultiLink
 from swarmdem.wire import charter as charters
 from swarmdem.wire.codec import FrameReader
 from swarmdem.wire.messages import FOUNDING, PROVISIONAL
@@ -52,7 +52,7 @@ from swarmdem.wire.messages import FOUNDING, PROVISIONAL
 T = TypeVar("T")
 
 CONNECT_S = 30.0
-"""`swarm` gives up on a broker that cannot be reached for so long."""
+"""`swarm` gives up when no broker can be reached for so long."""
 TREES_MAX = 8
 """Trees remembered: a group's result may come while the next round has begun."""
 
@@ -83,7 +83,7 @@ class Host:
     Args:
         job: The worker's share and the run folder.
         settings: Of the run.
-        go: The charter, the broker, the ids of all peers.
+        go: The charter, the brokers, the ids of all peers.
         tests: Everybody's test data.
         say: Takes each report, on the event loop.
     """
@@ -93,7 +93,7 @@ class Host:
     ) -> None:
         self._settings = settings
         self._charter = charters.decode(go.charter)
-        self._broker = go.broker
+        self._brokers = go.brokers
         self._run = Path(job.run)
         self._peers = go.peers
         self._meter = Meter(tests, go.peers)
@@ -111,10 +111,10 @@ class Host:
         """Connect and start every peer; *stack* ends them.
 
         Raises:
-            TransportError: The broker was not reached within `CONNECT_S`.
+            TransportError: No broker was reached within `CONNECT_S`.
         """
         stack.callback(self._trainer.close)
-        link = MemoryBus().link() if self._broker == "memory" else MqttLink(self._broker)
+        link = MemoryBus().link() if self._brokers == ("memory",) else MultiLink(self._brokers)
         stack.push_async_callback(link.close)
         await link.connect(CONNECT_S)
         self._link = link

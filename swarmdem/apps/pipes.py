@@ -32,8 +32,8 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
 
     charter: bytes
     """The charter's body (`charter.encode`)."""
-    broker: str
-    """URL, or `memory`."""
+    brokers: tuple[str, ...]
+    """URLs, or `memory` alone."""
     peers: tuple[str, ...]
     """Ids of all peers of the run, by number."""
 

@@ -210,9 +210,11 @@ def summarise(rows: list[dict[str, Any]], *, peers: int, broker: str, peak_pss_b
 def describe(settings: SwarmSettings, charter: Charter, command: str, started: str) -> str:
     """Return the text of run.toml."""
     shown = settings.as_mapping() | {"lr": settings.step_size}
-    if "://" in settings.broker:
-        shown["broker"] = str(BrokerAddress.parse(settings.broker))  # a run folder holds no password
-        command = command.replace(settings.broker, shown["broker"])
+    bare = {url: str(BrokerAddress.parse(url)) for url in settings.all_brokers if "://" in url}
+    if bare:  # a run folder holds no password
+        shown["broker"] = next(iter(bare.values())) if isinstance(settings.broker, str) else [*bare.values()]
+        for url, address in bare.items():
+            command = command.replace(url, address)
     run = {"command": command, "started": started, "charter_hash": text(charters.charter_hash(charter))}
     return "\n".join(
         [

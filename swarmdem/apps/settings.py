@@ -55,7 +55,8 @@ class SwarmSettings(UpdateChoices):
     standardize: str = "global"
     digest_size: int = 1024
     seed: int = 0
-    broker: str = "auto"
+    broker: str | tuple[str, ...] = "auto"
+    """A kind of `BROKERS`, which the run starts, or the URLs of one broker or more."""
     device: str = "auto"
     workers: int | None = None
     """Worker processes; None: one per core."""
@@ -67,7 +68,8 @@ class SwarmSettings(UpdateChoices):
         """Refuse values that cannot work, each by the name of its flag."""
         for name, good, wanted in _rules(self):
             if not good:
-                raise SettingError(name, getattr(self, name), wanted)
+                value = ", ".join(self.all_brokers) if name == "broker" else getattr(self, name)
+                raise SettingError(name, value, wanted)
 
     @property
     def step_size(self) -> float:
@@ -78,6 +80,11 @@ class SwarmSettings(UpdateChoices):
     def tuning_seed(self) -> int:
         """`holdout_seed`, or its default."""
         return HOLDOUT_SEED if self.holdout_seed is None else self.holdout_seed
+
+    @property
+    def all_brokers(self) -> tuple[str, ...]:
+        """`broker` as a tuple: one kind, or the URLs."""
+        return (self.broker,) if isinstance(self.broker, str) else self.broker
 
     @property
     def patience_s(self) -> float:
@@ -125,7 +132,11 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         one_of("evaluate", ("update", "both")),
         one_of("standardize", ("global", "pixel", "none")),
         one_of("device", ("auto", "cpu", "cuda")),
-        ("broker", s.broker in BROKERS or "://" in s.broker, f"a URL or one of {', '.join(BROKERS)}"),
+        (
+            "broker",
+            s.broker in BROKERS or (s.all_brokers != () and all("://" in each for each in s.all_brokers)),
+            f"a URL or one of {', '.join(BROKERS)}; several must be URLs",
+        ),
         (
             "workers",
             s.broker != "memory" or (s.workers or 1) == 1,

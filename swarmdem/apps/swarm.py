@@ -62,7 +62,7 @@ class _Session:
     inbox: asyncio.Queue[tuple[int, FromWorker]]
     costs: Costs
     command: str
-    broker: str = ""
+    brokers: tuple[str, ...] = ()
     charter: Charter | None = None
     peers: tuple[str, ...] = ()
     untrained: float | None = None
@@ -114,7 +114,7 @@ async def run_swarm(
                 Crew(lambda worker, report: inbox.put_nowait((worker, report)))
             )
             session = _Session(settings, folder, view, crew, inbox, costs, command, charter=charter)
-            session.broker = broker.url if isinstance(broker, Broker) else broker
+            session.brokers = (broker.url,) if isinstance(broker, Broker) else broker
             if isinstance(broker, Broker):
                 costs.watch(broker.pid)
             await _prepare(session, resume, changes or {}, broker)
@@ -155,21 +155,24 @@ def _own_and_ended_cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-async def _broker(settings: SwarmSettings, stack: AsyncExitStack) -> Broker | str:
-    """Start the broker asked for; a URL and `memory` are returned as they are."""
-    if settings.broker == "memory" or "://" in settings.broker:
-        return settings.broker
-    return await stack.enter_async_context(start_broker(available(settings.broker)))
+async def _broker(settings: SwarmSettings, stack: AsyncExitStack) -> Broker | tuple[str, ...]:
+    """Start the broker asked for; URLs and `memory` are returned as they are."""
+    kind = settings.all_brokers[0]
+    if kind == "memory" or "://" in kind:
+        return settings.all_brokers
+    return await stack.enter_async_context(start_broker(available(kind)))
 
 
-def _shown(broker: Broker | str) -> str:
-    """Return a broker as people may read it: no password."""
+def _shown(broker: Broker | tuple[str, ...]) -> str:
+    """Return brokers as people may read them: no password."""
     if isinstance(broker, Broker):
         return broker.kind
-    return str(BrokerAddress.parse(broker)) if "://" in broker else broker
+    return ", ".join(str(BrokerAddress.parse(each)) if "://" in each else each for each in broker)
 
 
-async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], broker: Broker | str) -> None:
+async def _prepare(
+    session: _Session, resume: bool, changes: dict[str, Any], broker: Broker | tuple[str, ...]
+) -> None:
     """Start the workers, settle the charter and the peers' keys, open the run folder, let go."""
     settings, folder, crew = session.settings, session.folder, session.crew
     workers = settings.workers or 1
@@ -201,7 +204,7 @@ async def _prepare(session: _Session, resume: bool, changes: dict[str, Any], bro
             f"{settings.data} is of {counted(prepared.devices, 'device')}: peer {prepared.devices} trains on "
             "the data of device 0 again, and so on"
         )
-    crew.order_all(Go(charter=charters.encode(session.charter), broker=session.broker, peers=session.peers))
+    crew.order_all(Go(charter=charters.encode(session.charter), brokers=session.brokers, peers=session.peers))
 
 
 async def _all_prepared(session: _Session) -> Prepared:
@@ -219,8 +222,8 @@ async def _all_prepared(session: _Session) -> Prepared:
     return prepared[0]
 
 
-def _charter(settings: SwarmSettings, prepared: Prepared, broker: Broker | str) -> Charter:
-    kind = broker.kind if isinstance(broker, Broker) else "memory" if broker == "memory" else "url"
+def _charter(settings: SwarmSettings, prepared: Prepared, broker: Broker | tuple[str, ...]) -> Charter:
+    kind = broker.kind if isinstance(broker, Broker) else "memory" if broker == ("memory",) else "url"
     return make_charter(
         settings,
         prepared.schema,

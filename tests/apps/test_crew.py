@@ -49,7 +49,7 @@ def test_a_worker_whose_coordinator_is_gone_leaves_without_a_word(tmp_path):
         prepared = json.loads(worker.stdout.readline())
         worker.stdout.close()  # from here on nobody reads
         charter = charter_of(settings, prepared)
-        worker.stdin.write(line(Go(charter=charter, broker="memory", peers=("0" * 32,))))
+        worker.stdin.write(line(Go(charter=charter, brokers=("memory",), peers=("0" * 32,))))
         worker.stdin.flush()
         journal = tmp_path / "peers" / f"{'0' * 32}.jsonl"
         while worker.poll() is None and not (journal.exists() and b"round_finished" in journal.read_bytes()):

@@ -53,6 +53,18 @@ def test_a_run_folder_holds_no_password(tmp_path):
     assert made.load()[0].broker == "mqtts://broker.local:1234"
 
 
+def test_several_brokers_are_a_list_and_hold_no_password_either(tmp_path):
+    urls = ("mqtt://me:secret@one.local", "mqtt://me:secret@two.local")
+    made = RunFolder(tmp_path / "run")
+    made.create(SwarmSettings(broker=urls), CHARTER, f"swarmdem swarm --broker {' --broker '.join(urls)}", "")
+    made.close()
+
+    written = (made.path / "run.toml").read_text()
+    assert 'broker = ["mqtt://one.local:1883", "mqtt://two.local:1883"]' in written
+    assert "secret" not in written
+    assert made.load()[0].all_brokers == ("mqtt://one.local:1883", "mqtt://two.local:1883")
+
+
 def test_a_round_whose_row_was_lost_is_told_from_the_journals(folder):
     for number, applied in enumerate(("true", "true", "false")):
         line = f'{{"event": "round_finished", "round": 1, "certified": true, "applied": {applied}}}'

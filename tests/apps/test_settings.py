@@ -20,6 +20,7 @@ from swarmdem.errors import ConfigError
         ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
         ({"optimizer": "sdg"}, "--optimizer sdg: must be one of sgd, adam"),
         ({"broker": "mosquito"}, "--broker mosquito: a URL or one of auto"),
+        ({"broker": ("mqtt://here", "memory")}, "--broker mqtt://here, memory: a URL or one of"),
         ({"plasticity": "demai"}, "--plasticity demai: must be one of dem-ai"),
         ({"evaluate_last": 0}, "--evaluate-last 0: must be at least 1"),
         ({"broker": "memory", "workers": 2}, "--workers 2: contradicts the broker memory"),

@@ -63,7 +63,7 @@ async def torment(settings: TormentSettings, out: Path, say: Say) -> None:
         TransportError: A peer's process did not start.
     """
     check_update(settings.swarm)
-    kind = available(settings.swarm.broker)
+    kind = available(settings.swarm.all_brokers[0])
     _allow_files()
     charter = charter_for(settings, kind)
     folder = RunFolder(out)

@@ -54,13 +54,12 @@ class LoneHost(Host):
     def __init__(self, life: Life, tests: HeldOut, notes: int) -> None:
         settings, charter = RunFolder(Path(life.run)).load()
         job = Job(settings=settings.as_mapping(), devices=(life.device,), run=life.run)
-        go = Go(charter=charters.encode(charter), broker=life.brokers[0], peers=life.peers)
+        go = Go(charter=charters.encode(charter), brokers=life.brokers, peers=life.peers)
 
         def say(report: FromWorker) -> None:
             os.write(notes, line(report))
 
         super().__init__(job, settings, go, tests, say)
-        self._brokers = life.brokers
 
     async def open(self, stack: AsyncExitStack, learners: Mapping[int, Learner]) -> None:
         """Start the peer; whether a broker can be reached shows later."""
