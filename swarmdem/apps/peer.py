@@ -230,8 +230,8 @@ def _line(event: PeerEvent) -> str:
             return f"round {round}: aggregates group {brief(group)} of level {level}"
         case PeerSeen(peer=peer, present=present):
             return f"peer {brief(peer)} {'is here' if present else 'is gone'}"
-        case Degraded(what=what):
-            return f"! {what}; going on"
+        case Degraded(what=what, lasted_s=lasted_s):
+            return f"! {what}{f' (for {lasted_s:.0f} s)' if lasted_s else ''}; going on"
         case Recovered(what=what):
             return f"over: {what}"
         case Explained(why=why, about=about) if about != "left":

@@ -71,11 +71,12 @@ class Troubles:
     def note(self, event: NodeEvent) -> None:
         """Take an event into account."""
         match event:
-            case Degraded(what, passing):
+            case Degraded(what, passing, lasted_s):
                 if what not in self._open:
                     if len(self._open) >= TROUBLES_MAX:
                         self._close(next(iter(self._open)))
-                    self._open[what] = Trouble(what, self._clock(), self._round, passing)
+                    since = self._clock() - lasted_s
+                    self._open[what] = Trouble(what, since, self._round, passing)
             case Recovered(what):
                 self._close(what)
             case RoundFinished(round=round, applied=applied):

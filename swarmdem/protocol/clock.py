@@ -26,6 +26,11 @@ class ConnectedClock:
         self._probed_at: Micros | None = None
         self._pending: dict[FrameId, Micros] = {}
 
+    @property
+    def outage(self) -> Micros:
+        """For how long the connection had been lost when the clock was read last; 0: it is not."""
+        return 0 if self._lost_at is None else self._read_at - self._lost_at
+
     def read(self, now: Micros) -> Micros:
         """Return connected time at *now*, noticing an echo that is overdue."""
         if self.connected and self._pending:

@@ -143,6 +143,8 @@ class Degraded(Readable):
     what: str
     passing: bool = False
     """A single mishap: no `Recovered` will follow."""
+    lasted_s: float = 0.0
+    """For how long it had been so when it was told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,14 @@ class Watch:
         return [Report(Recovered(what))] if what else []
 
     def unheard(self) -> list[Effect]:
-        """Note that what this peer says does not come back."""
-        return self._degrade("no broker brings back what this peer sends") if self.spoke_at else []
+        """Note that what this peer says does not come back; told once it has lasted for a patience."""
+        outage = self.clock.outage
+        if not self.spoke_at or outage < self._patience:
+            return []
+        return self._degrade("no broker brings back what this peer sends", outage)
 
-    def _degrade(self, what: str) -> list[Effect]:
+    def _degrade(self, what: str, lasted: Micros = 0) -> list[Effect]:
         if self._degraded:
             return []
         self._degraded = what
-        return [Report(Degraded(what))]
+        return [Report(Degraded(what, lasted_s=lasted / SECOND))]

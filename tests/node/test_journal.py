@@ -115,7 +115,10 @@ def test_what_went_wrong_says_when(tmp_path, monkeypatch):
     journal.close()
 
     assert lines(tmp_path / "a.jsonl") == [
-        {"event": "degraded", "what": "no broker", "passing": False, "at": "2001-09-09T01:46:40Z"},
+        {
+            "event": "degraded", "what": "no broker", "passing": False, "lasted_s": 0.0,
+            "at": "2001-09-09T01:46:40Z",
+        },
         {"event": "recovered", "what": "no broker", "at": "2001-09-09T01:46:40Z"},
         {
             "event": "explained", "round": 7, "about": "late", "why": "round 7 took 2 attempts",

@@ -62,3 +62,12 @@ def test_the_list_has_a_bound():
 
 def test_a_moment_reads_like_a_time():
     assert moment(0.4) == "1970-01-01T00:00:00Z"
+
+
+def test_what_had_lasted_when_it_was_told_began_earlier():
+    troubles = Troubles(lambda: 1000.0)
+
+    troubles.note(Degraded("no echo", lasted_s=8.0))
+
+    assert troubles.open[0].since == 992.0
+    assert troubles.open[0].lasted(1000.0) == 8.0

@@ -82,3 +82,23 @@ def test_only_frames_of_a_session_prove_presence():
     watch.sent(skip, swarm.now + DELAY, spoke_at + DELAY)
 
     assert watch.spoke_at == spoke_at
+
+
+def test_an_outage_is_told_once_it_has_lasted_for_a_patience_and_says_for_how_long():
+    """Under load echoes come late all the time: a short silence is no news for anybody."""
+    swarm = CoreSwarm(1)
+    swarm.start(0)
+    swarm.run(lambda: swarm.cores[0].status().round == 2)
+    swarm.lose = lambda frame, receiver: True
+    began = swarm.now
+
+    swarm.run(lambda: not swarm.cores[0].status().connected)
+    swarm.run(lambda: swarm.now >= began + PATIENCE - SECOND)
+    assert swarm.of(events.Degraded) == []
+
+    swarm.run(lambda: bool(swarm.of(events.Degraded)))
+    [(_, told)] = swarm.of(events.Degraded)
+    assert told.what == "no broker brings back what this peer sends"
+    assert 8.0 <= told.lasted_s <= 9.0
+    swarm.lose = lambda frame, receiver: False
+    assert swarm.run(lambda: bool(swarm.of(events.Recovered)))

@@ -24,6 +24,7 @@ class _Line(msgspec.Struct, frozen=True):
     present: bool = True
     applied: bool = True
     reason: str = ""
+    about: str = ""
     what: str = ""
     tick: int = 0
     loss: float | None = None
@@ -94,8 +95,8 @@ class Story:
             case "recovered":
                 for trouble in self.troubles:
                     trouble.over = trouble.over or trouble.what == line.what
-            case "peer_seen" if line.peer is not None and not line.present:
-                self._gone.add((line.peer, now))
+            case "peer_seen" | "explained":
+                self._lose_sight(line, now)
             case "neighbours_averaged":
                 self.silent.update(line.silent)
             case "plasticity_raised":
@@ -106,6 +107,12 @@ class Story:
                 self.refusals.append(f"the swarm runs under another charter ({', '.join(line.settings)})")
             case "key_refused":
                 self.refusals.append("its key was started again elsewhere")
+
+    def _lose_sight(self, line: _Line, now: int) -> None:
+        if line.peer is not None and not line.present:
+            self._gone.add((line.peer, now))
+        elif line.about == "left":  # so do the others: the run is stopped, to be resumed perhaps
+            self._gone.clear()
 
     def _finish(self, round: int, line: _Line) -> None:
         self.finished.add(round)

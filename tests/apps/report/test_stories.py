@@ -5,8 +5,8 @@ import pytest
 from swarmdem.apps.reading import read_run
 from swarmdem.apps.report.stories import ranges, read_stories
 from swarmdem.errors import DataError
-from tests.apps.report.journals import troubled_run
-from tests.apps.run_folders import row, write_run
+from tests.apps.report.journals import finished, troubled_run
+from tests.apps.run_folders import row, write_lines, write_run
 
 
 def test_a_story_adds_up_what_a_peer_sent_and_refused(tmp_path):
@@ -28,6 +28,25 @@ def test_who_leaves_at_the_end_of_a_run_was_not_lost(tmp_path):
     story = read_stories(read_run(troubled_run(tmp_path / "run")))["aa11"]
 
     assert story.lost_sight == {"dd44": {2}}
+
+
+def test_who_leaves_when_a_run_is_stopped_to_be_resumed_was_not_lost(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1), row(2)])
+    journal = [
+        finished(1),
+        {"event": "peer_seen", "peer": "bb22", "present": False},
+        {
+            "event": "explained",
+            "round": 1,
+            "about": "left",
+            "why": "the application asked this peer to leave",
+        },
+        {"event": "peer_seen", "peer": "bb22", "present": True},
+        finished(2),
+    ]
+    write_lines(folder / "peers" / "aa11.jsonl", journal)
+
+    assert read_stories(read_run(folder))["aa11"].lost_sight == {}
 
 
 def test_rounds_without_a_new_model_are_told_with_their_reason(tmp_path):
