@@ -52,6 +52,8 @@ class PeerSettings:
     """Directory for key, checkpoints and records; None: a fresh identity, nothing is kept."""
     journal: Path | None = None
     """File for the JSON lines of what happened."""
+    journal_mb: int = 64
+    """Where that file becomes the older part and a new one is begun: twice that is kept; 0: never."""
     rounds: int | None = None
     """Stop after this round; None: never."""
     durable: bool = True
@@ -129,6 +131,8 @@ def load_settings(
     learner = parts["learner"]
     if learner.holdout_seed is not None and learner.holdout is None:
         raise ConfigError(f"learner.holdout_seed = {learner.holdout_seed}: changes nothing without holdout")
+    if parts["peer"].journal_mb < 0:
+        raise ConfigError(f"peer.journal_mb = {parts['peer'].journal_mb}: must not be negative")
     return Settings(**parts, charter=_charter(parts["peer"].charter, inline))
 
 

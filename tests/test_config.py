@@ -90,6 +90,7 @@ def test_a_charter_comes_from_a_table_or_from_its_file(write):
         ("[learner]\nholdout_seed = 3", "learner.holdout_seed = 3: changes nothing without holdout"),
         ('[charter]\nswarm = "s"\nlevel = 2', "charter.level: unknown setting"),
         ('[charter]\nswarm = "s"\n[peer]\ncharter = "c.toml"', "peer.charter names a file"),
+        ("[peer]\njournal_mb = -1", "peer.journal_mb = -1: must not be negative"),
         ("[peer\n", "peer.toml: .*line 1"),
     ],
 )

@@ -160,6 +160,7 @@ class Host:
             trainer=self._trainer,
             hooks=self._hooks(number, learner, scores),
             journal=self._run / "peers" / f"{self._peers[number]}.jsonl",
+            journal_bytes=None,  # nothing in a run folder is dropped
             durable=False,
             record=self._run / "record" if self._settings.record else None,
         )

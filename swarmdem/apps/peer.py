@@ -109,6 +109,7 @@ async def run_peer(settings: Settings, say: Say) -> None:
             discover=settings.peer.discover or MDNS in settings.peer.brokers,
             state=settings.peer.state,
             journal=settings.peer.journal,
+            journal_bytes=settings.peer.journal_mb * 2**20 or None,
             durable=settings.peer.durable,
             hooks=Hooks(after_update=measured.after_update),
         )

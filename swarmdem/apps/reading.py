@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from swarmdem.errors import DataError
+from swarmdem.node.journal import parts_of
 
 METRICS: Mapping[str, str] = {"c_spe": "C-SPE", "c_gen": "C-GEN", "global": "Global"}
 """The metrics with one value a round: key in `rounds.jsonl` -> name in the paper."""
@@ -190,7 +191,7 @@ class Run:
     @property
     def peers(self) -> tuple[str, ...]:
         """Return the ids of all peers with a journal or a place in a tree, sorted."""
-        journals = {path.stem for path in (self.path / "peers").glob("*.jsonl")}
+        journals = {path.name.partition(".")[0] for path in (self.path / "peers").glob("*.jsonl*")}
         return tuple(sorted(journals | {peer for tree in self.trees for peer in _members(tree)}))
 
     def journal(self, peer: str) -> Iterator[dict[str, Any]]:
@@ -199,7 +200,8 @@ class Run:
         Raises:
             DataError: A line is not JSON.
         """
-        return _lines(self.path / "peers" / f"{peer}.jsonl")
+        for part in parts_of(self.path / "peers" / f"{peer}.jsonl"):
+            yield from _lines(part)
 
 
 def is_run(path: Path) -> bool:

@@ -154,7 +154,7 @@ class RunFolder:
         """Return what the peers' journals tell of a round that ended, but not before its coordinator did."""
         ends = [
             line
-            for journal in sorted((self.path / "peers").glob("*.jsonl"))
+            for journal in sorted((self.path / "peers").glob("*.jsonl*"))
             for line in _whole_lines(journal)
             if line["event"] == "round_finished" and line["round"] == round
         ]

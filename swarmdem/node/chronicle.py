@@ -32,13 +32,13 @@ class Chronicle:
         """What is not as it should be now, the oldest first."""
         return self._troubles.open
 
-    def open(self, path: Path | None, me: PeerId) -> None:
-        """Begin to tell of *me*; the journal is at *path*, if any.
+    def open(self, path: Path | None, me: PeerId, part_bytes: int | None) -> None:
+        """Begin to tell of *me*; the journal is at *path*, if any, in parts of *part_bytes*.
 
         Raises:
             StoreError: The journal cannot be opened.
         """
-        self._journal = Journal(journal_file(path, me))
+        self._journal = Journal(journal_file(path, me), part_bytes)
         self._explainer = Explainer(me, self._patience_s, self._troubles)
 
     def resume(self, plan: PlanId | None, round: Round) -> None:

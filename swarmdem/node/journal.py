@@ -7,6 +7,9 @@ started: `sent` maps a kind of frame to [frames, bytes], `refused` a reason to a
 `dropped` are arrivals, `unsent` frames.
 What went wrong (`degraded`, `recovered`, `explained`) also says `at` what time of this machine's clock.
 
+A file that has grown to its limit becomes the older part, `ID.jsonl.1`, in place of the one before, and a
+new one is begun: so a peer that runs for years keeps the newest lines, twice the limit at most.
+
 A disk that refuses costs lines, never the peer: how many were lost is told as soon as there is room.
 """
 
@@ -31,14 +34,23 @@ from swarmdem.protocol.events import Certified, Degraded, Recovered, RoundFinish
 
 _log = logging.getLogger("swarmdem.node.journal")
 
+PART_BYTES = 64 * 2**20
+"""Where a part of a journal ends unless told otherwise: hours of a fast swarm, months of a slow one."""
 _TREES_MAX = 64  # certificates remembered until their round is over
 
 
 class Journal:
-    """Appends to one file; without a path it forgets everything."""
+    """Appends to one file; without a path it forgets everything.
 
-    def __init__(self, path: Path | None) -> None:
+    Args:
+        path: The file.
+        part_bytes: Where it becomes the older part; None: never.
+    """
+
+    def __init__(self, path: Path | None, part_bytes: int | None = PART_BYTES) -> None:
         self._file: BinaryIO | None = None
+        self._path = path
+        self._part_bytes = part_bytes
         self._trees: dict[PlanId, bytes] = {}
         self._counted: PeerCounters | None = None
         self._lost = 0
@@ -85,9 +97,12 @@ class Journal:
         lines = [json.dumps(line, sort_keys=True).encode() + b"\n"]
         if self._lost:
             lines.insert(0, json.dumps({"event": "lines_lost", "count": self._lost}).encode() + b"\n")
+        data = b"".join(lines)
         end = os.fstat(self._file.fileno()).st_size
+        full = self._part_bytes is not None and end + len(data) > self._part_bytes
+        if full and end and self._begin_anew():
+            end = 0
         try:
-            data = b"".join(lines)
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - half a line is none
             self._lost = 0
@@ -97,6 +112,30 @@ class Journal:
             self._lost += 1
             with contextlib.suppress(OSError):
                 self._file.truncate(end)  # half a line would spoil the next
+
+    def _begin_anew(self) -> bool:
+        """Make what is written the older part and begin a new one; False: that must wait, go on as before."""
+        assert self._path is not None
+        assert self._file is not None
+        try:
+            with contextlib.suppress(FileNotFoundError):  # renamed before, and then no new one could be made
+                os.replace(self._path, older_part(self._path))
+            begun = open(self._path, "ab", buffering=0)  # noqa: SIM115 - open while the peer runs
+        except OSError:
+            return False
+        self._file.close()
+        self._file = begun
+        return True
+
+
+def older_part(path: Path) -> Path:
+    """Return where the older part of the journal at *path* lies, if it has one."""
+    return path.with_name(f"{path.name}.1")
+
+
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """Return the parts of the journal at *path* that are there, the older first."""
+    return tuple(part for part in (older_part(path), path) if part.exists())
 
 
 def journal_file(path: Path | None, peer: PeerId) -> Path | None:

@@ -30,6 +30,7 @@ from swarmdem.node.chronicle import Chronicle
 from swarmdem.node.counters import PeerCounters
 from swarmdem.node.driver import Driver, NodeEvent
 from swarmdem.node.joining import Reach, cancelled
+from swarmdem.node.journal import PART_BYTES
 from swarmdem.node.models import Model
 from swarmdem.node.parts import Running, strategy_for
 from swarmdem.node.recording import Recorder
@@ -73,6 +74,8 @@ class Peer:
         strategy: The class of a strategy of your own; None: the one that the charter names.
         hooks: An experiment's measurements.
         journal: File for the JSON lines of this peer, or an existing directory to make `ID.jsonl` in.
+        journal_bytes: Where that file becomes the older part, `ID.jsonl.1`, and a new one is begun;
+            None: never.
         durable: Wait for the disk itself; False: what is kept survives the process, not a power cut.
         record: Directory for every round's evidence and models.
 
@@ -96,6 +99,7 @@ class Peer:
         strategy: type[Strategy] | None = None,
         hooks: Hooks | None = None,
         journal: Path | None = None,
+        journal_bytes: int | None = PART_BYTES,
         durable: bool = True,
         record: Path | None = None,
     ) -> None:
@@ -110,7 +114,9 @@ class Peer:
             state=Path(state) if state is not None else None, link=link, reader=reader, trainer=trainer,
             hooks=hooks or Hooks(), durable=durable, record=record,
         )  # fmt: skip
-        self._journal_path = journal
+        if journal_bytes is not None and journal_bytes < 1:
+            raise ConfigError(f"journal_bytes = {journal_bytes}: must be at least 1, or None")
+        self._journal, self._journal_bytes = journal, journal_bytes
         self._running: Running | None = None
         self._stack = AsyncExitStack()
         self._failure: BaseException | None = None
@@ -265,7 +271,7 @@ class Peer:
 
     async def _start(self, stack: AsyncExitStack) -> Running:
         def identified(me: PeerId) -> None:
-            self._chronicle.open(self._journal_path, me)
+            self._chronicle.open(self._journal, me, self._journal_bytes)
             stack.callback(lambda: self._chronicle.close(self._failure))
 
         parts = await assemble(self._wanted, stack, on_identity=identified, on_event=self._on_event)

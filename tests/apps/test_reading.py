@@ -105,3 +105,15 @@ def test_two_trees_of_one_round_are_both_there(tmp_path):
     write_lines(folder / "trees.jsonl", [tree(1), tree(1) | {"certificate": "other"}])
 
     assert [found.certificate for found in read_run(folder).trees] == ["c1", "other"]
+
+
+def test_a_journal_in_two_parts_is_read_from_the_older_on(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1)])
+    (folder / "peers" / "ee55.jsonl.1").write_text('{"event": "a"}\n')
+    run = read_run(folder)
+    assert "ee55" in run.peers, "its peer was killed before the newer part was begun"
+    assert list(run.journal("ee55")) == [{"event": "a"}]
+
+    (folder / "peers" / "ee55.jsonl").write_text('{"event": "b"}\n')
+
+    assert list(run.journal("ee55")) == [{"event": "a"}, {"event": "b"}]

@@ -8,7 +8,7 @@ from swarmdem.errors import StoreError
 from swarmdem.identifiers import GroupId, ModelHash, PeerId, PlanId
 from swarmdem.node.counters import NodeCounters, PeerCounters
 from swarmdem.node.explaining import Explained
-from swarmdem.node.journal import Journal
+from swarmdem.node.journal import Journal, older_part, parts_of
 from swarmdem.protocol.events import Certified, Degraded, PeerSeen, Recovered, RoundFinished
 from swarmdem.wire.blobs import CHUNK
 from swarmdem.wire.frame import MAGIC, WIRE_VERSION
@@ -151,3 +151,78 @@ def test_a_full_disk_costs_lines_and_says_how_many(tmp_path):
     events = [line["event"] for line in lines(tmp_path / "a.jsonl")]
     assert events == ["peer_seen", "lines_lost", "peer_seen"]
     assert lines(tmp_path / "a.jsonl")[1]["count"] == 2
+
+
+LINE_BYTES = 84  # of `seen`
+
+
+def seen(journal, *numbers):
+    for number in numbers:
+        journal.note(PeerSeen(PeerId(bytes([number]) * 16), True))
+
+
+def told(path):
+    return [line["peer"][:2] for line in lines(path)]
+
+
+def test_a_full_part_becomes_the_older_one_and_nothing_older_is_kept(tmp_path):
+    path = tmp_path / "a.jsonl"
+    journal = Journal(path, part_bytes=2 * LINE_BYTES)
+
+    seen(journal, 1, 2, 3, 4, 5)
+    journal.close()
+
+    assert path.stat().st_size == LINE_BYTES
+    assert [told(part) for part in parts_of(path)] == [["03", "04"], ["05"]]
+    assert {part.name for part in tmp_path.iterdir()} == {"a.jsonl", "a.jsonl.1"}
+
+
+def test_a_line_longer_than_a_part_is_a_part_of_its_own(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl", part_bytes=10)
+
+    seen(journal, 1, 2)
+    journal.close()
+
+    assert [told(part) for part in parts_of(tmp_path / "a.jsonl")] == [["01"], ["02"]]
+
+
+def test_a_journal_without_a_limit_stays_one_file(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl", part_bytes=None)
+
+    seen(journal, 1, 2, 3)
+    journal.close()
+
+    assert parts_of(tmp_path / "a.jsonl") == (tmp_path / "a.jsonl",)
+
+
+def test_a_peer_killed_between_two_parts_goes_on_with_the_newer(tmp_path):
+    path = tmp_path / "a.jsonl"
+    journal = Journal(path, part_bytes=2 * LINE_BYTES)
+    seen(journal, 1, 2)
+    journal.close()
+    path.rename(older_part(path))
+    assert parts_of(path) == (older_part(path),)
+
+    journal = Journal(path, part_bytes=2 * LINE_BYTES)
+    seen(journal, 3)
+    journal.close()
+
+    assert [told(part) for part in parts_of(path)] == [["01", "02"], ["03"]]
+
+
+def test_a_disk_that_takes_no_new_part_costs_no_line(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    journal = Journal(path, part_bytes=2 * LINE_BYTES)
+    seen(journal, 1, 2)
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("builtins.open", refuse)
+        seen(journal, 3)  # renamed already, and then there is no new one: it goes on in the old
+        seen(journal, 4)
+    seen(journal, 5)
+    journal.close()
+
+    assert [told(part) for part in parts_of(path)] == [["01", "02", "03", "04"], ["05"]]

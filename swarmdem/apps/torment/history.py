@@ -61,7 +61,7 @@ class History:
 
 
 class Tail:
-    """Reads what a file got since the last look, whole lines only."""
+    """Reads what a file got since the last look, whole lines only; follows one that was begun anew."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,9 +73,22 @@ class Tail:
             if not self.path.exists():
                 return []
             self._file = self.path.open("rb")
+        replaced = self._replaced()  # asked first: what was written before that is still to be read
         whole, end, rest = self._file.read().rpartition(b"\n")
         self._file.seek(-len(rest), os.SEEK_CUR)  # its writer, killed and started again, may cut it off
-        return [_object(line) for line in whole.split(b"\n")] if end else []
+        found = [_object(line) for line in whole.split(b"\n")] if end else []
+        if replaced:
+            self.close()
+            found += self.new_lines()
+        return found
+
+    def _replaced(self) -> bool:
+        """Tell whether the path is another file's by now."""
+        assert self._file is not None
+        try:
+            return not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except OSError:  # it is being begun anew at this moment
+            return False
 
     def close(self) -> None:
         """Release the file."""

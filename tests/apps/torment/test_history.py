@@ -66,3 +66,19 @@ def test_a_line_that_is_no_json_is_torn(tmp_path):
     tail = Tail(path)
     assert tail.new_lines() == [{"event": "torn", "line": '{"event": "cer{"event": "a"}'}]
     tail.close()
+
+
+def test_a_tail_follows_a_journal_that_was_begun_anew(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"event": "a"}\n')
+    tail = Tail(path)
+    assert tail.new_lines() == [{"event": "a"}]
+
+    with path.open("a") as file:
+        file.write('{"event": "b"}\n')
+    path.rename(tmp_path / "journal.jsonl.1")
+    assert tail.new_lines() == [{"event": "b"}], "the new one is not there yet"
+    path.write_text('{"event": "c"}\n')
+
+    assert tail.new_lines() == [{"event": "c"}]
+    tail.close()
