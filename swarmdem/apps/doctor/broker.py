@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from statistics import median
 
-from swarmdem.apps.doctor.report import Line, Verdict, fail, ok, warn
+from swarmdem.apps.doctor.report import Line, Verdict, fail, ok, skip, warn
 from swarmdem.errors import ConfigError, TransportError
 from swarmdem.identifiers import PeerId
 from swarmdem.transport.base import Arrival, Port
@@ -48,16 +48,26 @@ async def broker_lines(patient: Patient) -> list[Line]:
     """Return what there is to say about one broker."""
     if patient.url == "mdns":
         return [
-            warn("broker mdns", "brokers found by mDNS are not looked at", "give their URLs to look at them")
+            skip("broker mdns", "brokers found by mDNS are not looked at", "give their URLs to look at them")
         ]
     try:
         address = BrokerAddress.parse(patient.url)
     except ConfigError as error:
-        return [fail("broker", str(error), "write it as mqtt://[user:password@]host[:port]")]
+        fix = "write it as mqtt://[user:password@]host[:port]"
+        return [
+            fail(
+                "broker", str(error), "correct what follows the question mark" if "?" in patient.url else fix
+            )
+        ]
     try:
         link = MqttLink(patient.url, MqttSettings(tls=patient.tls, attempt_s=patient.wait_s))
     except ConfigError as error:
-        return [fail(f"broker {address}", str(error), "mend the [tls] settings or the file they name")]
+        where = "what the URL says about TLS, or the file it names" if address.files else None
+        return [
+            fail(
+                f"broker {address}", str(error), f"mend {where or 'the [tls] settings or the file they name'}"
+            )
+        ]
     name = f"broker {address}"
     lines = [*_secrecy(name, address)]
     doors = [address.door(number) for number in range(1 + len(address.doors))]

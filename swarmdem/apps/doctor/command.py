@@ -28,20 +28,20 @@ def doctor(
     """Look a deployment over and name the fix.
 
     Broker, rights, limits, charter, key, state folder, clock, data and memory, as one peer would meet them.
-    Exit code 1 when something would stop a peer.
+    Exit code 0: a peer would work; 1: something would stop it; 3: nothing found, but not all was looked at.
     """
     import asyncio
     import os
 
-    from swarmdem.apps.doctor.report import Verdict, as_json
+    from swarmdem.apps.doctor.report import as_json, conclusion, exit_code
 
     chosen: dict[str, dict[str, Any]] = {
         "peer": {"charter": charter, "brokers": broker or None, "state": state},
         "learner": {"data": data, "part": part, "model": model},
     }
     lines = asyncio.run(_look(config, chosen, dict(os.environ), wait))
-    typer.echo(as_json(lines) if json else "\n".join(map(str, lines)))
-    return 1 if any(line.verdict is Verdict.FAIL for line in lines) else 0
+    typer.echo(as_json(lines) if json else "\n".join([*map(str, lines), conclusion(lines)]))
+    return exit_code(lines)
 
 
 async def _look(
@@ -49,7 +49,7 @@ async def _look(
 ) -> "list[Any]":
     from swarmdem.apps.doctor import local
     from swarmdem.apps.doctor.broker import Patient, broker_lines
-    from swarmdem.apps.doctor.report import fail, warn
+    from swarmdem.apps.doctor.report import fail, skip
     from swarmdem.config import Settings, load_settings
     from swarmdem.errors import ConfigError, StoreError
     from swarmdem.node.keys import read_key
@@ -76,7 +76,8 @@ async def _look(
         with contextlib.suppress(StoreError):  # told above
             me = read_key(settings.peer.state / KEY_FILE).peer  # topic rights go by it
     if not settings.peer.brokers:
-        lines.append(warn("broker", "none is given", "give --broker mqtt://host"))
+        what = "none is given: whether one is reached and carries what peers say is not known"
+        lines.append(skip("broker", what, "give --broker mqtt://host"))
     for url in settings.peer.brokers:
         known = settings.charter is not None
         charter = settings.charter or Charter(swarm="doctor")

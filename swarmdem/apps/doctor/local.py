@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from swarmdem.apps.doctor.report import Line, fail, ok, warn
+from swarmdem.apps.doctor.report import Line, fail, ok, skip, warn
 from swarmdem.config import LearnerSettings
 from swarmdem.errors import StoreError, SwarmError
 from swarmdem.identifiers import text
@@ -36,7 +36,8 @@ Schema = tuple[TensorSpec, ...]
 def charter_lines(charter: Charter | None) -> list[Line]:
     """Return what there is to say about the charter; reading it has failed elsewhere."""
     if charter is None:
-        return [warn("charter", "none is given", "give --charter FILE; `swarmdem charter` writes one")]
+        what = "none is given: whether data, model and topic rights are those of a swarm is not known"
+        return [skip("charter", what, "give --charter FILE; `swarmdem charter` writes one")]
     what = (
         f"swarm {charter.swarm!r}, {charter.founders} founders, strategy {charter.strategy}, "
         f"hash {text(charter_hash(charter))}: the same at every peer"

@@ -103,6 +103,15 @@ async def test_a_missing_authority_file_is_no_fault_of_the_address(tmp_path):
     assert line.fix == "mend the [tls] settings or the file they name"
 
 
+async def test_what_a_url_says_about_tls_is_not_blamed_on_the_settings(tmp_path):
+    [line] = await broker_lines(patient(f"mqtts://gateway?cafile={tmp_path / 'ca.pem'}"))
+    assert "ca.pem: No such file" in line.what
+    assert line.fix == "mend what the URL says about TLS, or the file it names"
+
+    [line] = await broker_lines(patient("mqtts://gateway?cafil=ca.pem"))
+    assert line.fix == "correct what follows the question mark"
+
+
 async def test_an_open_network_without_encryption_is_a_warning():
     lines = await broker_lines(patient("mqtt://192.0.2.1:1", wait_s=0.1))
 
@@ -282,6 +291,7 @@ def test_the_report_reads_as_lines_and_as_json():
     assert str(lines[1]) == "fail state: full\n     -> make room"
     assert json.loads(as_json(lines)) == {
         "ok": False,
+        "complete": True,
         "checks": [
             {"name": "key", "verdict": "ok", "what": "fine", "fix": ""},
             {"name": "state", "verdict": "fail", "what": "full", "fix": "make room"},
@@ -313,22 +323,36 @@ def test_a_charter_that_cannot_be_read_is_one_line_and_the_rest_is_still_looked_
     }
 
 
-def test_a_deployment_without_failures_exits_with_zero(tmp_path):
-    (tmp_path / "charter.toml").write_text('[charter]\nswarm = "plant-7"\n')
-    result = CliRunner().invoke(
-        app,
-        [
-            "doctor",
-            "--charter",
-            str(tmp_path / "charter.toml"),
-            "--state",
-            str(tmp_path),
-            "--model",
-            "softmax",
-        ],
-        standalone_mode=False,
-    )
+def doctor(*arguments):
+    return CliRunner().invoke(app, ["doctor", "--model", "softmax", *arguments], standalone_mode=False)
+
+
+async def test_a_deployment_looked_at_without_failures_exits_with_zero(tmp_path):
+    (tmp_path / "charter.toml").write_text('[charter]\nswarm = "plant-7"\npatience = 60.0\n')
+    whole = ["--charter", str(tmp_path / "charter.toml"), "--state", str(tmp_path)]
+    async with start_broker("embedded") as broker:
+        result = await asyncio.to_thread(doctor, *whole, "--broker", broker.url)
 
     assert result.return_value == 0, result.stdout
-    assert charter_hash(CHARTER).hex() in result.stdout
-    assert "warn broker: none is given" in result.stdout
+    assert charter_hash(Charter(swarm="plant-7", patience=60.0)).hex() in result.stdout
+    assert result.stdout.splitlines()[-1] == "nothing found that stops a peer"
+
+
+def test_what_was_not_looked_at_is_named_and_exits_with_three(tmp_path):
+    (tmp_path / "charter.toml").write_text('[charter]\nswarm = "plant-7"\n')
+    bare = doctor()
+    told = doctor("--charter", str(tmp_path / "charter.toml"), "--json")
+
+    assert bare.return_value == 3
+    assert "skip charter: none is given" in bare.stdout
+    assert bare.stdout.splitlines()[-1] == ("nothing found that stops a peer; not looked at: charter, broker")
+    assert told.return_value == 3
+    assert (json.loads(told.stdout)["ok"], json.loads(told.stdout)["complete"]) == (True, False)
+
+
+def test_a_failure_counts_more_than_what_was_not_looked_at(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = doctor("--state", str(tmp_path / "file"))
+
+    assert result.return_value == 1
+    assert result.stdout.splitlines()[-1] == ("a peer would not work: state; not looked at: charter, broker")
