@@ -165,10 +165,10 @@ class Peer:
         running, self._running = self._running, None
         if running is None:
             return
+        self._past = running  # a round may end while it says goodbye
         if not running.task.done():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.driver.leave(), GOODBYE_S)
-        self._past = running
         await self._stack.aclose()
         self._chronicle.end(self._failure)
 

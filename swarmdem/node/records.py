@@ -7,7 +7,8 @@ rewritten when most of it is history.
 What is damaged is left out and kept aside in `records.damaged` (the last damage only), and reading goes
 on at the next whole entry: every later value is newer than what an earlier one would bring back. The
 damaged end of a file is what a crash leaves of a batch that nobody was told of. Damage in the middle is
-a failing disk: a record that only the lost batch held falls back to its value before, a vote perhaps.
+a failing disk: a record that only the lost batch held falls back to its value before, a vote perhaps. The
+record `DOUBT` tells the core so, which then votes on nothing that it may have voted on before.
 """
 
 import contextlib
@@ -21,7 +22,10 @@ import msgspec
 
 from swarmdem.errors import StoreError
 from swarmdem.node.files import Appender, write_atomic
+from swarmdem.protocol.restart import DOUBT
 
+ABSTAINS = "this peer does not vote until a certificate shows that it cannot vote twice"
+"""What losing records means, in plain words."""
 _HEAD = struct.Struct("<I16s")
 _REWRITE_ABOVE_BYTES = 1 << 20
 _HISTORY_FACTOR = 4  # a log this many times longer than what is alive in it is rewritten
@@ -80,7 +84,8 @@ class RecordLog:
         where = "at the end" if lost[-1][1] == len(data) and len(lost) == 1 else "in the middle"
         self.damage = f"{self._path}: {size} bytes {where} are damaged; they {kept}"
         if where == "in the middle":
-            self.damage += "; what follows them is in force, what only they held is lost"
+            self.damage += f"; what follows them is in force, what only they held is lost: {ABSTAINS}"
+            self.alive[DOUBT] = b"\1"
         write_atomic(self._path, _entry(self.alive) if self.alive else b"", durable=self._durable)
 
     def write(self, records: Mapping[str, bytes]) -> None:

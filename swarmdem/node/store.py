@@ -26,8 +26,9 @@ from swarmdem.learning.parameters import from_safetensors, schema_of
 from swarmdem.node.files import link_atomic, make_directory, remove, sweep, write_atomic
 from swarmdem.node.keys import kept_key
 from swarmdem.node.models import Model, Schema, model_of, to_file
-from swarmdem.node.records import RecordLog
+from swarmdem.node.records import ABSTAINS, RecordLog
 from swarmdem.protocol.events import Slot
+from swarmdem.protocol.restart import DOUBT
 from swarmdem.wire.messages import Message
 from swarmdem.wire.signing import Identity
 
@@ -251,13 +252,17 @@ class DirectoryStore:
         if counted is None or counted < recorded:
             self.damage += (f"{path} is damaged; the record of starts is used, {recorded} so far",)
         session = max(counted or 0, recorded) + 1
+        # Before a start is counted there is an index: without one the log has been lost.
+        if session == 1:
+            self._log.write({_INDEX: b"{}"})
+        elif self._index_lost:
+            self._log.write({DOUBT: b"\1"})
+            self.damage += (f"{self._directory / 'records.log'} has lost its records: {ABSTAINS}",)
         try:
             write_atomic(path, str(session).encode(), durable=self._durable)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}") from error
-        # From the first start on there is an index: without one the log has been lost.
-        index = {_INDEX: b"{}"} if session == 1 else {}
-        self._log.write({_SESSION: session.to_bytes(8, "big"), **index})
+        self._log.write({_SESSION: session.to_bytes(8, "big")})
         return session
 
     def _read_index(self) -> dict[Slot, tuple[str, ...]]:

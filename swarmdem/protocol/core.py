@@ -309,7 +309,7 @@ class Core:
         self._memory.highest_round = max(self._memory.highest_round, base.round)
         effects.append(Persist("certificate", codec.encode_body(certificate)))
         effects.append(Persist("round", self._memory.highest_round.to_bytes(8, "big")))
-        effects += certified(self._charter, left, base)
+        effects += self._memory.reassured(base, self._sealer.session) + certified(self._charter, left, base)
         self._pace.in_vain = self._round.agreement.in_vain(time)
         self._round = self._open_round(self._round.digests_for(plan), leader, self._round.legacy)
         self._tell_at = None
@@ -340,6 +340,7 @@ class Core:
             self._me, self._charter, self._sealer, people, self._clock, self._base, watch.health
         )
         situation.barred = self._catchup.lineages.older
+        situation.silent_until = self._memory.silent_until(self._charter, self._clock.read(self._now))
         return Round(
             situation,
             self._memory,

@@ -61,6 +61,8 @@ class Situation:
     digests: DigestSet = field(default_factory=DigestSet)
     barred: Container[bytes] = ()
     """Plans this peer stood on and left: it certifies none of them again."""
+    silent_until: Micros = 0
+    """Connected time until which this peer abstains on the base (`restart`)."""
     electors: frozenset[PeerId] = field(init=False)
     suspicion: Suspicion = field(init=False)
 

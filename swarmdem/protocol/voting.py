@@ -149,9 +149,10 @@ class Voting:
         """Do everything that is due: open terms, propose, vote, skip, certify."""
         effects = self.proposals.ask(now) if self.certificate is None else []
         if self.certificate is None and self.frozen_at is not None:
-            if self._ranked:
-                if (opened := min(self._term_skipped + 1, ballots.TERM_MAX)) > self.term:
-                    self._begin_term(opened, now)
+            opened = min(self._term_skipped + 1, ballots.TERM_MAX)
+            if self._ranked and opened > self.term:
+                self._begin_term(opened, now)
+            if self._ranked and now >= self.s.silent_until:
                 effects += self._propose_normal(now)
                 effects += self._vote_normal(now)
                 effects += self._skip(now)
@@ -301,7 +302,10 @@ class Voting:
         if turn is None:
             return []
         effects: list[Effect] = []
-        if self.turns.opens(turn, now) and (stood := self.turns.candidature(self.ballots, turn, now)):
+        leads = self.turns.opens(turn, now)
+        if now < self.s.silent_until:
+            return []
+        if leads and (stood := self.turns.candidature(self.ballots, turn, now)):
             effects += self._propose(*stood, (), now)
         choice = self.turns.choice(self.ballots)
         return effects + (self._vote(choice, now) if choice is not None else [])
@@ -375,7 +379,7 @@ class Voting:
             return []
         if self.frozen_at is None:
             return [at for at in self.proposals.deadlines() if at > now]
-        due = [self.reconciled_at(), *([self._term_ends()] if self._ranked else [])]
+        due = [self.s.silent_until, self.reconciled_at(), *([self._term_ends()] if self._ranked else [])]
         due += self.turns.deadlines(self.frozen_at) + self.proposals.deadlines()
         return [at for at in due if at > now]
 

@@ -206,7 +206,7 @@ def test_damage_in_the_middle_of_the_log_costs_what_only_it_held(tmp_path):
 
     log = RecordLog(tmp_path / "records.log")
 
-    assert log.alive == {"certificate": b"1", "round": b"1", "ballots": b"3"}
+    assert log.alive == {"certificate": b"1", "round": b"1", "ballots": b"3", "doubt": b"\1"}
     assert "in the middle are damaged" in log.damage
     assert b"certificate" in (tmp_path / "records.damaged").read_bytes(), "nothing is thrown away"
     log.close()

@@ -226,6 +226,38 @@ async def test_nothing_that_must_be_kept_is_told_while_the_disk_refuses(tmp_path
     assert {Digest, Vote} & set(said), "afterwards it says what it held back"
 
 
+async def test_a_peer_whose_disk_lost_a_vote_says_so_and_votes_only_once_the_doubt_is_gone(tmp_path):
+    bus, stack = MemoryBus(), AsyncExitStack()
+    async with asyncio.timeout(60), stack:
+        for number in range(2):
+            await stack.enter_async_context(new_peer(bus, None, founders=3, number=number))
+        async with new_peer(bus, tmp_path, founders=3, number=2) as peer:
+            await peer.run(2)
+        log = tmp_path / "records.log"
+        data = bytearray(log.read_bytes())
+        data[data.rindex(b"ballots", 0, data.rindex(b"certificate"))] ^= 1
+        log.write_bytes(data)
+
+        back, said = new_peer(bus, tmp_path, founders=3, number=2), []
+        events = back.events()
+        await stack.enter_async_context(back)
+        running = back._running
+        publish, opened, store = running.port.publish, running.driver._sealer.open, running.store
+
+        async def noted(topic, payload, **settings):
+            if payload and not settings.get("bulk"):
+                said.append((type(opened(payload).message), "doubt" in store.records))
+            await publish(topic, payload, **settings)
+
+        running.port.publish = noted
+        told = await anext(event async for event in events if isinstance(event, Degraded))
+        await until(back, lambda: (Vote, False) in said)
+
+    assert (Digest, True) in said
+    assert {(Vote, True), (Skip, True), (Proposal, True)}.isdisjoint(said)
+    assert told.what.endswith("this peer does not vote until a certificate shows that it cannot vote twice")
+
+
 class Watched(FaultyDisk):
     """A disk that notes which threads it keeps waiting."""
 

@@ -69,6 +69,25 @@ def test_a_flipped_bit_is_noticed(path):
     log.close()
 
 
+def test_damage_at_the_end_casts_no_doubt_and_damage_before_it_does_until_it_is_taken_back(path):
+    written(path, {"vote": b"first"}, {"vote": b"other"}, {"round": b"7"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert RecordLog(path).alive == {"vote": b"other"}
+
+    path.write_bytes(whole.replace(b"other", b"OTHER"))
+    damaged = RecordLog(path)
+    assert damaged.alive == {"vote": b"first", "round": b"7", "doubt": b"\1"}
+    assert damaged.damage.endswith(
+        "this peer does not vote until a certificate shows that it cannot vote twice"
+    )
+
+    again = RecordLog(path)
+    assert (again.alive["doubt"], again.damage) == (b"\1", "")
+    again.write({"doubt": b""})
+    assert RecordLog(path).alive == {"vote": b"first", "round": b"7"}
+
+
 def test_history_does_not_pile_up(path):
     log = RecordLog(path, durable=False)
     for turn in range(100):

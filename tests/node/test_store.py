@@ -1,19 +1,23 @@
 """What outlives a process: key, start counter, records, checkpoints."""
 
+import contextlib
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from swarmdem.errors import KeyInUseError, StoreError
 from swarmdem.learning.parameters import schema_of
+from swarmdem.node import files as state_files
 from swarmdem.node.files import write_atomic
 from swarmdem.node.keys import read_key, write_key
 from swarmdem.node.models import model_of
 from swarmdem.node.store import DirectoryStore
 from swarmdem.protocol.events import Slot
 from swarmdem.wire.signing import Identity
+from tests.node.faulty_disk import FaultyDisk, Killed
 
 
 def model(value):
@@ -261,6 +265,30 @@ def test_a_start_counter_that_nothing_tells_stops_the_peer_before_it_says_anythi
 
     with pytest.raises(StoreError, match="not a start counter"):
         DirectoryStore(tmp_path / "state")
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda log: log.write_bytes(b"")])
+def test_a_peer_that_lost_its_records_is_told_to_abstain(reopen, tmp_path, lose):
+    reopen().write({"ballots": b"a vote"})
+    lose(tmp_path / "state" / "records.log")
+
+    store = reopen()
+
+    assert store.records == {"doubt": b"\1"}
+    assert "records.log has lost its records" in store.damage[0]
+
+
+def test_a_first_start_that_was_cut_short_casts_no_doubt(tmp_path, monkeypatch):
+    for step in range(40):
+        folder = tmp_path / str(step)
+        with monkeypatch.context() as machine:
+            machine.setattr(state_files, "os", disk := FaultyDisk(step, kill=True))
+            with contextlib.suppress(Killed):
+                DirectoryStore(folder).close()
+        store = DirectoryStore(folder)
+        assert store.records == {}, step
+        store.close()
+    assert not disk.struck, "every step was tried"
 
 
 def test_a_state_directory_that_cannot_be_made_is_named(tmp_path):
