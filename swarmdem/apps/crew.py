@@ -43,15 +43,24 @@ class Crew:
     async def start(self, first: ToWorker) -> int:
         """Start a worker with its first order and return its number."""
         number = len(self._processes)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "swarmdem.apps.worker",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_MAX,
-            env=worker_environment(),
-        )  # fmt: skip
-        self._processes.append(process)
-        self._listeners.append(asyncio.create_task(self._listen(number), name=f"worker {number}"))
+        self._processes.append(await _spawned())
+        self._listen_to(number)
         self.order(number, first)
         return number
+
+    async def restart(self, number: int, first: ToWorker) -> int:
+        """Put a new worker in the place of one that has given up; return its process id."""
+        old = self._processes[number]
+        if old.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                old.kill()
+            await old.wait()
+        if old.stdin is not None:
+            old.stdin.close()
+        self._processes[number] = new = await _spawned()
+        self._listen_to(number)
+        self.order(number, first)
+        return new.pid
 
     def order(self, number: int, order: ToWorker) -> None:
         """Send an order; one that comes after the worker's end is dropped."""
@@ -89,6 +98,9 @@ class Crew:
             if process.stdin is not None:
                 process.stdin.close()
 
+    def _listen_to(self, number: int) -> None:
+        self._listeners.append(asyncio.create_task(self._listen(number), name=f"worker {number}"))
+
     async def _listen(self, number: int) -> None:
         process = self._processes[number]
         assert process.stdout is not None
@@ -101,6 +113,14 @@ class Crew:
         if code != 0 and not told:
             how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
             self._on_report(number, Failed(error=f"worker {number} ended ({how})", expected=False))
+
+
+async def _spawned() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "swarmdem.apps.worker",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_MAX,
+        env=worker_environment(),
+    )  # fmt: skip
 
 
 def worker_environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from swarmdem.apps.continuing import Offsets
 from swarmdem.apps.failures import TrainingWatch
 from swarmdem.apps.gather import RoundBook, Row
 from swarmdem.apps.pipes import (
@@ -37,6 +38,7 @@ class Follower:
         shares: Numbers of the peers of each worker.
         book: Turns reports into rows.
         cpu_s: Gives the CPU seconds of all processes so far.
+        again: Starts a worker again; returns after how many seconds, or None: not any more.
     """
 
     def __init__(
@@ -49,10 +51,14 @@ class Follower:
         shares: Sequence[Sequence[int]],
         book: RoundBook,
         cpu_s: Callable[[], float],
+        again: Callable[[int], float | None],
     ) -> None:
         self._settings, self._folder, self._view = settings, folder, view
         self._peers, self._shares = peers, shares
-        self._book, self._cpu_s = book, cpu_s
+        self._book, self._cpu_s, self._again = book, cpu_s, again
+        self._offsets = Offsets()
+        self._away: set[str] = set()
+        """Peers of workers that were started again, until they have finished a round."""
         self._watch = TrainingWatch()
         self._working = set(range(len(shares)))
         self._done: set[int] = set()
@@ -70,8 +76,7 @@ class Follower:
         """
         match report:
             case PeerRound():
-                self._book.add(worker, report, now_s)
-                self._watch.ended(report.peer, report.round)
+                self._round_ended(worker, report, now_s)
             case TreeSeen() | GroupResult() | GroupScored():
                 self._book.add(worker, report, now_s)
             case Trained(peer=peer, round=round):
@@ -107,13 +112,29 @@ class Follower:
             rate = f"; a lower step size than --lr {self._settings.step_size:g} may help"
             raise NoTrainingError(verdict + (rate if report.not_finite else ""))
 
+    def _round_ended(self, worker: int, report: PeerRound, now_s: float) -> None:
+        if report.peer in self._away:
+            self._away.discard(report.peer)
+            self._book.joined(report.peer)
+            self._watch.joined(report.peer)
+        self._book.add(worker, self._offsets.continued(report, f"worker {worker}"), now_s)
+        self._watch.ended(report.peer, report.round)
+
     def _worker_failed(self, worker: int, error: str) -> None:
-        share = self._shares[worker]
-        self._view.say(f"{error}; the others go on without its {counted(len(share), 'peer')}")
+        share = [self._peers[number] for number in self._shares[worker]]
+        for peer in share:
+            self._book.lost(peer)
+            self._watch.lost(peer)
+        pause_s = self._again(worker) if worker not in self._done else None
+        whose = f"its {counted(len(share), 'peer')}"
+        if pause_s is not None:
+            self._view.say(f"{error}; it is started again in {pause_s:g} s, and {whose} with it")
+            self._away.update(share)
+            for name in (*share, f"worker {worker}"):
+                self._offsets.restarted(name)
+            return
+        self._view.say(f"{error}; the others go on without {whose}")
         self._working.discard(worker)
-        for number in share:
-            self._book.lost(self._peers[number])
-            self._watch.lost(self._peers[number])
         if not self._working:
             raise TransportError(f"no worker is left: {error}")
         if verdict := self._watch.verdict():

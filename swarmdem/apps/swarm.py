@@ -3,7 +3,7 @@
 The coordinator in here hosts no peer and loads no tensor library. It starts the broker (unless it
 is given one) and the workers, merges what they report into the run folder's rows and shows them.
 The swarm does not need it: peers agree among themselves, and a worker that dies takes its peers
-along and nobody else.
+along and nobody else. It is started again, and they go on from their state folders.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -23,6 +23,7 @@ from typing import Any
 
 from swarmdem.apps.accounting import Costs
 from swarmdem.apps.charter import check_update, make_charter
+from swarmdem.apps.continuing import Supervisor
 from swarmdem.apps.crew import Crew
 from swarmdem.apps.following import Follower
 from swarmdem.apps.gather import RoundBook, rate
@@ -68,6 +69,7 @@ class _Session:
     untrained: float | None = None
     metric: str = "accuracy"
     shares: tuple[tuple[int, ...], ...] = ()
+    supervisor: Supervisor | None = None
 
 
 async def run_swarm(
@@ -178,8 +180,10 @@ async def _prepare(
     workers = settings.workers or 1
     edges = [settings.peers * worker // workers for worker in range(workers + 1)]
     session.shares = tuple(tuple(range(first, end)) for first, end in pairwise(edges))
-    for share in session.shares:
-        await crew.start(Job(settings=settings.as_mapping(), devices=share, run=str(folder.path.resolve())))
+    run = str(folder.path.resolve())
+    jobs = [Job(settings=settings.as_mapping(), devices=share, run=run) for share in session.shares]
+    for job in jobs:
+        await crew.start(job)
     for pid in crew.pids:
         session.costs.watch(pid)
     prepared = await _all_prepared(session)
@@ -204,7 +208,9 @@ async def _prepare(
             f"{settings.data} is of {counted(prepared.devices, 'device')}: peer {prepared.devices} trains on "
             "the data of device 0 again, and so on"
         )
-    crew.order_all(Go(charter=charters.encode(session.charter), brokers=session.brokers, peers=session.peers))
+    go = Go(charter=charters.encode(session.charter), brokers=session.brokers, peers=session.peers)
+    session.supervisor = Supervisor(crew, jobs, go, session.costs.watch)
+    crew.order_all(go)
 
 
 async def _all_prepared(session: _Session) -> Prepared:
@@ -277,7 +283,8 @@ async def _memory_sampled(costs: Costs) -> AsyncIterator[None]:
 
 async def _follow(session: _Session, last_round: int) -> None:
     """Write and show rows until the last round's, or until nobody is left to report one."""
-    settings = session.settings
+    settings, supervisor = session.settings, session.supervisor
+    assert supervisor is not None
     book = RoundBook(
         evaluated=settings.evaluated,
         straggle_s=60.0 + 4 * settings.patience_s,
@@ -293,12 +300,15 @@ async def _follow(session: _Session, last_round: int) -> None:
         shares=session.shares,
         book=book,
         cpu_s=session.costs.cpu_s,
+        again=supervisor.again,
     )
     book.begin(time.monotonic(), session.costs.cpu_s())
-    async with _memory_sampled(session.costs):
+    async with _memory_sampled(session.costs), aclosing(supervisor):
         async for item in _reports(session):
             now_s = time.monotonic()
-            if item is not None:
+            if item is not None and isinstance(item[1], Prepared):
+                supervisor.prepared(item[0])
+            elif item is not None:
                 follower.take(*item, now_s)
             if follower.over(now_s):
                 return

@@ -316,14 +316,23 @@ def next_line(process, pattern):
     raise AssertionError(f"the run ended before {pattern!r}")
 
 
-def test_the_others_go_on_when_a_worker_is_killed(running):
+def test_a_worker_that_is_killed_is_started_again_and_the_others_go_on_meanwhile(running):
     process, folder = running
+    workers = workers_of(process)
 
-    workers_of(process)[0].kill()
-    next_line(process, "go on without its 1 peer")
-    line = next_line(process, r"certified yes 3/3")
+    workers[0].kill()
+    told = next_line(process, "worker 0 ended")
+    next_line(process, r"certified yes 3/3")
+    line = next_line(process, r"certified yes 4/4")
 
+    assert told == (
+        "worker 0 ended (killed by signal 9); it is started again in 1 s, and its 1 peer with it\n"
+    )
     assert int(line.split()[1]) <= rows(folder)[-1]["round"]
+    assert min(row["bytes_sent"] for row in rows(folder)) > 0, "counters go on from where they were"
+    again = {worker.pid for worker in workers_of(process)}
+    assert len(again) == 4
+    assert again & {worker.pid for worker in workers[1:]} == {worker.pid for worker in workers[1:]}
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

@@ -9,33 +9,14 @@ from typing import Any
 
 import msgspec
 
+from swarmdem.apps.continuing import Offsets
 from swarmdem.apps.gather import RoundBook, Row
-from swarmdem.apps.pipes import Counts, FromWorker, GroupResult, GroupScored, PeerRound, TreeSeen, Usage
+from swarmdem.apps.pipes import FromWorker, GroupResult, GroupScored, PeerRound, TreeSeen
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.torment.history import Line
 
 STRAGGLE_PATIENCES = 3.0
 """A row leaves so long after the first report of its round, whoever has not reported it."""
-
-
-class _Offsets:
-    """Counters of processes that started from nothing again, as if they had not."""
-
-    def __init__(self) -> None:
-        self._before: dict[str, list[float]] = {}
-        self._last: dict[str, list[float]] = {}
-
-    def restarted(self, name: str) -> None:
-        """Count what comes from *name* on top of what came."""
-        last = self._last.get(name)
-        if last is not None:
-            self._before[name] = last
-
-    def total(self, name: str, counts: list[float]) -> list[float]:
-        """Return all that *name* counted in all its lives."""
-        before = self._before.get(name, [0] * len(counts))
-        self._last[name] = [a + b for a, b in zip(before, counts, strict=True)]
-        return self._last[name]
 
 
 def rows_of(
@@ -53,7 +34,7 @@ def rows_of(
         straggle_s=STRAGGLE_PATIENCES * settings.patience_s,
         grouped=grouped,
     )
-    offsets = _Offsets()
+    offsets = Offsets()
     cpu: dict[int, float] = {}
     rounds: list[Row] = []
     trees: list[Row] = []
@@ -84,12 +65,6 @@ def rows_of(
     return rounds, trees
 
 
-def _report(entry: dict[str, Any], offsets: _Offsets) -> FromWorker:
+def _report(entry: dict[str, Any], offsets: Offsets) -> FromWorker:
     report: FromWorker = msgspec.convert(entry["note"], FromWorker)
-    if not isinstance(report, PeerRound):
-        return report
-    counts = offsets.total(report.peer, list(msgspec.structs.astuple(report.counts)))
-    usage = offsets.total(str(entry["device"]), list(msgspec.structs.astuple(report.usage)))
-    return msgspec.structs.replace(
-        report, counts=msgspec.convert(counts, Counts), usage=msgspec.convert(usage, Usage)
-    )
+    return offsets.continued(report, str(entry["device"])) if isinstance(report, PeerRound) else report
