@@ -98,6 +98,21 @@ def sketch16(parameters: Parameters, *, seed: int, size: int) -> tuple[float, by
     return _quantise(_sums(flatten(parameters), seed=seed, size=size), np.dtype("<i2"))
 
 
+def is_sketch16(sketched: tuple[float, bytes], parameters: Parameters, *, seed: int) -> bool:
+    """Return whether *sketched* (scale, buckets) is what `sketch16` gives of a model, here or elsewhere.
+
+    The last bit of a float sum need not agree between machines: a bucket may be one step off, and a bit.
+
+    Raises:
+        MisuseError: It has too few or too many buckets.
+        NotFiniteError: A sum is not finite.
+    """
+    scale, buckets = sketched
+    step, own = sketch16(parameters, seed=seed, size=len(buckets) // 2)
+    theirs, ours = (np.frombuffer(counts, "<i2").astype(np.float64) for counts in (buckets, own))
+    return bool(np.abs(scale * theirs - step * ours).max() <= 1.5 * step)
+
+
 def _sums(vector: NDArray[np.float32], *, seed: int, size: int) -> NDArray[np.float64]:
     """s[b] = sum over i of sign_i x vector_i, blocks added in order."""
     total = np.zeros(size)

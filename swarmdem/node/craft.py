@@ -6,10 +6,11 @@ is a function of its arguments; `bench.py` says on which thread.
 
 import logging
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swarmdem.errors import LearningError
+from swarmdem.errors import LearningError, NotFiniteError
 from swarmdem.learning import digest
 from swarmdem.learning.aggregation import amplified, mix
 from swarmdem.learning.learner import MutableParameters, Parameters
@@ -83,6 +84,20 @@ class Craft:
         seed = founding_base(self.charter).seed
         scale, sketch = digest.sketch16(self.layout.shared(offered), seed=seed, size=self.charter.digest)
         return offered, scale, sketch
+
+    def refusal(self, reference: Model, sketch: bytes) -> str:
+        """Return why *reference* must not be used when the plan calls *sketch* its own; empty when it may.
+
+        What is clustered by the metric `cosine` is w = reference + difference: a founder that lies about the
+        sketch would bend everybody's distances.
+        """
+        claimed = struct.unpack_from("<f", sketch)[0], sketch[4:]
+        try:
+            shared, seed = self.layout.shared(reference), founding_base(self.charter).seed
+            true = digest.is_sketch16(claimed, shared, seed=seed)
+        except NotFiniteError as error:
+            return str(error)
+        return "" if true else "its founder gave a sketch that is not of this model"
 
     def task(self, order: Train, slots: Slots, reference: Model) -> Task:
         """Return a round's local work, from what the peer stands on."""

@@ -25,6 +25,7 @@ from swarmdem.node.serving import Uploads
 from swarmdem.node.store import Store
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.node.transfer import Downloads
+from swarmdem.node.vetting import Vetting
 from swarmdem.node.watching import LinkWatch
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import (
@@ -128,9 +129,10 @@ class Driver:
             deliver=self.deliver, report=on_event, failed=self._order_failed,
         )  # fmt: skip
         self.uploads = Uploads(shelf, self, chunk_leaves=charter.chunk // LEAF_BYTES)
+        self._vetting = Vetting(craft, trainer, self.deliver)
         self.downloads = Downloads(
-            charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf,
-            trainer=trainer, send=self.uploads.send, deliver=self.deliver, exchanged=self.counters.exchanged,
+            charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf, trainer=trainer,
+            send=self.uploads.send, deliver=self._vetting.deliver, exchanged=self.counters.exchanged,
         )  # fmt: skip
         self._link = LinkWatch(deliver=self.deliver, downloads=self.downloads, report=on_event)
 
@@ -325,6 +327,7 @@ class Driver:
             case Train():
                 self._train(effect)
             case Fetch():
+                self._vetting.expect(effect)
                 self.downloads.fetch(effect)
             case StopFetching(model):
                 self.downloads.stop(model)

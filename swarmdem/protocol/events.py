@@ -242,6 +242,9 @@ class Fetch:
     """Size to expect; 0 when not known."""
     sources: tuple[PeerId, ...]
     """In order of preference; may be asked in turn."""
+    sketch: bytes = b""
+    """What the plan calls the model's own sketch (`state.pack_sketch`; metric `cosine`); a model of another
+    one must not be used. Empty: nothing is said of it."""
 
 
 @dataclass(frozen=True, slots=True)

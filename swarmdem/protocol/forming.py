@@ -84,7 +84,7 @@ def form(
     The same tree is computed by every co-hosted or simulated peer, so the last few are remembered.
 
     Args:
-        sketches: Digests that can be compared, each without a `sketch_fault`.
+        sketches: Digests that can be compared, as the wire lets them through.
         unplaced: Peers to hang under the root: their digest has another seed or reference.
         base: Plan id that the round follows; seeds the ids of new groups.
         shape: The charter's settings.

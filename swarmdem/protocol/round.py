@@ -17,6 +17,7 @@ from swarmdem.protocol.restart import Memory
 from swarmdem.protocol.search import Search
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy, Start
+from swarmdem.protocol.state import pack_sketch
 from swarmdem.protocol.status import Phase
 from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
@@ -151,12 +152,11 @@ class Round:
         """Begin COLLECT: fetch the reference if it is missing, then train."""
         base = self.s.base
         if self._memory.reference != base.reference:
-            founding = self._memory.highest_round == 0  # later the offered model is no longer held
-            if founding and self._offered is not None and self._offered.model == base.reference:
+            if self._offers_reference():
                 return [*self._keep_reference(), *self.collect(time)]
             self.phase = Phase.FETCHING
             self._search.since = time
-            return [events.Fetch(ModelHash(base.reference), 0, self._holders())]
+            return [events.Fetch(ModelHash(base.reference), 0, self._holders(), base.state.sketch)]
         self._retrain_at = None
         self.agreement.collect_from(time)
         late = uploads.again(self.s, self._memory, self._report())
@@ -171,6 +171,13 @@ class Round:
         order = events.Train(base.id, number, base.seed, ModelHash(base.reference), pull, tick)
         self._pace.running, self._pace.began = order, time
         return [order]
+
+    def _offers_reference(self) -> bool:
+        """Return whether the learner's first model is the reference, and what the plan says of it is true."""
+        offered, base = self._offered, self.s.base
+        if offered is None or offered.model != base.reference or self._memory.highest_round:
+            return False  # later the offered model is no longer held
+        return not base.state.sketch or base.state.sketch == pack_sketch(offered.scale, offered.sketch)
 
     def genesis_lost(self, time: Micros) -> bool:
         """Return whether the founding must be given up: nobody in sight has its genesis model."""

@@ -13,7 +13,7 @@ reference's sketch is exact to 20 bits of its largest bucket, below which differ
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from struct import pack, unpack
+from struct import unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ _REFERENCE_STEP_MAX = 2**32  # |bucket| < 2^47 and still exact; peers' differenc
 _COORDINATE_BITS = 20  # of a point before it is scaled to its length: squares < 2^51 at 2046 buckets
 _DISTANCE_ONE = 2.0**12  # fraction bits of a Euclidean distance
 _UNIT_LENGTH = 2.0**20  # length of a cosine vector
-_FLOAT32_NORMAL_MIN = 2.0**-126
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -47,21 +46,6 @@ class Sketch:
     """A float32 value; zero says that all buckets are zero, whatever `values` holds."""
     values: bytes
     """int8 buckets; as many for every peer."""
-
-
-def sketch_fault(scale: float, values: bytes, *, buckets: int) -> str:
-    """Return why a sketch must be refused, or nothing when it may be clustered."""
-    try:
-        narrowed = unpack("<f", pack("<f", scale))[0]
-    except OverflowError:
-        return "scale is not a finite float32 value"
-    if not narrowed == scale < np.inf:
-        return "scale is not a finite float32 value"
-    if scale != 0 and scale < _FLOAT32_NORMAL_MIN:
-        return "scale is negative or subnormal"
-    if len(values) != buckets:
-        return f"sketch has {len(values)} buckets instead of {buckets}"
-    return "sketch holds -128" if b"\x80" in values else ""
 
 
 def median_scale(sketches: Sequence[Sketch]) -> Fraction:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from swarmdem.identifiers import MILLISECOND, SECOND, Micros, ModelHash
 from swarmdem.protocol import events
 from swarmdem.protocol.events import Effect, Slot
+from swarmdem.protocol.state import pack_sketch
 from swarmdem.simulation import models
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.models import Vector
@@ -119,7 +120,16 @@ class Craft:
             self._arrived(model)
 
     def _arrived(self, model: ModelHash) -> None:
-        del self.peer.memory.fetching[model]
+        claim = self.peer.memory.fetching.pop(model).sketch
+        if claim:
+            scale, sketch = models.sketch(
+                self.world.book[model], models.ZERO, self.world.charter.digest, bits=16
+            )
+            if claim != pack_sketch(scale, sketch):
+                self.peer.feed(
+                    events.FetchFailed(model, "its founder gave a sketch that is not of this model")
+                )
+                return
         self.peer.memory.models.add(model)
         self.peer.feed(events.Fetched(model))
 

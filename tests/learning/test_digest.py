@@ -167,3 +167,29 @@ def test_a_sketch_of_a_model_is_refused_like_that_of_a_difference():
         digest.sketch16(zeros(4), seed=0, size=15)
     with pytest.raises(NotFiniteError):
         digest.sketch16(model([np.inf]), seed=0, size=16)
+
+
+@pytest.mark.parametrize(
+    ("factor", "off", "same"),
+    [
+        (1, 0, True),
+        (1, 1, True),
+        (1, -1, True),
+        (1, 2, False),
+        (1 + 1e-6, 0, True),
+        (1.001, 0, False),
+        (1e9, 0, False),
+    ],
+)
+def test_a_sketch_of_a_model_itself_is_known_up_to_one_step_a_bucket(factor, off, same):
+    values = model(np.random.default_rng(3).normal(size=400))
+    step, counts = digest.sketch16(values, seed=7, size=16)
+    moved = np.frombuffer(counts, "<i2").copy()
+    moved[5] += off
+
+    assert digest.is_sketch16((step * factor, moved.tobytes()), values, seed=7) is same
+
+
+def test_a_model_of_zeros_has_no_sketch_but_zeros():
+    assert digest.is_sketch16((0.0, bytes(32)), zeros(40), seed=0)
+    assert not digest.is_sketch16((1e-30, b"\1" + bytes(31)), zeros(40), seed=0)

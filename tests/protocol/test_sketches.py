@@ -17,7 +17,6 @@ from swarmdem.protocol.sketches import (
     median_scale,
     points_of,
     roots,
-    sketch_fault,
     squares,
 )
 
@@ -173,23 +172,3 @@ def test_an_unknown_metric_is_named():
         points(sketch(1.0, 1), metric="manhattan")
     with pytest.raises(MisuseError, match="reference"):
         points(sketch(1.0, 1), metric="cosine")
-
-
-@pytest.mark.parametrize(
-    ("scale", "values", "fault"),
-    [
-        (0.5, int8(127, -127), ""),
-        (0.0, int8(0, 0), ""),
-        (2.0**-126, int8(1, 1), ""),
-        (2.0**-127, int8(1, 1), "scale is negative or subnormal"),
-        (-1.0, int8(1, 1), "scale is negative or subnormal"),
-        (math.nan, int8(1, 1), "scale is not a finite float32 value"),
-        (math.inf, int8(1, 1), "scale is not a finite float32 value"),
-        (1e39, int8(1, 1), "scale is not a finite float32 value"),
-        (0.1, int8(1, 1), "scale is not a finite float32 value"),
-        (1.0, int8(1, -128), "sketch holds -128"),
-        (1.0, int8(1), "sketch has 1 buckets instead of 2"),
-    ],
-)
-def test_a_sketch_that_cannot_be_compared_exactly_is_refused(scale, values, fault):
-    assert sketch_fault(scale, values, buckets=2) == fault
