@@ -6,8 +6,8 @@ state after r rounds. A row leaves when every live peer has reported the round a
 evaluated came in, or `straggle_s` after the first report of it.
 """
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -173,6 +173,7 @@ class RoundBook:
         row: Row = {
             "round": number,
             "certified": bool(reports) and all(report.certified for report in reports),
+            "certified_by": certified_by((report.certificate, report.certified) for report in reports),
             "peers": len(self._live),
             "applied": sum(report.applied for report in reports),
             "skipped_groups": sum(key not in entry.finals for key in groups) if self._grouped else 0,
@@ -190,6 +191,15 @@ class RoundBook:
         if self._evaluated(number):
             row |= {"metric": self._metric, **_scores(entry)}
         return row
+
+
+def certified_by(ends: Iterable[tuple[str, bool]]) -> list[int]:
+    """Return how many peers ended a round under each certificate, the most first.
+
+    Args:
+        ends: Of each peer: the plan it ended the round under, and whether that was certified.
+    """
+    return sorted(Counter(plan for plan, certified in ends if certified).values(), reverse=True)
 
 
 def _keep_highest_term(kept: dict[tuple[str, str], _OfGroup], report: _OfGroup) -> None:

@@ -6,6 +6,7 @@ may go: the peer keeps trying and says so.
 
 import asyncio
 import signal
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
@@ -13,7 +14,7 @@ from swarmdem.apps.broker import addresses
 from swarmdem.apps.table import counted
 from swarmdem.config import LearnerSettings, PeerSettings, Settings
 from swarmdem.errors import ConfigError, SchemaError
-from swarmdem.identifiers import Round, brief
+from swarmdem.identifiers import PlanId, Round, brief
 from swarmdem.learning.building import build_learners
 from swarmdem.learning.datasets import DIGITS, DeviceData, load_for
 from swarmdem.learning.deployment import evaluate
@@ -41,6 +42,9 @@ MDNS = "mdns"
 """In place of a broker's URL: those on the local network."""
 DEVICES = 10
 """Over how many a source is split that does not say so: peers that try the swarm out need not agree on N."""
+
+CERTIFICATES_KEPT = 100
+"""The swarm is taken to be as large as the largest of so many certificates."""
 
 Say = Callable[[str], None]
 
@@ -85,6 +89,24 @@ class _Measurements:
 
     def _future(self, round: Round) -> "asyncio.Future[Evaluation | None]":
         return self._own.setdefault(round, self._loop.create_future())
+
+
+class _Listed:
+    """How many peers the newest certificates list."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[PlanId, int] = OrderedDict()
+
+    def note(self, event: Certified) -> None:
+        """Take note of a certificate."""
+        self._counts[event.plan] = len(event.peers)
+        if len(self._counts) > CERTIFICATES_KEPT:
+            self._counts.popitem(last=False)
+
+    def told(self, plan: PlanId) -> str:
+        """Return by how many a plan was certified, where others listed more; else nothing."""
+        count, most = self._counts.get(plan, 0), max(self._counts.values(), default=0)
+        return f" by {count} of {counted(most, 'peer')}" if 0 < count < most else ""
 
 
 async def run_peer(settings: Settings, say: Say) -> None:
@@ -200,18 +222,22 @@ def _told(settings: PeerSettings, brokers: tuple[str, ...]) -> str:
 
 async def _tell(events: AsyncIterator[PeerEvent], measured: _Measurements, say: Say) -> None:
     """Print what happens, one line each."""
+    listed = _Listed()
     async for event in events:
         if isinstance(event, TrainingFinished):
             measured.losses[event.round] = event.loss
         elif isinstance(event, RoundFinished):
             loss, own = await measured.of(event.round) if event.applied else (None, None)
-            say(_round_line(event, loss, measured.told(own)))
-        elif line := _line(event):
-            say(line)
+            say(_round_line(event, loss, measured.told(own), listed.told(event.plan)))
+        else:
+            if isinstance(event, Certified):
+                listed.note(event)
+            if line := _line(event):
+                say(line)
 
 
-def _round_line(event: RoundFinished, loss: float | None, own: str) -> str:
-    parts = [f"round {event.round}: {'certified' if event.certified else 'not certified'}"]
+def _round_line(event: RoundFinished, loss: float | None, own: str, by: str) -> str:
+    parts = [f"round {event.round}: {f'certified{by}' if event.certified else 'not certified'}"]
     if not event.applied:
         return f"{parts[0]}, kept its own model ({event.reason})"
     if loss is not None:

@@ -52,6 +52,8 @@ class RoundRow(msgspec.Struct, frozen=True, rename={"global_": "global"}, kw_onl
 
     round: int
     certified: bool = False
+    certified_by: tuple[int, ...] = ()
+    """Peers that ended the round under each certificate, the most first; empty also where it is not told."""
     peers: int = 0
     applied: int = 0
     skipped_groups: int | None = None
@@ -76,6 +78,11 @@ class RoundRow(msgspec.Struct, frozen=True, rename={"global_": "global"}, kw_onl
     g_spe: LevelScores | None = None
     g_gen: LevelScores | None = None
     per_peer: dict[str, PeerScore] = {}
+
+    @property
+    def split(self) -> bool:
+        """Whether fewer than all live peers stand behind its certificate, or there are several."""
+        return bool(self.certified_by) and self.certified_by != (self.peers,)
 
     @property
     def evaluated(self) -> bool:

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from swarmdem import __version__
 from swarmdem.apps import toml
+from swarmdem.apps.gather import certified_by
 from swarmdem.apps.settings import SwarmSettings, from_mapping
 from swarmdem.errors import ConfigError, MalformedFrameError, SwarmError
 from swarmdem.identifiers import text
@@ -161,6 +162,7 @@ class RunFolder:
         return {
             "round": round,
             "certified": bool(ends) and all(end["certified"] for end in ends),
+            "certified_by": certified_by((end["plan"], end["certified"]) for end in ends),
             "peers": len(ends),
             "applied": sum(end["applied"] for end in ends),
             "skipped_groups": None,

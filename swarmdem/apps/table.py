@@ -45,7 +45,7 @@ def cells(row: Mapping[str, Any], groups: int, left_s: float | None) -> tuple[st
     """Return the texts of one round in the order of `COLUMNS`."""
     return (
         str(row["round"]),
-        f"{'yes' if row['certified'] else 'no'} {row['applied']}/{row['peers']}",
+        f"{'yes' if row['certified'] else 'no'} {row['applied']}/{row['peers']}{_behind(row)}",
         _measured(row, "c_spe"),
         _measured(row, "c_gen"),
         _measured(row, "global"),
@@ -53,6 +53,12 @@ def cells(row: Mapping[str, Any], groups: int, left_s: float | None) -> tuple[st
         megabytes(row["bytes_sent"]),
         duration(left_s),
     )
+
+
+def _behind(row: Mapping[str, Any]) -> str:
+    """Return how many peers stand behind each certificate of a round, when it is not one of all."""
+    by = row.get("certified_by")
+    return "" if not by or by == [row["peers"]] else f" (by {' + '.join(map(str, by))} of {row['peers']})"
 
 
 def _measured(row: Mapping[str, Any], name: str) -> str:

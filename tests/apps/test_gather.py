@@ -1,6 +1,6 @@
 """Rows of a run folder from workers' reports."""
 
-from swarmdem.apps.gather import RoundBook
+from swarmdem.apps.gather import RoundBook, certified_by
 from swarmdem.apps.pipes import Counts, GroupResult, GroupScored, PeerRound, Score, TreeSeen, Usage
 
 ROOT = {"level": 2, "id": "r", "parent": None, "members": ["a", "b", "c"], "leaves": ["c"]}
@@ -226,3 +226,10 @@ def test_rows_of_a_resumed_run_begin_after_its_last():
         made.add(0, ended(peer), 0.0)
 
     assert made.due(99.0, lambda: 0.0) == []
+
+
+def test_who_stands_behind_which_certificate_is_counted():
+    ends = [("p", True), ("q", True), ("q", True), ("r", False)]
+
+    assert certified_by(ends) == [2, 1]
+    assert certified_by([("r", False)]) == []

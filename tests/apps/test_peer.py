@@ -10,9 +10,10 @@ import threading
 import pytest
 
 from swarmdem import Charter
-from swarmdem.apps.peer import run_peer
+from swarmdem.apps.peer import _Listed, run_peer
 from swarmdem.config import PeerSettings, Settings
 from swarmdem.errors import ConfigError
+from swarmdem.protocol.events import Certified
 
 SWARMDEM = [sys.executable, "-m", "swarmdem"]
 
@@ -178,3 +179,18 @@ def test_a_mistake_gets_one_line_that_names_it(charter, tmp_path, arguments, wor
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_round_certified_by_a_part_of_the_swarm_says_by_how_many():
+    listed = _Listed()
+    listed.note(certified(b"a", 20))
+    assert listed.told(b"a") == ""
+
+    listed.note(certified(b"b", 1))
+
+    assert listed.told(b"b") == " by 1 of 20 peers"
+    assert listed.told(b"not seen") == ""
+
+
+def certified(plan, peers):
+    return Certified(plan, b"", 1, 0, 0, tuple(bytes([number]) * 16 for number in range(peers)), b"")

@@ -67,7 +67,9 @@ def test_several_brokers_are_a_list_and_hold_no_password_either(tmp_path):
 
 def test_a_round_whose_row_was_lost_is_told_from_the_journals(folder):
     for number, applied in enumerate(("true", "true", "false")):
-        line = f'{{"event": "round_finished", "round": 1, "certified": true, "applied": {applied}}}'
+        line = (
+            f'{{"event": "round_finished", "round": 1, "plan": "p", "certified": true, "applied": {applied}}}'
+        )
         (folder.path / "peers" / f"{number}.jsonl").write_text(
             f'{line}\n{{"event": "elected", "round": 2}}\n'
         )
@@ -76,6 +78,7 @@ def test_a_round_whose_row_was_lost_is_told_from_the_journals(folder):
 
     first, second = folder.rows()
     assert (first["round"], first["peers"], first["applied"], first["certified"]) == (1, 3, 2, True)
+    assert first["certified_by"] == [3]
     assert first["interrupted"]
     assert second == {"round": 2}
 

@@ -63,3 +63,9 @@ def test_figures_are_written_as_people_read_them():
     assert [megabytes(1234), megabytes(99_999), megabytes(100_000)] == ["1.2 kB", "100.0 kB", "0.1 MB"]
     assert [duration(None), duration(59.9), duration(61)] == ["", "0:59", "1:01"]
     assert cells(ROW | {"certified": False}, 1, None)[1] == "no 9/10"
+    assert cells(ROW | {"certified_by": [10]}, 1, None)[1] == "yes 9/10"
+
+
+def test_a_round_that_not_all_stand_behind_says_how_many_do():
+    assert cells(ROW | {"certified_by": [9, 1]}, 1, None)[1] == "yes 9/10 (by 9 + 1 of 10)"
+    assert cells(ROW | {"applied": 1, "certified_by": [1]}, 1, None)[1] == "yes 1/10 (by 1 of 10)"

@@ -123,6 +123,11 @@ def _costs(run: Run) -> list[Html]:
     return [html.figure(inline(figures.curves(panels), "loss, seconds and bytes by round"), caption)]
 
 
+def _certified(row: RoundRow) -> str:
+    by = f", by {' + '.join(map(str, row.certified_by))}" if row.split else ""
+    return f"{'yes' if row.certified else 'no'}{by}"
+
+
 def _round_table(run: Run) -> Html:
     titles = [
         "#round", "certified", "#installed", "#skipped groups", "#failovers", "#loss",
@@ -130,7 +135,7 @@ def _round_table(run: Run) -> Html:
     ]  # fmt: skip
     rows = [
         [
-            html.number(row.round, "d"), "yes" if row.certified else "no", f"{row.applied} of {row.peers}",
+            html.number(row.round, "d"), _certified(row), f"{row.applied} of {row.peers}",
             row.skipped_groups, row.failovers, html.number(row.loss, ".4f"),
             *(html.number(row.value(metric)) for metric in METRICS),
             html.number(row.bytes_sent / 1e6, ".2f"), html.number(row.wall_s, ".2f"),

@@ -32,6 +32,14 @@ def _of_rounds(run: Run) -> Iterator[Incident]:
             "a list of digests without the votes of a majority", len(loose), loose,
             "the round went on under a provisional plan and is marked as uncertified",
         )  # fmt: skip
+    split = [row for row in run.rounds if row.split and not row.interrupted]
+    if split:
+        least = min(split, key=lambda row: row.certified_by[-1] / max(row.peers, 1))
+        yield Incident(
+            f"not all peers ended the round under one certificate (the fewest: {least.certified_by[-1]} of "
+            f"{least.peers} peers, round {least.round})", len(split), tuple(row.round for row in split),
+            "who was in sight of each other went on; the others caught up, or met them again later",
+        )  # fmt: skip
     lost = tuple(row.round for row in run.rounds if row.interrupted)
     if lost:
         yield Incident(

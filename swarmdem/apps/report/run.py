@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from swarmdem.apps.reading import METRICS, Run
+from swarmdem.apps.reading import METRICS, RoundRow, Run
 from swarmdem.apps.report import html, peers, trees
 from swarmdem.apps.report.curves import learning
 from swarmdem.apps.report.html import Content, Html, element
@@ -82,7 +82,7 @@ def overview(run: Run) -> Html:
     learning = sum(row.train_cpu_s + row.evaluate_cpu_s for row in rows)
     pairs = [
         ("rounds", str(len(rows))),
-        ("certified", f"{sum(row.certified for row in rows)} of {len(rows)}"),
+        ("certified", f"{sum(row.certified for row in rows)} of {len(rows)}{_partly(rows)}"),
         ("peers at the end", str(rows[-1].peers if rows else len(run.peers))),
     ]
     for metric, name in METRICS.items():
@@ -104,6 +104,12 @@ def overview(run: Run) -> Html:
         else None
     )
     return html.joined([html.facts(pairs), element("p", gap, class_="missing") if gap else None])
+
+
+def _partly(rows: Sequence[RoundRow]) -> str:
+    """Return in how many rounds not all peers stood behind one certificate."""
+    split = sum(row.split for row in rows)
+    return f", {split} of them not by all peers" if split else ""
 
 
 def _volume(count: int) -> str:

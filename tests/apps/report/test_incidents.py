@@ -59,3 +59,10 @@ def test_a_lost_connection_says_whether_it_came_back(tmp_path):
     (link,) = [one for one in incidents(run, read_stories(run)) if one.what.startswith("no connection")]
 
     assert link.done == "reconnected every time"
+
+
+def test_rounds_that_not_all_peers_ended_under_one_certificate_are_told_with_the_smallest_part(tmp_path):
+    rows = [row(1, certified_by=[4]), row(2, certified_by=[3, 1]), row(3, certified_by=[3])]
+    what = "not all peers ended the round under one certificate (the fewest: 1 of 4 peers, round 2)"
+
+    assert found(write_run(tmp_path / "run", rows)) == [(what, 2, (2, 3))]

@@ -167,3 +167,12 @@ def test_the_command_prints_the_path_and_leaves_with_2_on_a_bad_folder(tmp_path,
     with pytest.raises(SystemExit, match="2"):
         cli.main()
     assert re.fullmatch(r"swarmdem: .*neither a run folder.*\n", capsys.readouterr().err)
+
+
+def test_the_page_says_how_many_peers_stand_behind_a_certificate(tmp_path):
+    rows = [row(1, certified_by=[4]), row(2, certified_by=[3, 1])]
+
+    text = " ".join(Page(run_page(write_run(tmp_path / "run", rows))).text)
+
+    assert "2 of 2, 1 of them not by all peers" in text
+    assert "yes, by 3 + 1" in text
