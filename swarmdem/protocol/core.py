@@ -8,7 +8,7 @@ is `round.Round`; here are the things that outlive it: who is there, what is rem
 certificate this peer stands on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
@@ -50,15 +50,12 @@ from swarmdem.wire.messages import (
     Welcome,
 )
 
-Records = Mapping[str, bytes]
-"""What `Persist` put on disk, by key."""
-
 
 class Core:
     """The protocol of one peer."""
 
     def __init__(
-        self, charter: Charter, sealer: Sealer, *, stored: Records | None = None, capability: int = 1
+        self, charter: Charter, sealer: Sealer, *, stored: restart.Records | None = None, capability: int = 1
     ) -> None:
         """Take up what was *stored* by `Persist` before a restart, if anything.
 
@@ -100,8 +97,11 @@ class Core:
             now: Microseconds on the local monotonic clock; never decreases.
         """
         assert now >= self._now, "time went backwards"
-        slept = self._watch.woke(now)
         self._now = now
+        if isinstance(event, events.Received) and now < self._watch.due and not self._base.founding:  # noqa: SIM102
+            if self._membership.renews(event.frame, self._base.id, self._clock.read(now)):
+                return []  # most frames are such; what falls due by itself waits for `Woke` at the latest
+        slept = self._watch.woke(now)
         time = self._clock.read(now)
         if self._left:
             return []
@@ -120,6 +120,8 @@ class Core:
         """Return when `Woke` is due, or None while only an input can lead on."""
         if self._left or not self._nonce:
             return None
+        if self._watch.due:
+            return self._watch.due
         time = self._clock.read(self._now)
         due = [self._watch.speaks_at, *self._catchup.deadlines(), *self._round.deadlines(time)]
         if self._tell_at is not None:
@@ -163,10 +165,6 @@ class Core:
                 return self._round.resume(time)
             case events.LinkChanged(up):
                 return self._link_changed(up)
-            case events.Trained():
-                return self._round.trained(event, time)
-            case events.TrainingFailed(base, reason):
-                return self._round.training_failed(base, reason, time)
             case events.LeaveRequested():
                 self._left = True
                 return [*self._round.drop(), Publish(self._sealer.seal(Offline(leaving=True)))]

@@ -8,6 +8,8 @@ a broker delivers every broadcast to everybody, so silence is the only signal wo
 from dataclasses import dataclass
 
 from swarmdem.identifiers import Micros, PeerId
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import Ping
 
 
 @dataclass(slots=True)
@@ -46,6 +48,19 @@ class Membership:
         since = now if sighting is None or fresh else sighting.since
         self._sightings[peer] = Sighting(now, base, max(known, session), since)
         return fresh
+
+    def renews(self, frame: Frame, base: bytes, now: Micros) -> bool:
+        """Take a ping of a peer that is in sight and named *base* before; False: it is something else."""
+        known = self._sightings.get(frame.sender)
+        if (
+            known is None
+            or not isinstance(frame.message, Ping)
+            or not base == known.base == frame.message.base
+        ):
+            return False
+        if known.away or frame.session < known.session or now - known.at > self.patience:
+            return False
+        return not self.hear(frame.sender, base, frame.session, now)
 
     def lose(self, peer: PeerId, session: int, now: Micros = 0, *, left: bool = False) -> bool:
         """Note a goodbye (*left*) or last will of one session; return True when the peer was in sight."""

@@ -19,6 +19,8 @@ from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import Certificate, Digest
 
+Records = Mapping[str, bytes]
+"""What `Persist` put on disk, by key."""
 DOUBT = "doubt"
 """Key of the record that says that others were lost; the shell writes it, the core deletes it."""
 ABSTENTION = 4
@@ -66,7 +68,7 @@ class Memory:
         return [Persist(DOUBT, b"")]
 
 
-def recall(stored: Mapping[str, bytes], sealer: Sealer) -> Memory:
+def recall(stored: Records, sealer: Sealer) -> Memory:
     """Return what *stored* records say; a record that cannot be read counts as absent."""
     memory = Memory(ballots=stored.get("ballots", b""), founding=stored.get("founding", b""))
     memory.doubt = bool(stored.get(DOUBT))

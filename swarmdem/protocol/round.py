@@ -273,10 +273,20 @@ class Round:
 
     def answered(
         self,
-        event: events.Fetched | events.FetchFailed | events.Averaged | events.Mixed | events.Applied,
+        event: events.Trained
+        | events.TrainingFailed
+        | events.Fetched
+        | events.FetchFailed
+        | events.Averaged
+        | events.Mixed
+        | events.Applied,
         time: Micros,
     ) -> list[Effect]:
         """Take the shell's answer to an order about models."""
+        if isinstance(event, events.Trained):
+            return self.trained(event, time)
+        if isinstance(event, events.TrainingFailed):
+            return self.training_failed(event.base, event.reason, time)
         if self.phase is Phase.FETCHING and getattr(event, "model", None) == self.s.base.reference:
             if isinstance(event, events.FetchFailed):
                 self._search.unusable = True

@@ -22,7 +22,8 @@ class Watch:
         self.spoke_at: Micros = 0
         """Connected time of the last broadcast that proves this peer's presence."""
         self._patience = patience
-        self._due: Micros | None = None
+        self.due: Micros = 0
+        """When the core asked to be woken, unless it took an input since; 0: it did not."""
         self._degraded = ""
 
     @property
@@ -32,13 +33,13 @@ class Watch:
 
     def set(self, due: Micros | None) -> Micros | None:
         """Note when the core asks to be woken; return that."""
-        self._due = due
+        self.due = due or 0
         return due
 
     def woke(self, now: Micros) -> list[Effect]:
         """Note an input at *now*, and how late it is looked at."""
-        due, self._due = self._due, None
-        if due is None or now <= due:
+        due, self.due = self.due, 0
+        if not due or now <= due:
             return []
         self.health.woke(now - due)
         self.clock.read(due)

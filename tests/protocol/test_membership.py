@@ -1,7 +1,11 @@
 """Silence, goodbyes and sessions."""
 
-from swarmdem.identifiers import PeerId
+import pytest
+
+from swarmdem.identifiers import FrameId, PeerId
 from swarmdem.protocol.membership import Membership
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import Ping, Want
 
 A, B, C = (PeerId(bytes([i]) * 16) for i in range(3))
 BASE, OTHER = b"x" * 32, b"y" * 32
@@ -49,3 +53,44 @@ def test_memory_is_bounded_and_the_longest_silent_is_forgotten():
         members.hear(peer, BASE, 1, time)
 
     assert members.in_sight(3) == (B, C)
+
+
+def frame(message, session=3):
+    return Frame(b"", FrameId(bytes(32)), A, b"", session, 1, b"", b"", message)
+
+
+def test_a_ping_of_a_peer_in_sight_only_renews_it():
+    members = Membership(100, 10)
+    members.hear(A, BASE, 3, 0)
+
+    assert members.renews(frame(Ping(BASE)), BASE, 90)
+    assert members.naming(BASE, 190) == {A}
+
+
+@pytest.mark.parametrize(
+    ("said", "base", "now"),
+    [
+        (frame(Want(0, ())), BASE, 90),
+        (frame(Ping(OTHER)), BASE, 90),
+        (frame(Ping(OTHER)), OTHER, 90),
+        (frame(Ping(BASE), session=2), BASE, 90),
+        (frame(Ping(BASE)), BASE, 101),
+    ],
+    ids=["another message", "another base", "its first of a base", "an earlier session", "out of sight"],
+)
+def test_what_says_more_than_that_is_left_alone(said, base, now):
+    members = Membership(100, 10)
+    members.hear(A, BASE, 3, 0)
+
+    assert not members.renews(said, base, now)
+    assert members.naming(BASE, 100) == {A}
+    assert members.naming(BASE, 101) == set()
+
+
+def test_a_ping_after_a_goodbye_is_more_than_a_renewal():
+    members = Membership(100, 10)
+    members.hear(A, BASE, 3, 0)
+    members.lose(A, 3)
+
+    assert not members.renews(frame(Ping(BASE)), BASE, 1)
+    assert not members.renews(frame(Ping(BASE)), BASE, 1)
