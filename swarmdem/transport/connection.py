@@ -1,7 +1,9 @@
 """One MQTT 3.1.1 connection, renewed for as long as somebody wants it; the only module that knows aiomqtt.
 
 Each connection begins with a clean session: what was in flight is lost and the protocol asks
-again. All subscriptions are in force before a connection counts as up.
+again. All subscriptions are in force before a connection counts as up, but for those that the broker
+refused: it is asked for them again for as long as the connection lasts, ever more seldom. A cluster that
+is choosing a leader refuses as one does that denies the right, and MQTT 3.1.1 has one code for both.
 
 Two departures from aiomqtt's usual way keep a message cheap. Arrivals leave through `queue_type`,
 at the moment they are decoded, instead of through a task per message. A publish returns when the
@@ -16,7 +18,8 @@ import math
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Protocol, cast
 
 import aiomqtt
@@ -114,8 +117,9 @@ class Connection:
                 async with _opened(self._new_client()) as client:
                     await self._begin(client)
                     connected_at = asyncio.get_running_loop().time()
-                    async for _ in client.messages:  # none come this way; it ends when the connection does
-                        pass
+                    async with _beside(self._ask_again(client)):
+                        async for _ in client.messages:  # none come this way; it ends with the connection
+                            pass
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 self._end(error)
                 self._door += 1
@@ -201,6 +205,20 @@ class Connection:
                     code = answer.value if isinstance(answer, ReasonCode) else cast(int, answer)
                     (self._refused.add if code >= REFUSED else self._refused.discard)(each)
 
+    async def _ask_again(self, client: aiomqtt.Client) -> None:
+        """Ask for what was refused on this connection, until nothing is."""
+        pause_s = self._settings.backoff_min_s
+        while refused := [pattern for pattern in self.routes.patterns if pattern in self._refused]:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, self._settings.backoff_max_s)
+            self._wanted |= dict.fromkeys(refused)
+            with contextlib.suppress(aiomqtt.MqttError):  # no answer: it will be asked once more
+                for pattern in refused:
+                    await self._subscribe(client, pattern)
+            for pattern in refused:
+                if pattern not in self._refused:
+                    log.info("subscription_granted: %s: %s", self._address, pattern)
+
     def _new_client(self) -> aiomqtt.Client:
         settings, will = self._settings, self._will()
         handover = cast(type[asyncio.Queue[aiomqtt.Message]], lambda maxsize: _Handover(self._receive))
@@ -264,6 +282,17 @@ class Connection:
 
 
 @contextlib.asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do *work* for as long as the block lasts."""
+    task = asyncio.create_task(work, name="swarmdem.mqtt.beside")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
 async def _opened(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
     """Connect *client*, and disconnect it in the end, without ever leaking its socket.
 
@@ -318,7 +347,7 @@ def _explain(error: Exception | None, host: str, port: int) -> tuple[str, bool]:
     if isinstance(cause, socket.gaierror):
         return f"the name {host} is not known here", False
     words = str(cause) or type(cause).__name__
-    if "SSL:" in words:
-        return words, True
+    if isinstance(cause, ssl.SSLError):
+        return words, not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
     plain = cause.strerror if isinstance(cause, OSError) else None
     return (f"{host}:{port}: {plain}" if plain else words), False

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
+import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +53,23 @@ async def running(
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+def wait_until_healthy(places: Sequence[str]) -> None:
+    """Return when every nats-server says that it is one of a cluster that works: *places* are of `-m`."""
+    deadline = time.monotonic() + PATIENCE_S
+    for place in places:
+        while not _healthy(place):
+            assert time.monotonic() < deadline, f"{place} is not healthy"
+            time.sleep(0.05)
+
+
+def _healthy(place: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{place}/healthz", timeout=PATIENCE_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 async def _accepts(port: int) -> bool:

@@ -14,7 +14,7 @@ from swarmdem.apps.keygen import make_key
 from swarmdem.transport import brokers
 from swarmdem.transport.settings import MqttSettings, TlsFiles
 from tests.broker.certificates import write_certificates
-from tests.broker.nodes import BROKER, configuration, free_ports, running
+from tests.broker.nodes import BROKER, configuration, free_ports, running, wait_until_healthy
 
 PATIENCE_S = 200.0
 PASSWORD = "pw"
@@ -27,7 +27,7 @@ def peer(number: int, urls: Sequence[str], state: Path | None = None, cafile: Pa
     """Return one of three peers with a few samples of its own."""
     y = np.arange(30) % 3
     x = np.eye(3, dtype=np.float32)[y] + np.float32(0.1 * number)
-    settings = MqttSettings(backoff_min_s=0.1, backoff_max_s=1.0, tls=TlsFiles(cafile=cafile))
+    settings = MqttSettings(backoff_min_s=0.1, backoff_max_s=0.5, attempt_s=2.0, tls=TlsFiles(cafile=cafile))
     charter = Charter(swarm="s", founders=3, patience=8.0)
     return Peer(charter, SoftmaxRegression(3, (x, y)), brokers=urls, mqtt=settings, state=state)
 
@@ -137,12 +137,12 @@ async def cluster(folder: Path) -> AsyncIterator[tuple[list[str], asyncio.subpro
     """Run three nodes; yield where peers connect, and the first node's process."""
     assert NATS is not None
     names = ("one", "two", "three")
-    ports = {name: free_ports(3) for name in names}
+    ports = {name: free_ports(4) for name in names}
     routes = {f"{name}.local:6222": f"127.0.0.1:{ports[name][0]}" for name in names}
     async with contextlib.AsyncExitStack() as stack:
         nodes = []
         for name in names:
-            among, mqtt, clients = ports[name]
+            among, mqtt, clients, watch = ports[name]
             conf = configuration(
                 "nats-cluster.conf", folder / name,
                 routes | {
@@ -150,7 +150,9 @@ async def cluster(folder: Path) -> AsyncIterator[tuple[list[str], asyncio.subpro
                     "127.0.0.1:4222": f"127.0.0.1:{clients}", '"jetstream"': f'"{folder / name}"',
                 },
             )  # fmt: skip
-            nodes.append(await stack.enter_async_context(running([NATS, "-c", conf], mqtt, NODE=name)))
+            command = [NATS, "-c", conf, "-m", str(watch)]
+            nodes.append(await stack.enter_async_context(running(command, mqtt, NODE=name)))
+        await asyncio.to_thread(wait_until_healthy, [f"http://127.0.0.1:{ports[name][3]}" for name in names])
         yield [f"127.0.0.1:{ports[name][1]}" for name in names], nodes[0]
 
 

@@ -169,6 +169,32 @@ async def test_publishers_wait_while_too_much_is_unacknowledged_and_fail_when_th
         assert port.counters.messages_sent == 4
 
 
+async def test_what_a_broker_refused_after_a_reconnect_is_asked_for_until_it_is_granted() -> None:
+    """As a cluster does that is choosing a leader: it refuses what it grants a little later."""
+    answers = [b"\x80", b"\x80", b"\x01"]
+
+    async def refuse_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK)
+        while packet := await reader.read(65_536):
+            start = packet.find(b"\x82")
+            if start >= 0:
+                writer.write(b"\x90\x03" + packet[start + 2 : start + 4] + answers.pop(0))
+            if not answers:
+                writer.write(b"\x30\x07\x00\x04newsx")
+
+    async with fake_broker(refuse_twice) as url, open_link(url) as link:
+        port = await link.open_port()
+        await port.subscribe("news")  # takes effect with the connection
+
+        async with asyncio.timeout(PATIENCE_S):
+            async for item in port.arrivals():
+                if isinstance(item, Arrival):
+                    break
+
+    assert item == Arrival("news", b"x")
+
+
 async def test_a_refused_subscription_is_an_error_and_leaves_nothing_behind() -> None:
     async def refuse_subscriptions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
