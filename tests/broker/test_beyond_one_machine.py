@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tests.broker.nodes import BROKER, configuration, free_ports, running, wait_
 
 PATIENCE_S = 200.0
 PASSWORD = "pw"
+NODES = ("one", "two", "three")
 MOSQUITTO, NATS = brokers._program("mosquitto"), brokers._program("nats")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -133,35 +134,71 @@ async def test_copies_that_the_bridge_makes_are_absorbed(tmp_path: Path) -> None
 
 
 @contextlib.asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[tuple[list[str], asyncio.subprocess.Process]]:
-    """Run three nodes; yield where peers connect, and the first node's process."""
+async def cluster(
+    folder: Path, name: str, port: str, files: Mapping[str, str]
+) -> AsyncIterator[tuple[list[str], asyncio.subprocess.Process]]:
+    """Run three nodes; yield where peers connect, and the first node's process.
+
+    Args:
+        folder: Where each has a folder of its name.
+        name: Their file in broker/.
+        port: On which it lets peers connect.
+        files: Replacements for the files it names.
+    """
     assert NATS is not None
-    names = ("one", "two", "three")
-    ports = {name: free_ports(4) for name in names}
-    routes = {f"{name}.local:6222": f"127.0.0.1:{ports[name][0]}" for name in names}
+    ports = {node: free_ports(4) for node in NODES}
+    routes = {f"{node}.local:6222": f"127.0.0.1:{ports[node][0]}" for node in NODES}
     async with contextlib.AsyncExitStack() as stack:
-        nodes = []
-        for name in names:
-            among, mqtt, clients, watch = ports[name]
+        processes = []
+        for node in NODES:
+            among, mqtt, clients, watch = ports[node]
             conf = configuration(
-                "nats-cluster.conf", folder / name,
-                routes | {
-                    "0.0.0.0:6222": f"127.0.0.1:{among}", "0.0.0.0:1883": f"127.0.0.1:{mqtt}",
-                    "127.0.0.1:4222": f"127.0.0.1:{clients}", '"jetstream"': f'"{folder / name}"',
+                name, folder / node,
+                routes | files | {
+                    "0.0.0.0:6222": f"127.0.0.1:{among}", f"0.0.0.0:{port}": f"127.0.0.1:{mqtt}",
+                    "127.0.0.1:4222": f"127.0.0.1:{clients}", '"jetstream"': f'"{folder / node}"',
                 },
             )  # fmt: skip
             command = [NATS, "-c", conf, "-m", str(watch)]
-            nodes.append(await stack.enter_async_context(running(command, mqtt, NODE=name)))
-        await asyncio.to_thread(wait_until_healthy, [f"http://127.0.0.1:{ports[name][3]}" for name in names])
-        yield [f"127.0.0.1:{ports[name][1]}" for name in names], nodes[0]
+            processes.append(await stack.enter_async_context(running(command, mqtt, NODE=node)))
+        await asyncio.to_thread(wait_until_healthy, [f"http://127.0.0.1:{ports[node][3]}" for node in NODES])
+        yield [f"127.0.0.1:{ports[node][1]}" for node in NODES], processes[0]
+
+
+def rights(user: str) -> str:
+    """Return a line of users.conf, as broker/README.md has it."""
+    text = (BROKER / "README.md").read_text()
+    begin = text.index('{ user: "PEER_ID"')
+    line = text[begin : text.index("} }", begin) + 3]
+    return line.replace("PEER_ID", user).replace("...", PASSWORD)
+
+
+@pytest.mark.skipif(NATS is None, reason="nats-server is not installed")
+async def test_a_swarm_learns_over_a_cluster_of_three(tmp_path: Path) -> None:
+    async with cluster(tmp_path, "nats-cluster.conf", "1883", {}) as (places, _):
+        peers = [peer(number, [f"mqtt://{places[number]}"]) for number in range(3)]
+        async with swarm(*peers):
+            await certified(peers, 2)
 
 
 @pytest.mark.skipif(NATS is None, reason="nats-server is not installed")
 async def test_a_cluster_of_three_loses_one_node_and_the_swarm_goes_on(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as (places, process):
+    """With TLS, and every peer with the rights that broker/README.md gives it."""
+    states = [tmp_path / f"peer-{number}" for number in range(3)]
+    users = [make_key(state)[1].hex() for state in states]
+    write_certificates(tmp_path)
+    for node in NODES:
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "users.conf").write_text("\n".join(["users: [", *map(rights, users), "]"]))
+    files = {f'"{each}"': f'"{tmp_path / each}"' for each in ("ca.crt", "server.crt", "server.key")}
+    async with cluster(tmp_path, "nats-cluster-secure.conf", "8883", files) as (places, process):
         peers = [
-            peer(number, [f"mqtt://{','.join(places[number:] + places[:number])}"]) for number in range(3)
-        ]
+            peer(
+                number, [f"mqtts://{users[number]}:{PASSWORD}@{','.join(places[number:] + places[:number])}"],
+                states[number], tmp_path / "ca.crt",
+            )
+            for number in range(3)
+        ]  # fmt: skip
         async with swarm(*peers):
             await certified(peers)
 
