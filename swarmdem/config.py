@@ -22,6 +22,7 @@ import msgspec
 from swarmdem.errors import ConfigError
 from swarmdem.learning.building import TrainingSettings
 from swarmdem.learning.datasets import DIGITS
+from swarmdem.protocol.conduct import HIGHEST, ORDINARY
 from swarmdem.transport.settings import TlsFiles
 from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter
@@ -58,6 +59,8 @@ class PeerSettings:
     """Stop after this round; None: never."""
     durable: bool = True
     """Wait for the disk itself on every write."""
+    capability: int = ORDINARY
+    """What this device can do for others: 0 asks to be spared (a battery), 1 is ordinary, 2 or 3 is more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,8 @@ def load_settings(
     learner = parts["learner"]
     if learner.holdout_seed is not None and learner.holdout is None:
         raise ConfigError(f"learner.holdout_seed = {learner.holdout_seed}: changes nothing without holdout")
+    if not 0 <= (claim := parts["peer"].capability) <= HIGHEST:
+        raise ConfigError(f"peer.capability = {claim}: 0 (asks to be spared), 1 (ordinary), 2 or 3")
     if parts["peer"].journal_mb < 0:
         raise ConfigError(f"peer.journal_mb = {parts['peer'].journal_mb}: must not be negative")
     return Settings(**parts, charter=_charter(parts["peer"].charter, inline))

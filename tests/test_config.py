@@ -91,6 +91,8 @@ def test_a_charter_comes_from_a_table_or_from_its_file(write):
         ('[charter]\nswarm = "s"\nlevel = 2', "charter.level: unknown setting"),
         ('[charter]\nswarm = "s"\n[peer]\ncharter = "c.toml"', "peer.charter names a file"),
         ("[peer]\njournal_mb = -1", "peer.journal_mb = -1: must not be negative"),
+        ("[peer]\ncapability = 4", "peer.capability = 4: 0 .asks to be spared., 1 .ordinary., 2 or 3$"),
+        ("[peer]\ncapability = -1", "peer.capability = -1: 0 "),
         ("[peer\n", "peer.toml: .*line 1"),
     ],
 )

@@ -160,6 +160,12 @@ def peer(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     rounds: Annotated[int | None, flags.whole("--rounds", "Stop after this round.")] = None,
     journal: Annotated[Path | None, typer.Option("--journal", help="File for events as JSON lines.")] = None,
+    capability: Annotated[
+        int | None,
+        flags.whole(
+            "--capability", "How gladly it leads groups: 0 spare it, 1 ordinary, to 3.", least=0, most=3
+        ),
+    ] = None,
     **values: Any,
 ) -> None:
     """Run one peer of a real swarm.
@@ -175,7 +181,7 @@ def peer(
     chosen: dict[str, dict[str, Any]] = {
         "peer": {
             "charter": charter, "brokers": broker or None, "host_broker": host_broker, "discover": discover,
-            "state": state, "journal": journal, "rounds": rounds,
+            "state": state, "journal": journal, "rounds": rounds, "capability": capability,
         },
         "learner": {
             "data": data, "part": part, "model": model, "optimizer": optimizer, "lr": lr, "epochs": epochs,

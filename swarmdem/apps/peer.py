@@ -133,6 +133,7 @@ async def run_peer(settings: Settings, say: Say) -> None:
             journal=settings.peer.journal,
             journal_bytes=settings.peer.journal_mb * 2**20 or None,
             durable=settings.peer.durable,
+            capability=settings.peer.capability,
             hooks=Hooks(after_update=measured.after_update),
         )
         events = peer.events()

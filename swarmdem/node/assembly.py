@@ -52,6 +52,7 @@ class Wanted:
     hooks: Hooks
     durable: bool
     record: Path | None
+    capability: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ async def assemble(
     offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
     shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
     sealer = FrameSealer(store.identity, charter, store.session, reader=wanted.reader or FrameReader())
-    core = Core(charter, sealer, stored=trusted_records(store.records, shelf, sealer))
+    stored = trusted_records(store.records, shelf, sealer)
+    core = Core(charter, sealer, stored=stored, capability=wanted.capability)
     link, brokers = wanted.link, None
     if link is None:
         brokers = await brokers_of(

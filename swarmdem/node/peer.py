@@ -37,6 +37,7 @@ from swarmdem.node.recording import Recorder
 from swarmdem.node.streams import EventStream
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.node.troubles import PeerStatus
+from swarmdem.protocol.conduct import HIGHEST, ORDINARY
 from swarmdem.protocol.events import Certified, CharterRefused, KeyRefused, RoundFinished
 from swarmdem.protocol.status import RoundRecord
 from swarmdem.transport.base import Link
@@ -78,6 +79,8 @@ class Peer:
             None: never.
         durable: Wait for the disk itself; False: what is kept survives the process, not a power cut.
         record: Directory for every round's evidence and models.
+        capability: What this device can do for others: 0 asks to be spared (a battery), 1 is ordinary, 2
+            and 3 are more; who claims more leads groups more often once it has served well.
 
     Raises:
         ConfigError: The settings contradict each other.
@@ -102,6 +105,7 @@ class Peer:
         journal_bytes: int | None = PART_BYTES,
         durable: bool = True,
         record: Path | None = None,
+        capability: int = ORDINARY,
     ) -> None:
         if (link is None) != bool(brokers or host_broker or discover):
             raise ConfigError("brokers: at least one is needed, or a link, not both")
@@ -112,8 +116,10 @@ class Peer:
             charter=charter, learner=learner, strategy=strategy_for(charter, strategy),
             reach=Reach(brokers=tuple(brokers), mqtt=mqtt, host_broker=host_broker, discover=discover),
             state=Path(state) if state is not None else None, link=link, reader=reader, trainer=trainer,
-            hooks=hooks or Hooks(), durable=durable, record=record,
+            hooks=hooks or Hooks(), durable=durable, record=record, capability=capability,
         )  # fmt: skip
+        if not 0 <= capability <= HIGHEST:
+            raise ConfigError(f"capability = {capability}: 0 (asks to be spared), 1 (ordinary), 2 or 3")
         if journal_bytes is not None and journal_bytes < 1:
             raise ConfigError(f"journal_bytes = {journal_bytes}: must be at least 1, or None")
         self._journal, self._journal_bytes = journal, journal_bytes

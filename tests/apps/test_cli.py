@@ -42,6 +42,7 @@ def call(monkeypatch, capsys):
         ),
         (["keygen", "/dev/null/key.pem"], "key /dev/null/key.pem: the folder /dev/null cannot be made"),
         (["swarm", "--peers", "0"], "--peers 0: must be at least 1"),
+        (["peer", "--capability", "4"], "--capability 4: must be 0 to 3\n"),
         (["swarm", "--pears", "3"], "No such option"),
         (
             ["swarm", "--strategy", "fedavg", "--levels", "3", "--peers", "2"],

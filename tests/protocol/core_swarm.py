@@ -35,6 +35,7 @@ class CoreSwarm:
         self.lose: Callable[[Frame, int], bool] = lambda frame, receiver: False
         self.training: Callable[[int], int] = lambda index: TRAINING
         self.loss: Callable[[int, int], int] = lambda index, round_number: 0
+        self.capability: Callable[[int], int] = lambda index: 1
         self.cores: dict[int, Core] = {}
         self.disks: dict[int, dict[str, bytes]] = {}
         self.sessions: dict[int, int] = {}
@@ -52,7 +53,8 @@ class CoreSwarm:
             sealer = FrameSealer(
                 PretendedIdentity(index), self.charter, self.sessions[index], PretendedVerifier()
             )
-            self.cores[index] = Core(self.charter, sealer, stored=dict(self.disks.setdefault(index, {})))
+            stored = dict(self.disks.setdefault(index, {}))
+            self.cores[index] = Core(self.charter, sealer, stored=stored, capability=self.capability(index))
             self._lives[index] = self.sessions[index]
             self._push(0, index, events.Started(name("nonce", index, self.sessions[index])[:16]))
             cosine = self.charter.metric == "cosine"
