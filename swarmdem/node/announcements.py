@@ -80,6 +80,13 @@ class Announcements:
         self._members: dict[PeerId, _Announced] = self._read()
         self._strangers: OrderedDict[PeerId, _Announced] = OrderedDict()
         self._listed: frozenset[PeerId] = frozenset()
+        self._written = self.urls
+        self._refused = False
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether the brokers known are others than those on disk."""
+        return self._path is not None and self.urls != self._written
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -111,17 +118,21 @@ class Announcements:
         return self.urls != before
 
     def write(self) -> None:
-        """Remember what is known; blocks. A disk that does not take it costs nothing but memory."""
+        """Remember what is known; blocks. What a disk does not take stays `unwritten`, to be tried again."""
         if self._path is None:
             return
+        urls = self.urls
         known = [
             {"peer": peer.hex(), "urls": list(announced.urls), "said": list(announced.said)}
             for peer, announced in sorted(self._members.items())
         ]
         try:
             write_atomic(self._path, json.dumps(known, indent=1).encode(), durable=False)
+            self._written, self._refused = urls, False
         except OSError as error:
-            _log.warning("brokers_not_written path=%s reason=%s", self._path, error.strerror)
+            if not self._refused:
+                _log.warning("brokers_not_written path=%s reason=%s", self._path, error.strerror)
+            self._refused = True
 
     def _park(self, peer: PeerId, announced: _Announced) -> None:
         self._strangers.pop(peer, None)

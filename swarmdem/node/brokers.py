@@ -177,11 +177,9 @@ class Brokers:
 
     async def run(self) -> None:
         """Add and remove brokers until cancelled."""
-        remembered = self.known
         while True:
             await self._supply()
-            if self.known != remembered:
-                remembered = self.known
+            if self._announcements.unwritten:
                 await asyncio.to_thread(self._announcements.write)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):

@@ -143,11 +143,17 @@ def test_a_file_that_names_something_else_is_not_believed(tmp_path):
     assert announcements(tmp_path).urls == ()
 
 
-def test_a_disk_that_takes_nothing_is_borne(tmp_path):
+def test_what_a_disk_does_not_take_is_kept_in_memory_and_written_once_there_is_room(tmp_path):
     known = announcements(tmp_path / "absent")
+    assert not known.unwritten
     known.certified([BOB.peer])
     BOB.tells(known, URL)
 
     known.write()
-
     assert known.urls == (URL,)
+    assert known.unwritten
+
+    (tmp_path / "absent").mkdir()
+    known.write()
+    assert not known.unwritten
+    assert announcements(tmp_path / "absent").urls == (URL,)

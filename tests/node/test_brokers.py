@@ -13,6 +13,7 @@ from swarmdem.identifiers import PeerId
 from swarmdem.node import brokers, joining
 from swarmdem.protocol.events import Degraded, Recovered
 from swarmdem.transport.brokers import start_broker
+from swarmdem.transport.multi import MultiLink
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 
 PATIENCE_S = 60.0
@@ -168,3 +169,29 @@ async def test_only_a_plain_broker_can_be_hosted(url):
     with pytest.raises(ConfigError):
         async with brokers.hosted_broker(url, lambda _: None):
             pass
+
+
+async def test_announced_brokers_are_written_again_after_the_disk_was_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(brokers, "LOOK_S", 0.001)
+    tried = asyncio.Event()
+
+    class Announced:
+        urls, unwritten, writes = ("mqtt://a:1",), True, 0
+
+        def write(self):
+            self.writes += 1
+            if self.writes == 3:  # there was no room twice
+                self.unwritten = False
+                loop.call_soon_threadsafe(tried.set)
+
+    loop = asyncio.get_running_loop()
+    kept = brokers.Brokers(MultiLink(), me=PeerId(b"m" * 16), charter=b"", state=tmp_path, hosted=None)
+    kept._announcements = Announced()
+    task = asyncio.create_task(kept.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await tried.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await kept.link.close()
+
+    assert kept._announcements.writes == 3
