@@ -20,6 +20,7 @@ instead, once for each kind of data.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 
@@ -30,7 +31,7 @@ from swarmdem.apps.pipes import Score
 from swarmdem.errors import ConfigError
 from swarmdem.learning.datasets import DeviceData
 from swarmdem.learning.deployment import combined, evaluation_of
-from swarmdem.learning.learner import Dataset, Evaluation, Learner, Parameters, Scoring, task_of
+from swarmdem.learning.learner import Evaluation, Learner, Parameters, Scoring, task_of
 from swarmdem.learning.strategy import Deployment
 
 AFTER_TRAINING = ".after_training"
@@ -55,9 +56,8 @@ class HeldOut:
         tests = [data.device(number)[1] for number in range(self._devices)]
         ends = np.cumsum([0, *(len(test) for test in tests)])
         self._parts = [np.arange(first, end) for first, end in pairwise(ends)]
-        self.everybody = Dataset(
-            np.concatenate([test.x for test in tests]), np.concatenate([test.y for test in tests])
-        )
+        x, y = (np.concatenate([getattr(test, name) for test in tests]) for name in ("x", "y"))
+        self.everybody = replace(tests[0], x=x, y=y)  # the constants of a regression are the same everywhere
 
     def of(self, peers: Iterable[int]) -> NDArray[np.int64]:
         """Return the places in `everybody` of these peers' test data, each device once."""
@@ -121,7 +121,7 @@ class Meter:
         if len(deployed.models) != 1 or deployed.boost:
             raise ConfigError("a learner without `scores` cannot be measured with this strategy")
         learner.load(deployed.models[0])
-        own = Dataset(everybody.x[places], everybody.y[places])
+        own = replace(everybody, x=everybody.x[places], y=everybody.y[places])
         return _score(learner.evaluate(own)), _score(learner.evaluate(everybody))
 
     def _scores(self, learner: Learner, model: Parameters) -> Scores:

@@ -1,5 +1,7 @@
 """What a study measures, and how few passes it takes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -134,3 +136,23 @@ def test_devices_are_counted_once_however_many_peers_share_them():
     assert len(tests.everybody) == 6
     assert tests.of([0, 3]).tolist() == [0, 1]
     assert tests.of([]).tolist() == []
+
+
+class InDegrees(Data):
+    """The same as values, with a swarm's constants."""
+
+    def device(self, number):
+        return tuple(replace(part, target_mean=20.0, target_deviation=5.0) for part in super().device(number))
+
+
+def test_a_learner_that_evaluates_is_given_the_constants_of_a_regression():
+    seen = []
+
+    class Told(Plain):
+        def evaluate(self, data):
+            seen.append((len(data), data.target_mean, data.target_deviation))
+            return Evaluation(0.0, len(data), 0.0)
+
+    measured(Meter(HeldOut(InDegrees(), len(PEERS)), PEERS), Told(), "a", model(1.0))
+
+    assert seen == [(2, 20.0, 5.0), (6, 20.0, 5.0)]
