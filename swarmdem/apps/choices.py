@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from swarmdem.errors import ConfigError
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.encodings import flaw
 
 PLASTICITIES = ("dem-ai",)
 
@@ -67,6 +68,8 @@ class UpdateChoices:
     """`dem-ai`: schedules and hysteresis from plasticity to stability; `schedules` and `hysteresis` win."""
     agreement: str | None = None
     """`available`, or `bft`: two thirds decide in two phases, and nobody without them."""
+    codec: str | None = None
+    """`raw`, `fp16`, `int8`, `topk`, or a budget of bytes per model."""
     private: tuple[str, ...] | None = None
     """Patterns of arrays that stay with each peer."""
     options: dict[str, float] | None = None
@@ -96,6 +99,7 @@ def rules(choices: UpdateChoices) -> tuple[tuple[str, bool, str], ...]:
     return (
         *((name, getattr(choices, name) in (None, *known), one_of(known)) for name, known in words),
         ("levels", levels is None or 0 <= levels <= 16, "0 to 16"),
+        ("codec", choices.codec is None or not flaw(choices.codec), flaw(choices.codec or "")),
         ("mixing", mixing is None or 0.0 <= mixing <= 1.0, "a share between 0 and 1"),
         ("pull", pull is None or (math.isfinite(pull) and pull >= 0.0), "finite and not negative"),
         (

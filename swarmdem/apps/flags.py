@@ -104,6 +104,7 @@ UPDATE = {
     ),
     "plasticity": _maybe_text("--plasticity", "dem-ai: schedules from plasticity to stability."),
     "agreement": _maybe_text("--agreement", "available, or bft: two thirds decide, and nobody without them."),
+    "codec": _maybe_text("--codec", "Models sent: raw, fp16, int8, topk, or a budget of bytes per model."),
     "private": _repeated("--private", str, "PATTERN", "Arrays that stay with each peer; repeat for more."),
     "options": _repeated("--option", choices.option, "NAME=VALUE", "A setting of the strategy; repeat."),
 }  # fmt: skip

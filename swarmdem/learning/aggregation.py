@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import MisuseError
 from swarmdem.learning.learner import MutableParameters, Parameters
-from swarmdem.learning.parameters import check_schema, is_statistic, schema_of
+from swarmdem.learning.parameters import check_schema, schema_of
 from swarmdem.wire.charter import TensorSpec
+from swarmdem.wire.encodings import is_statistic
 
 BLOCK = 65_536
 """Elements worked on at a time: temporaries stay within the cache, whatever the model's size."""

@@ -25,9 +25,6 @@ from swarmdem.wire.charter import TensorSpec
 MAGNITUDE_MAX = 1e30
 """Largest absolute value of a parameter; beyond it sums of float32 values may overflow (a guess)."""
 
-STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
-"""Last parts of the names under which torch keeps what a normalisation layer has seen."""
-
 _DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<") for name in get_args(get_type_hints(TensorSpec)["dtype"])
 }
@@ -54,11 +51,6 @@ def schema_of(parameters: Parameters) -> tuple[TensorSpec, ...]:
         return msgspec.convert(tuple(specs), tuple[TensorSpec, ...])
     except msgspec.ValidationError as error:
         raise SchemaError(f"model: {error}") from error
-
-
-def is_statistic(name: str) -> bool:
-    """Say whether an array counts or measures inputs (batch norm) instead of being learned."""
-    return name.rpartition(".")[2] in STATISTICS
 
 
 def model_bytes(schema: Sequence[TensorSpec]) -> int:

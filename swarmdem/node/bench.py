@@ -25,9 +25,10 @@ from swarmdem.learning.deployment import predict
 from swarmdem.learning.learner import Learner, Parameters, Scoring
 from swarmdem.learning.strategy import Deployment, Outcome, Task
 from swarmdem.node.counters import TrainingCounters
-from swarmdem.node.craft import Craft, Installed, Upload
+from swarmdem.node.craft import Craft, Installed, Sharing, Slots, Upload
 from swarmdem.node.layout import belongs
 from swarmdem.node.models import Model, ModelShelf
+from swarmdem.node.packing import Inputs
 from swarmdem.node.store import Store
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.protocol.events import (
@@ -66,6 +67,8 @@ class _Training:
     order: Train
     ordered_us: Micros
     reference: Model
+    slots: Slots
+    """What the peer stood on."""
 
 
 class Bench:
@@ -111,6 +114,7 @@ class Bench:
         self._training: Future[None] | None = None
         self._aside: Model | None = None  # of the last training; saved with its upload
         self._sums: dict[tuple[PlanId, GroupId], RunningMean] = {}
+        self._inputs: dict[tuple[PlanId, GroupId], Inputs] = {}  # of the sums, until the update ends
         self._closed = False
         self.counters = TrainingCounters()
         initial = craft.layout.initial
@@ -126,7 +130,8 @@ class Bench:
         if reference is None:
             self._deliver(TrainingFailed(order.base, "the reference model is not here"), None)
             return
-        training, slots = _Training(order, ordered_us, reference), self._shelf.slots
+        slots = self._shelf.slots
+        training = _Training(order, ordered_us, reference, slots)
 
         def work() -> None:
             try:
@@ -153,19 +158,21 @@ class Bench:
             if key not in self._sums:
                 self._sums[key] = RunningMean(self._charter.schema)
             self._sums[key].add(model.parameters, order.weight)
+            self._inputs.setdefault(key, Inputs()).add(model)
 
         self._submit(self._trainer.tensors, work)
 
     def finish_mean(self, order: FinishMean) -> None:
         """Eq. 9, and Dem-AI eq. 3 where the group's last mean is here; answers `Averaged`."""
         previous = self._shelf.get(order.previous) if order.previous is not None else None
-        reference = self._shelf.slot(Slot.REFERENCE)
+        sharing = Sharing(self._shelf.slot(Slot.REFERENCE), self._shelf.bases)
 
         def work() -> None:
             total = self._sums.pop((order.plan, order.group), None)
             if total is None:
                 raise MisuseError("a mean of no models")
-            mean = self._craft.mean(total.result(), order, previous=previous, reference=reference)
+            inputs = self._inputs[order.plan, order.group]
+            mean = self._craft.mean(total.result(), order, inputs, sharing, previous=previous)
             answer = Averaged(order.plan, order.group, mean.name, mean.info.total_bytes)
             self._soon(self._deliver, answer, mean)
 
@@ -177,9 +184,11 @@ class Bench:
         if mean is None or parent is None:
             self._failed(MisuseError("a mix of models that are not here"))
             return
+        sharing = Sharing(self._shelf.slot(Slot.REFERENCE), self._shelf.bases)
 
         def work() -> None:
-            mixed = self._craft.mixed(order, mean, parent)
+            inputs = self._inputs.get((order.plan, order.group), Inputs())
+            mixed = self._craft.mixed(order, mean, parent, inputs, sharing)
             answer = Mixed(order.plan, order.group, mixed.name, mixed.info.total_bytes)
             self._soon(self._deliver, answer, mixed)
 
@@ -203,8 +212,9 @@ class Bench:
         """Drop the running sums of *plan*."""
 
         def work() -> None:
-            for key in [key for key in self._sums if key[0] == plan]:
-                del self._sums[key]
+            for key in [key for key in self._inputs if key[0] == plan]:
+                del self._inputs[key]
+                self._sums.pop(key, None)
 
         self._submit(self._trainer.tensors, work)
 
@@ -275,7 +285,7 @@ class Bench:
 
         def work() -> None:
             try:
-                upload = self._craft.upload(order, task, outcome, training.reference)
+                upload = self._craft.upload(order, task, outcome, training.reference, training.slots)
             except Exception as error:
                 self._training_failed(order, error)
                 return

@@ -18,6 +18,7 @@ from swarmdem.learning.strategy import Deployment, Outcome, Strategy, Task
 from swarmdem.learning.sums import accumulated, pull_target
 from swarmdem.node.layout import Layout, agents_above, belongs, memory_of
 from swarmdem.node.models import Model, model_of
+from swarmdem.node.packing import Bases, Inputs, Packing
 from swarmdem.protocol.events import Apply, FinishMean, Mix, Slot, Train
 from swarmdem.protocol.plans import founding_base
 from swarmdem.wire.charter import Charter
@@ -39,6 +40,15 @@ class Upload:
     scale: float
     sketch: bytes
     loss_milli: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What a leader may encode a group's model against."""
+
+    reference: Model | None
+    bases: Bases
+    """What it holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +85,7 @@ class Craft:
         """Whether eq. 10 says what a result does to the peer's model."""
         self._deploys = type(strategy).deploy is not Strategy.deploy
         self.layout = layout
+        self.packing = Packing(charter, layout.schemas)
 
     def offered(self, initial: Parameters) -> tuple[Model, float, bytes]:
         """Return the learner's first model as a founder offers it, with its own sketch (metric `cosine`)."""
@@ -118,8 +129,15 @@ class Craft:
             memory=memory_of(kept),
         )
 
-    def upload(self, order: Train, task: Task, outcome: Outcome, reference: Model) -> Upload:
-        """Check, name and sketch what *task* gave.
+    def upload(self, order: Train, task: Task, outcome: Outcome, reference: Model, slots: Slots) -> Upload:
+        """Check, sketch, encode and name what *task* gave.
+
+        Args:
+            order: The core's.
+            task: What was to be done.
+            outcome: What came of it.
+            reference: Of the plan.
+            slots: What the peer stood on.
 
         Raises:
             LearningError: The outcome is not of the schema, or not finite.
@@ -130,29 +148,43 @@ class Craft:
         if self.charter.basis == "updates":
             base = {name: task.start[name] for name in base}
         scale, sketch = digest.sketch(trained, base, seed=order.seed, size=self.charter.digest)
-        aside = self.layout.aside(outcome.model, outcome.memory, of=model.name, forgets=bool(task.memory))
+        packed = self.packing.upload(
+            model, reference=reference, anchor=slots.get(Slot.ANCHOR), kept=slots.get(Slot.KEPT)
+        )
+        name, forgets = packed.model.name, bool(task.memory)
+        aside = self.layout.aside(outcome.model, outcome.memory, packed.beside, of=name, forgets=forgets)
         return Upload(
-            model=model, aside=aside, scale=scale, sketch=sketch, loss_milli=in_thousandths(outcome.loss)
+            model=packed.model,
+            aside=aside,
+            scale=scale,
+            sketch=sketch,
+            loss_milli=in_thousandths(outcome.loss),
         )
 
     def mean(
-        self, mean: MutableParameters, order: FinishMean, *, previous: Model | None, reference: Model | None
+        self,
+        mean: MutableParameters,
+        order: FinishMean,
+        inputs: Inputs,
+        sharing: Sharing,
+        *,
+        previous: Model | None,
     ) -> Model:
         """Return a group's model: the warm-up's gain, then Dem-AI eq. 3 with the group's last mean."""
-        gain = self.charter.scheduled("gain", order.time)
+        gain, reference = self.charter.scheduled("gain", order.time), sharing.reference
         if gain != 1.0 and reference is not None:
             own = {spec.name: mean[spec.name] for spec in self.layout.travelling}
             mean |= amplified(own, gain, self.layout.shared(reference))[0]
         if previous is not None:
             mean = mix(mean, previous.parameters, 1.0 - self.charter.scheduled("gamma", order.time))
-        return model_of(mean, self.layout.wire)
+        return self._packed(model_of(mean, self.layout.wire), inputs, sharing)
 
-    def mixed(self, order: Mix, mean: Model, parent: Model) -> Model:
+    def mixed(self, order: Mix, mean: Model, parent: Model, inputs: Inputs, sharing: Sharing) -> Model:
         """Return a group's result: eq. 10, and under `pull_to = all` the sum over the groups above."""
         above = self.layout.plain(parent)
         mixed = mix(mean.parameters, above, self.charter.scheduled("mixing", order.time))
         if self.layout.doubled is None:
-            return model_of(mixed, self.layout.wire)
+            return self._packed(model_of(mixed, self.layout.wire), inputs, sharing)
         sums = self.layout.sums(parent)
         if sums is None:  # the root's result is plain
             sums = accumulated(None, above, order.above)
@@ -168,8 +200,12 @@ class Craft:
             slots: What it stood on.
         """
         layout, kept, complaint = self.layout, slots.get(Slot.KEPT), None
+        left = kept if upload is None else None  # of the last encoding
         if upload is not None and belongs(slots.get(Slot.TRAINED), upload.name):
-            kept = slots[Slot.TRAINED]
+            kept = left = slots[Slot.TRAINED]
+            upload = self.packing.exact(upload, kept)
+        if self.packing.sparse:
+            kept = layout.settled(kept, self.packing.left(left, slots.get(Slot.KEPT), order.group))
         if parent is None:
             own = upload or slots.get(Slot.OWN) or slots[Slot.REFERENCE]
         elif upload is None:
@@ -180,6 +216,8 @@ class Craft:
             except Exception as error:
                 own, complaint = upload, _failed(self.strategy, "apply", error)
         filled = {Slot.OWN: own, Slot.ANCHOR: parent or own}
+        if self.packing.sparse:
+            filled[Slot.ANCHOR].content()  # hashed in this thread, not on the loop
         if kept is not None:
             filled[Slot.KEPT] = kept
         if self._deploys:
@@ -213,6 +251,11 @@ class Craft:
         except Exception as error:
             return applied, plain, _failed(self.strategy, "deploy", error)
         return applied, deployment, None
+
+    def _packed(self, model: Model, inputs: Inputs, sharing: Sharing) -> Model:
+        if sharing.reference is None:
+            return model
+        return self.packing.result(model, reference=sharing.reference, inputs=inputs, bases=sharing.bases)
 
     def _mixed_at_peer(self, order: Apply, upload: Model, parent: Model) -> Model:
         mixing = self.charter.scheduled("mixing", order.time)

@@ -25,6 +25,7 @@ from swarmdem.node.serving import Uploads
 from swarmdem.node.store import Store
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.node.transfer import Downloads
+from swarmdem.node.unpacking import Unpacking
 from swarmdem.node.vetting import Vetting
 from swarmdem.node.watching import LinkWatch
 from swarmdem.protocol.core import Core
@@ -130,9 +131,15 @@ class Driver:
         )  # fmt: skip
         self.uploads = Uploads(shelf, self, chunk_leaves=charter.chunk // LEAF_BYTES)
         self._vetting = Vetting(craft, trainer, self.deliver)
+        self._unpacking = Unpacking(
+            charter=charter, packing=craft.packing, shelf=shelf, trainer=trainer,
+            fetch=lambda order: self.downloads.fetch(order),  # noqa: PLW0108 - made below
+            stop=lambda model: self.downloads.stop(model),  # noqa: PLW0108
+            deliver=self._vetting.deliver,
+        )  # fmt: skip
         self.downloads = Downloads(
             charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf, trainer=trainer,
-            send=self.uploads.send, deliver=self._vetting.deliver, exchanged=self.counters.exchanged,
+            send=self.uploads.send, deliver=self._unpacking.arrived, exchanged=self.counters.exchanged,
         )  # fmt: skip
         self._link = LinkWatch(deliver=self.deliver, downloads=self.downloads, report=on_event)
 
@@ -328,9 +335,9 @@ class Driver:
                 self._train(effect)
             case Fetch():
                 self._vetting.expect(effect)
-                self.downloads.fetch(effect)
+                self._unpacking.fetch(effect)
             case StopFetching(model):
-                self.downloads.stop(model)
+                self._unpacking.stop(model)
             case Accumulate():
                 self.bench.accumulate(effect)
             case FinishMean():

@@ -107,21 +107,34 @@ class Layout:
         return self.initial_private if aside is None else _under(_PRIVATE, aside)
 
     def aside(
-        self, whole: Parameters, memory: Parameters, *, of: ModelHash, forgets: bool = False
+        self,
+        whole: Parameters,
+        memory: Parameters,
+        beside: Parameters = NONE,
+        *,
+        of: ModelHash,
+        forgets: bool = False,
     ) -> Model | None:
         """Return what training leaves with the peer beside the model *of*; None when that is nothing.
 
-        With *forgets* an empty memory is something: it takes the place of an earlier one.
+        *beside* is what encoding the upload left (`packing.py`). With *forgets* an empty memory is something:
+        it takes the place of an earlier one.
 
         Raises:
             SchemaError: An array of the memory is of a dtype that cannot be stored.
             NotFiniteError: A value is NaN or infinite.
         """
-        if not self.initial_private and not memory and not forgets:
+        if not self.initial_private and not memory and not beside and not forgets:
             return None
         arrays = {_OF: np.frombuffer(of, np.uint8)}
         arrays |= {_PRIVATE + spec.name: whole[spec.name] for spec in self._private}
-        arrays |= {_MEMORY + name: array for name, array in memory.items()}
+        arrays |= {_MEMORY + name: array for name, array in memory.items()} | dict(beside)
+        return model_of(arrays, schema_of(arrays))
+
+    def settled(self, aside: Model | None, beside: Parameters) -> Model:
+        """Return what of *aside* stays once its upload is applied, with *beside* for the encoding's part."""
+        left = {} if aside is None else aside.parameters
+        arrays = {name: left[name] for name in left if name.startswith((_PRIVATE, _MEMORY))} | dict(beside)
         return model_of(arrays, schema_of(arrays))
 
     def accepts(self, slot: Slot, schema: Schema) -> bool:

@@ -22,10 +22,9 @@ from typing import IO, Protocol
 import msgspec
 
 from swarmdem.errors import KeyInUseError, LearningError, StoreError
-from swarmdem.learning.parameters import from_safetensors, schema_of
 from swarmdem.node.files import link_atomic, make_directory, remove, sweep, write_atomic
 from swarmdem.node.keys import kept_key
-from swarmdem.node.models import Model, Schema, model_of, to_file
+from swarmdem.node.models import Model, Schema, from_checkpoint, to_checkpoint
 from swarmdem.node.records import ABSTAINS, RecordLog
 from swarmdem.protocol.events import Slot
 from swarmdem.protocol.restart import DOUBT
@@ -207,14 +206,13 @@ class DirectoryStore:
         if any(link_atomic(source, path, durable=self._durable) for source in model.files[-1:]):
             return
         over = self._models / spare[0] if spare else None
-        write_atomic(path, *to_file(model), durable=self._durable, spare=over)
+        write_atomic(path, *to_checkpoint(model), durable=self._durable, spare=over)
         model.files[:] = [path]
 
     def _read_model(self, slot: Slot, name: str, accepts: Accepts) -> Model | None:
         path = self._models / name
         try:
-            arrays = from_safetensors(path.read_bytes())
-            model = model_of(arrays, schema_of(arrays))
+            model = from_checkpoint(path.read_bytes())
             if model.name.hex() in name and accepts(slot, model.schema):
                 return model
             reason = "its content is not what its name says"

@@ -17,13 +17,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import ModelHash, PeerId, brief
 from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.bench import Deliver
-from swarmdem.node.models import Model, ModelShelf, Schema, model_of_bytes
+from swarmdem.node.models import Model, ModelShelf, Schema
+from swarmdem.node.packing import Packing
 from swarmdem.node.sharing import Frames, Neighbour, Wanted, frames_of
 from swarmdem.node.trainer import Trainer
 from swarmdem.protocol.events import Fetch, Fetched, FetchFailed
@@ -109,6 +111,7 @@ class Downloads:
         self._charter = charter
         self._schemas = {model_bytes(schema): schema for schema in schemas}
         self._model_bytes = next(iter(self._schemas))
+        self._packing = Packing(charter, schemas)
         self.me = me
         self._shelf = shelf
         self._trainer = trainer
@@ -137,7 +140,7 @@ class Downloads:
             self._deliver(Fetched(order.model), held)
             return
         total_bytes = order.model_bytes or self._model_bytes
-        if total_bytes not in self._schemas:
+        if total_bytes not in self._schemas and not self._charter.fits(total_bytes):
             reason = f"blob of {total_bytes} bytes, the schema has {self._model_bytes}"
             self._deliver(FetchFailed(order.model, reason), None)
             return
@@ -337,8 +340,8 @@ class Downloads:
         """Look for NaN off the loop, then hand the model over."""
         self._checking.add(download.model)
         self._forget(download)
-        data, schema = assembly.data(), self._schemas[assembly.info.total_bytes]
-        job = self._loop.run_in_executor(self._trainer.tensors, model_of_bytes, data, schema, assembly.info)
+        opening = partial(self._packing.opened, assembly.data(), assembly.info, self._shelf.bases)
+        job = self._loop.run_in_executor(self._trainer.tensors, opening)
         job.add_done_callback(lambda done: self._checked(download.wanted, done))
 
     def _checked(self, wanted: Wanted, job: "asyncio.Future[Model]") -> None:

@@ -274,7 +274,7 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
         return f"a weight of {digest.weight} where every agent counts once"
     if len(digest.model) != 32 or not 0 < digest.model_bytes <= charter.blob_max:
         return "digest names no model, or one too large"
-    if charter.schema and digest.model_bytes != charter.model_bytes:
+    if charter.schema and not charter.fits(digest.model_bytes):
         return f"model of {digest.model_bytes} bytes instead of {charter.model_bytes}"
     if len(digest.sketch) != charter.digest:
         return f"sketch of {len(digest.sketch)} buckets instead of {charter.digest}"

@@ -17,11 +17,10 @@ import msgspec
 
 from swarmdem.errors import ConfigError, MalformedFrameError
 from swarmdem.identifiers import SECOND, CharterHash, Micros
+from swarmdem.wire import encodings
+from swarmdem.wire.encodings import ITEM_BYTES, Encoding
 from swarmdem.wire.frame import WIRE_VERSION
 from swarmdem.wire.messages import CHARTER_BYTES_MAX, LISTED_MAX
-
-ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "uint8": 1, "bool": 1}
-"""Bytes of one number by dtype."""
 
 TABLE_MAX = 1024
 """Entries of a schedule."""
@@ -99,8 +98,8 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """The one knob of time: how long silence is borne before others act."""
     min_rate: int = 250_000
     """Slowest transfer that deadlines allow for, bytes per second."""
-    codec: Literal["raw"] = "raw"
-    """Encoding of model blobs; `raw`: every tensor in its own dtype, little-endian."""
+    codec: str = "raw"
+    """Encoding of model blobs (`encodings.py`): a word, or a budget of bytes per model in digits."""
     chunk: int = 65_536
     """Largest chunk message of a blob in bytes; a whole number of 64 KiB leaves."""
     blob_max: int = 2**31
@@ -199,8 +198,21 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         return sum(math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] for tensor in self.schema)
 
     @property
+    def encoding(self) -> Encoding:
+        """What `codec` means for models of `schema`."""
+        return encodings.encoding(self.codec, encodings.sizes(self.schema))
+
+    def fits(self, blob_bytes: int) -> bool:
+        """Return whether a blob of that length can be a model: an encoded one is shorter than a raw one."""
+        most = self.model_bytes
+        return blob_bytes == most or (self.codec != "raw" and 0 < blob_bytes < most)
+
+    @property
     def transfer_us(self) -> Micros:
-        """How long one model takes to cross at `min_rate`, with what is summed up beside it."""
+        """How long one model takes to cross at `min_rate`, with what is summed up beside it.
+
+        An encoded one is taken to be whole: who lacks its base fetches that as well.
+        """
         return self.model_bytes * (2 if self.pull_to == "all" else 1) * SECOND // self.min_rate
 
     @property
@@ -248,6 +260,7 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("inputs", len({name for name, _ in c.inputs}) == len(c.inputs), "names must differ"),
         *_schedule_rules(c),
         *_tree_rules(c),
+        *_codec_rules(c),
         (
             "private",
             len(c.private) <= 64 and all(p.isprintable() and 0 < len(p.encode()) <= 256 for p in c.private),
@@ -258,6 +271,21 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("options", all(math.isfinite(value) for _, value in c.options), "finite numbers"),
         ("features", c.features == 0, "unknown feature bits"),
         ("ext", not c.ext, "none are defined in this version"),
+    )
+
+
+def _codec_rules(c: Charter) -> Iterator[tuple[str, bool, str]]:
+    wrong = encodings.flaw(c.codec)
+    yield "codec", not wrong, wrong
+    if not wrong and c.schema:
+        least = encodings.sizes(c.schema).topk_least()
+        yield "codec", not c.codec.isdigit() or int(c.codec) >= least, f"at least {least} bytes"
+    sparse = not wrong and c.encoding.codec == "topk"
+    plain = c.update == "tree" and c.pull_to == "parent"
+    yield (
+        "codec",
+        plain or not sparse,
+        "topk needs a tree whose peers are pulled to their parent's model alone",
     )
 
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.learner import Parameters
-from swarmdem.learning.parameters import is_statistic
 from swarmdem.learning.strategies.averaging import FedAvg
 from swarmdem.learning.strategy import layer_of
+from swarmdem.wire.encodings import is_statistic
 
 
 class FedBn(FedAvg):

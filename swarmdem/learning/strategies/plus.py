@@ -9,9 +9,9 @@ import numpy as np
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.learner import Learner, MutableParameters, Parameters
-from swarmdem.learning.parameters import is_statistic
 from swarmdem.learning.strategy import Deployment, Outcome, Strategy, Task
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.encodings import is_statistic
 
 BEFORE = "before/"
 """Prefix of the group's model before the last, in the strategy's memory."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from swarmdem.errors import ConfigError
 from swarmdem.learning.learner import Learner, MutableParameters, Parameters, PlainSgd, sgd_of
-from swarmdem.learning.parameters import is_statistic
 from swarmdem.learning.strategy import NONE, Outcome, Strategy, Task
 from swarmdem.wire.charter import Charter, TensorSpec
+from swarmdem.wire.encodings import is_statistic
 
 PREFIX = "control/"
 """Begins the names under which control variates travel."""
