@@ -121,8 +121,12 @@ class Appender:
             OSError: The file is as it was, or whole and new.
         """
         self.close()
-        write_atomic(self._path, content, durable=self._durable)
-        self._ragged = False
+        torn = os.stat(self._path).st_ino
+        try:
+            write_atomic(self._path, content, durable=self._durable)
+        finally:
+            # It may have failed after the new file took the name: that one must not be cut as the old one.
+            self._ragged = self._ragged and os.stat(self._path).st_ino == torn
         self._open()
 
     def close(self) -> None:

@@ -124,3 +124,24 @@ def test_a_rewritten_file_is_not_cut_where_the_one_before_it_was_torn(path, monk
     file.append(b", more")
     file.close()
     assert path.read_bytes() == b"whole, more"
+
+
+def test_a_rewritten_file_whose_name_could_not_be_synced_is_not_cut_either(path, monkeypatch):
+    """The new file is there when the last step of the rewriting fails: the sync of its directory."""
+    write_atomic(path, b"")
+    file = Appender(path, durable=True)
+    with monkeypatch.context() as machine:
+        machine.setattr(files, "os", FaultyDisk(0, error=errno.EIO, times=3))  # the write, and both cuts
+        with pytest.raises(OSError, match="Input/output"):
+            file.append(b"torn")
+        file.close()
+        rewriting = FaultyDisk()
+        machine.setattr(files, "os", rewriting)
+        write_atomic(path.with_name("other"), b"whole")
+        machine.setattr(files, "os", FaultyDisk(rewriting.count - 1, error=errno.EIO))
+        with pytest.raises(OSError, match="Input/output"):
+            file.replace(b"whole")
+
+    file.append(b", more")
+    file.close()
+    assert path.read_bytes() == b"whole, more"
