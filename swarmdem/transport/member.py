@@ -2,8 +2,8 @@
 
 A control message is handed to every broker that is up. One that takes nothing at the moment gets a
 queue of `WAITING_MAX` messages and `WAITING_BYTES_MAX` bytes; when that is full the oldest goes, is
-counted, and is not missed while another broker took it. When the connection is lost the queue is
-forgotten: the protocol repeats what still matters.
+counted, and is not missed while another broker took it; the newest stays, however long it is. When the
+connection is lost the queue is forgotten: the protocol repeats what still matters.
 """
 
 import asyncio
@@ -81,6 +81,7 @@ class Member:
         self._waiting: deque[Message] = deque()
         self._waiting_bytes = 0
         self._pump: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def state(self) -> LinkState:
@@ -97,7 +98,10 @@ class Member:
         message.ticket.waits()
         self._waiting.append(message)
         self._waiting_bytes += len(message.payload)
-        while len(self._waiting) > WAITING_MAX or self._waiting_bytes > WAITING_BYTES_MAX:
+        if self._closed:
+            self._give_up()
+            return False
+        while len(self._waiting) > 1 and self._too_much():
             self.dropped += 1
             self._next().ticket.settle(TransportError(f"{self.link.address}: too much waits for this broker"))
         if self._pump is None:
@@ -105,12 +109,21 @@ class Member:
         return False
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; what waits is given up."""
+        self._closed = True
         pump = self._pump
         if pump is not None:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
+        self._give_up()  # the pump does so too, unless it had not begun
         await self.link.close()
+
+    def _too_much(self) -> bool:
+        return len(self._waiting) > WAITING_MAX or self._waiting_bytes > WAITING_BYTES_MAX
+
+    def _give_up(self) -> None:
+        while self._waiting:
+            self._next().ticket.settle(TransportError(f"{self.link.address}: closed"))
 
     def _next(self) -> Message:
         message = self._waiting.popleft()
@@ -134,5 +147,4 @@ class Member:
                     message.ticket.settle()
         finally:
             self._pump = None
-            while self._waiting:
-                self._next().ticket.settle(TransportError(f"{self.link.address}: closed"))
+            self._give_up()
