@@ -128,11 +128,14 @@ class _Search:
         self, zeroconf: "Zeroconf", service_type: str, name: str, state_change: "ServiceStateChange"
     ) -> None:
         """Follow one announcement; the names of the arguments are zeroconf's."""
+        if state_change.name != "Added" and (asking := self._asking.pop(name, None)) is not None:
+            asking.cancel()  # its answer may be what was said before
         if state_change.name == "Removed":
             self._gone(name)
-        elif name not in self._asking and len(self._asking) + len(self._urls) < FOUND_MAX:
-            self._asking[name] = task = asyncio.create_task(self._ask(service_type, name))
-            task.add_done_callback(lambda _: self._asking.pop(name, None))
+            return
+        followed = self._asking.keys() | self._urls.keys()
+        if name not in self._asking and (name in followed or len(followed) < FOUND_MAX):
+            self._asking[name] = asyncio.create_task(self._ask(service_type, name))
 
     async def close(self) -> None:
         """Ask no more."""
@@ -145,15 +148,26 @@ class _Search:
         from zeroconf.asyncio import AsyncServiceInfo  # noqa: PLC0415 - an extra
 
         info = AsyncServiceInfo(service_type, name)
-        url = None
-        if await info.async_request(self._zeroconf.zeroconf, ANSWER_MS):
-            url = self._url(info)
-        if url != self._urls.get(name):
-            self._gone(name)
-        if url is not None and url not in self._urls.values():
-            log.info("broker_found: %s", url)
+        try:
+            answered = await info.async_request(self._zeroconf.zeroconf, ANSWER_MS)
+            self._heard(name, self._url(info) if answered else None)
+        finally:
+            if self._asking.get(name) is asyncio.current_task():
+                del self._asking[name]
+
+    def _heard(self, name: str, url: str | None) -> None:
+        """Take what an announcement says now: a broker, or (None) nothing for us."""
+        if url == self._urls.get(name):
+            return
+        self._gone(name)
+        if url is not None:
+            known = (
+                url in self._urls.values()
+            )  # it was started again under another name, or is announced twice
             self._urls[name] = url
-            self._found(url, True)
+            if not known:
+                log.info("broker_found: %s", url)
+                self._found(url, True)
 
     def _url(self, info: "AsyncServiceInfo") -> str | None:
         """Return the URL of an announced broker, None when it is not for this swarm."""
@@ -167,7 +181,7 @@ class _Search:
 
     def _gone(self, name: str) -> None:
         url = self._urls.pop(name, None)
-        if url is not None:
+        if url is not None and url not in self._urls.values():
             log.info("broker_gone: %s", url)
             self._found(url, False)
 

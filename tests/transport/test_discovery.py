@@ -1,6 +1,7 @@
 """Brokers are found on the loopback interface by mDNS; what is for another swarm is passed over."""
 
 import asyncio
+import contextlib
 import sys
 
 import pytest
@@ -45,6 +46,28 @@ async def test_only_brokers_of_this_swarm_and_charter_are_found() -> None:
     ):
         assert await heard.next() == ("mqtt://127.0.0.1:3", True)
         assert heard.news.empty()
+
+
+async def test_a_broker_announced_twice_is_found_once_and_gone_with_the_last_announcement() -> None:
+    """As one is that was started again, while its first announcement has not run out."""
+    heard = Heard()
+    async with discovered("plant-7", CHARTER, heard, interfaces=LOOPBACK):
+        async with announced("127.0.0.1", 4, "plant-7", CHARTER, interfaces=LOOPBACK):
+            assert await heard.next() == ("mqtt://127.0.0.1:4", True)
+            first = contextlib.AsyncExitStack()
+            await first.enter_async_context(
+                announced("127.0.0.1", 4, "plant-7", CHARTER, interfaces=LOOPBACK)
+            )
+            async with announced("127.0.0.1", 5, "plant-7", CHARTER, interfaces=LOOPBACK):
+                assert await heard.next() == ("mqtt://127.0.0.1:5", True)  # so the one before it was heard
+            assert await heard.next() == ("mqtt://127.0.0.1:5", False)
+
+        async with announced("127.0.0.1", 6, "plant-7", CHARTER, interfaces=LOOPBACK):
+            assert await heard.next() == ("mqtt://127.0.0.1:6", True)  # so the first goodbye was heard
+        assert await heard.next() == ("mqtt://127.0.0.1:6", False)
+        await first.aclose()
+
+        assert await heard.next() == ("mqtt://127.0.0.1:4", False)
 
 
 async def test_a_name_is_no_address_to_announce() -> None:
