@@ -279,3 +279,19 @@ def test_a_peer_falls_silent_when_its_key_is_started_again_elsewhere():
     assert [i for i, _ in swarm.of(events.KeyRefused)] == [1]
     swarm.run(lambda: False, limit_s=10)
     assert 1 not in {i for i, _ in swarm.sent[before:]}
+
+
+def test_a_swarm_that_dies_between_certificate_and_update_loses_that_round_and_no_other():
+    swarm = CoreSwarm(4)
+    swarm.start(0, 1, 2, 3)
+    certified = lambda: {i for i, e in swarm.of(events.Certified) if e.round == 2}  # noqa: E731
+    assert swarm.run(lambda: len(certified()) == 4)
+    for index in range(4):
+        swarm.kill(index)
+    assert swarm.finished(2) == {}
+
+    swarm.start(0, 1, 2, 3)
+
+    assert swarm.run(swarm.all_finished(3), limit_s=100)
+    assert swarm.finished(2) == {}
+    assert all(event.certified and event.applied for event in swarm.finished(3).values())
