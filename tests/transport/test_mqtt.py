@@ -9,6 +9,7 @@ import pytest
 from swarmdem.errors import ConfigError, MisuseError, TransportError
 from swarmdem.transport.base import Arrival, LinkState
 from swarmdem.transport.brokers import start_broker
+from swarmdem.transport.connection import _Client
 from swarmdem.transport.mqtt import MqttLink
 from swarmdem.transport.settings import MqttSettings
 
@@ -167,6 +168,16 @@ async def test_publishers_wait_while_too_much_is_unacknowledged_and_fail_when_th
         with pytest.raises(TransportError):
             await asyncio.wait_for(fifth, PATIENCE_S)
         assert port.counters.messages_sent == 4
+
+
+async def test_a_connection_that_ends_as_its_attempt_runs_out_of_time_is_no_crash() -> None:
+    """The library has given up waiting, and has not put the waiting away yet."""
+    client = _Client("127.0.0.1")
+    client._connected.cancel()
+
+    client._on_disconnect(None, None, None, None, None)
+
+    assert not client._disconnected.done()
 
 
 async def test_what_a_broker_refused_after_a_reconnect_is_asked_for_until_it_is_granted() -> None:
