@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmdem.apps.reading import METRICS, ExperimentFolder, Result, Run, When
-from swarmdem.apps.table import ERROR, duration, megabytes
+from swarmdem.apps.table import ERROR
 from swarmdem.errors import DataError
 
 LAST = 10
@@ -162,7 +162,7 @@ def markdown(folder: ExperimentFolder, published: Published | None = None) -> st
     titles = ["variant", "seeds", "rounds", "shown", *METRICS.values()]
     compared = published is not None and any(r.variant.published in published for r in folder.results)
     titles += ["published"] if compared else []
-    titles += ["final", "worst-best peer", "sent", "CPU", "wall"]
+    titles += ["final", "worst-best peer", "sent MB", "CPU s", "wall s"]
     lines = [f"# {folder.about.name}", "", folder.about.about, ""] if folder.about.about else []
     lines = lines or [f"# {folder.about.name}", ""]
     lines += [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
@@ -230,8 +230,8 @@ def _cells(result: Result, published: Published | None, compared: bool) -> list[
     cells.append(_joined(final(result, metric) for metric in METRICS))
     cells.append("" if worst_best is None else f"{worst_best[0].mean:.3f}-{worst_best[1].mean:.3f}")
     sent, cpu_s, wall_s = (total(result, name) for name in ("bytes_sent", "cpu_s", "wall_s"))
-    cells.append("" if sent is None else megabytes(sent))
-    return [*cells, _time(cpu_s), _time(wall_s)]
+    cells.append("" if sent is None else f"{sent / 1e6:.2f}")
+    return [*cells, *("" if seconds is None else f"{seconds:.1f}" for seconds in (cpu_s, wall_s))]
 
 
 def published_values(result: Result, published: Published) -> dict[str, float | None]:
@@ -242,10 +242,6 @@ def published_values(result: Result, published: Published) -> dict[str, float | 
         metric: None if algorithm is None else published_last(published, algorithm, metric, rounds)
         for metric in METRICS
     }
-
-
-def _time(seconds: float | None) -> str:
-    return f"{seconds:.1f} s" if seconds is not None and seconds < 60 else duration(seconds)
 
 
 def _joined(values: Iterable[Value | float | None]) -> str:

@@ -50,7 +50,7 @@ def cells(row: Mapping[str, Any], groups: int, left_s: float | None) -> tuple[st
         _measured(row, "c_gen"),
         _measured(row, "global"),
         str(groups),
-        megabytes(row["bytes_sent"]),
+        f"{row['bytes_sent'] / 1e6:.2f} MB",  # one unit in all rows
         duration(left_s),
     )
 

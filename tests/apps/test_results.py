@@ -108,15 +108,15 @@ def test_the_table_says_what_people_need(folder, published):
     assert lines[2] == "A line."
     assert lines[4] == (
         "| variant | seeds | rounds | shown | C-SPE | C-GEN | Global | published | final | worst-best peer "
-        "| sent | CPU | wall |"
+        "| sent MB | CPU s | wall s |"
     )
     assert lines[6] == (
         "| a | 2/2 | 12 | after update | 0.900 ± 0.000 | 0.550 ± 0.141 | 0.650 ± 0.141 |  "
-        "| 0.900 / 0.600 / 0.700 | 0.500-0.700 | 5.0 kB | 15.0 s | 10.0 s |"
+        "| 0.900 / 0.600 / 0.700 | 0.500-0.700 | 0.01 | 15.0 | 10.0 |"
     )
     assert lines[7] == (
         "| b | 1/1 | 2 | after training | 0.950 | 0.150 | 0.400 | 0.600 / 0.233 / 0.367 "
-        "| 0.950 / 0.200 / 0.500 | 0.300-0.500 | 2.0 kB | 6.0 s | 4.0 s |"
+        "| 0.950 / 0.200 / 0.500 | 0.300-0.500 | 0.00 | 6.0 | 4.0 |"
     )
 
 

@@ -20,8 +20,8 @@ def test_a_plain_line_leaves_out_what_was_not_measured():
 
     assert isinstance(view, PlainLines)
     assert stream.getvalue().splitlines() == [
-        "round 7  certified yes 9/10  groups 4  sent 14.2 MB  left 2:05",
-        "round 7  certified yes 9/10  C-SPE 0.950  C-GEN 0.500  groups 4  sent 14.2 MB",
+        "round 7  certified yes 9/10  groups 4  sent 14.16 MB  left 2:05",
+        "round 7  certified yes 9/10  C-SPE 0.950  C-GEN 0.500  groups 4  sent 14.16 MB",
     ]
 
 
@@ -41,7 +41,7 @@ def test_a_terminal_gets_a_table_and_keeps_it_at_the_end():
 
     end = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).splitlines()[-2:]
     assert end[0].split() == ["round", "certified", "C-SPE", "C-GEN", "Global", "groups", "sent", "left"]
-    assert end[1].split() == ["7", "yes", "9/10", "0.950", "0.500", "4", "14.2", "MB", "0:03"]
+    assert end[1].split() == ["7", "yes", "9/10", "0.950", "0.500", "4", "14.16", "MB", "0:03"]
     assert "a word" in stream.getvalue()
 
 
@@ -64,6 +64,12 @@ def test_figures_are_written_as_people_read_them():
     assert [duration(None), duration(59.9), duration(61)] == ["", "0:59", "1:01"]
     assert cells(ROW | {"certified": False}, 1, None)[1] == "no 9/10"
     assert cells(ROW | {"certified_by": [10]}, 1, None)[1] == "yes 9/10"
+
+
+def test_rows_of_one_table_have_one_unit():
+    assert [cells(ROW | {"bytes_sent": sent}, 1, None)[6] for sent in (43_210, 123_456_789)] == [
+        "0.04 MB", "123.46 MB",
+    ]  # fmt: skip
 
 
 def test_a_round_that_not_all_stand_behind_says_how_many_do():

@@ -244,9 +244,9 @@ def _incidents(told: Told) -> Iterator[Html]:
 
 
 def _settings(run: Run) -> Iterator[Html]:
-    tables: Mapping[str, Any] = {"settings": run.settings, **run.tables}
+    tables: Mapping[str, Any] = {**run.tables, "settings": run.settings}
     for name in ("run", "settings", "charter", "versions"):
-        if values := tables[name] if name == "settings" else run.tables.get(name, {}):
+        if values := tables.get(name, {}):
             shown = [[element("code", key), element("code", _value(value))] for key, value in values.items()]
             content = html.table(f"[{name}] of run.toml", ["name", "value"], shown)
             yield content if name == "run" else html.folded(f"[{name}]", content)

@@ -176,3 +176,11 @@ def test_the_page_says_how_many_peers_stand_behind_a_certificate(tmp_path):
 
     assert "2 of 2, 1 of them not by all peers" in text
     assert "yes, by 3 + 1" in text
+
+
+def test_the_settings_are_those_in_force_after_a_resumption(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1), row(2)], rounds=1)
+    with (folder / "run.toml").open("a") as file:
+        file.write('[[resumed]]\nstarted = "now"\ncommand = "swarmdem swarm --resume run"\nrounds = 31\n')
+
+    assert "31" in Page(run_page(folder)).text
