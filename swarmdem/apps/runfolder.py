@@ -98,7 +98,8 @@ class RunFolder:
             for name in ("rounds.jsonl", "trees.jsonl"):
                 _drop_unfinished_line(self.path / name)
             self._last_round = max((row["round"] for row in self.rows()), default=0)
-            note = toml.table("x", {"command": command, "started": started, **changes}).split("\n", 1)[1]
+            shown, command = _without_passwords(changes, command)
+            note = toml.table("x", {"command": command, "started": started, **shown}).split("\n", 1)[1]
             with (self.path / "run.toml").open("a", encoding="utf-8") as file:
                 file.write(f"\n[[resumed]]\n{note}")
         except OSError as error:
@@ -211,12 +212,7 @@ def summarise(rows: list[dict[str, Any]], *, peers: int, broker: str, peak_pss_b
 
 def describe(settings: SwarmSettings, charter: Charter, command: str, started: str) -> str:
     """Return the text of run.toml."""
-    shown = settings.as_mapping() | {"lr": settings.step_size}
-    bare = {url: str(BrokerAddress.parse(url)) for url in settings.all_brokers if "://" in url}
-    if bare:  # a run folder holds no password
-        shown["broker"] = next(iter(bare.values())) if isinstance(settings.broker, str) else [*bare.values()]
-        for url, address in bare.items():
-            command = command.replace(url, address)
+    shown, command = _without_passwords(settings.as_mapping() | {"lr": settings.step_size}, command)
     run = {"command": command, "started": started, "charter_hash": text(charters.charter_hash(charter))}
     return "\n".join(
         [
@@ -226,6 +222,18 @@ def describe(settings: SwarmSettings, charter: Charter, command: str, started: s
             toml.table("charter", charter_toml.to_mapping(charter)),
         ]
     )
+
+
+def _without_passwords(values: Mapping[str, Any], command: str) -> tuple[dict[str, Any], str]:
+    """Return settings and the command line as a run folder may hold them."""
+    broker = values.get("broker", ())
+    urls = (broker,) if isinstance(broker, str) else broker
+    bare = [str(BrokerAddress.parse(url)) if "://" in url else url for url in urls]
+    for url, address in zip(urls, bare, strict=True):
+        command = command.replace(url, address)
+    if not bare:
+        return dict(values), command
+    return {**values, "broker": bare[0] if isinstance(broker, str) else bare}, command
 
 
 def _versions() -> dict[str, str]:

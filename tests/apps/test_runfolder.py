@@ -53,6 +53,17 @@ def test_a_run_folder_holds_no_password(tmp_path):
     assert made.load()[0].broker == "mqtts://broker.local:1234"
 
 
+def test_a_resumed_run_writes_no_password_either(folder):
+    url = "mqtts://me:secret@broker.local:1234"
+    folder.close()
+    again = RunFolder(folder.path)
+    again.reopen(f"swarmdem swarm --resume {folder.path} --broker {url}", "", {"broker": url, "rounds": 9})
+    again.close()
+
+    assert "secret" not in (again.path / "run.toml").read_text()
+    assert again.load()[0].broker == "mqtts://broker.local:1234"
+
+
 def test_several_brokers_are_a_list_and_hold_no_password_either(tmp_path):
     urls = ("mqtt://me:secret@one.local", "mqtt://me:secret@two.local")
     made = RunFolder(tmp_path / "run")
