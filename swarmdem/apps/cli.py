@@ -27,8 +27,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help answers in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_MAY_CHANGE = {"rounds", "broker", "workers", "device"}
+_MAY_CHANGE = {"rounds", "broker", "workers", "device", "vectorise"}
 """Settings a resumed run may be given anew; all others stay as they were."""
+INTERRUPTED = 130
+"""Exit code of Ctrl-C."""
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
@@ -47,10 +49,12 @@ def main() -> None:
             sys.exit(2)
         _leave(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("stopped", 130)
+        _leave("stopped", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    if code == INTERRUPTED:  # what newer releases of typer return for Ctrl-C instead of raising
+        _leave("stopped", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -27,7 +27,7 @@ from swarmdem.apps.swarm import run_swarm
 from swarmdem.errors import ConfigError, DataError, MissingExtraError, NoTrainingError
 from swarmdem.node.files import write_atomic
 
-_MAY_DIFFER = {"rounds", "broker", "workers", "device", "data", "lr", "holdout_seed"}
+_MAY_DIFFER = {"rounds", "broker", "workers", "device", "vectorise", "data", "lr", "holdout_seed"}
 """Settings a run may have been begun with otherwise; the last three are compared as resolved."""
 _BEFORE_RUN_TOML = {"peers", "models", "state", ".lock"}
 """What a run folder may hold when its run was killed before it wrote down its settings."""

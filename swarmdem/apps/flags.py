@@ -148,6 +148,7 @@ RUN = {
         "auto, embedded, memory, mosquitto, nats (started on a free port) or a URL; repeat for more brokers.",
     ),
     "device": _text("--device", "Where models train: auto, cpu or cuda."),
+    "vectorise": _text("--vectorise", "Peers of one process train in one pass: auto (if faster), on or off."),
     "workers": _maybe_whole("--workers", "Processes that host the peers (default: cores)."),
     "evaluate_every": _whole("--evaluate-every", "Rounds between evaluations of C-SPE, C-GEN, Global."),
     "evaluate_last": _whole("--evaluate-last", "Evaluate each of the last rounds as well."),

@@ -6,13 +6,14 @@ measured. Models of groups are measured by the worker that hosts the aggregator.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from swarmdem.apps.measure import AFTER_TRAINING, HeldOut, Meter
 from swarmdem.apps.pipes import (
@@ -34,6 +35,7 @@ from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import NotFiniteError, SwarmError
 from swarmdem.identifiers import PlanId, Round, text
 from swarmdem.learning.learner import Learner, Parameters
+from swarmdem.learning.meeting import Vectorise, Verdict
 from swarmdem.learning.parameters import to_safetensors
 from swarmdem.learning.strategy import Deployment
 from swarmdem.node.explaining import PeerEvent
@@ -50,6 +52,7 @@ from swarmdem.wire import charter as charters
 from swarmdem.wire.codec import FrameReader
 from swarmdem.wire.messages import FOUNDING, PROVISIONAL
 
+_log = logging.getLogger("swarmdem.apps.hosting")
 T = TypeVar("T")
 
 CONNECT_S = 30.0
@@ -102,7 +105,8 @@ class Host:
         self._hosted: list[Hosted] = []
         self._seen: set[str] = set()
         self._trees: dict[PlanId, Hierarchy] = {}
-        self._trainer = Trainer()
+        self._trainer = Trainer(cast("Vectorise", settings.vectorise), self._tell_of_passes)
+        self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._reports: set[asyncio.Task[None]] = set()
         self._group_cpu_s = 0.0
@@ -137,6 +141,14 @@ class Host:
                 await asyncio.wait(self._reports)
             for follower in followers:
                 follower.cancel()
+
+    def _tell_of_passes(self, verdict: Verdict) -> None:
+        """In the training thread: say how peers train, once a run, where somebody would wonder."""
+        _log.info("vectorise together=%s why=%s", verdict.together, verdict.why)
+        wondered = verdict.together or self._settings.vectorise == "on"
+        if wondered and self._hosted[0].number == 0:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed when a run is torn down
+                self._loop.call_soon_threadsafe(self._say, Note(verdict.why))
 
     async def save_models(self) -> None:
         """Write every peer's model, and the root's if it was made here, into the run folder."""

@@ -58,6 +58,8 @@ class SwarmSettings(UpdateChoices):
     broker: str | tuple[str, ...] = "auto"
     """A kind of `BROKERS`, which the run starts, or the URLs of one broker or more."""
     device: str = "auto"
+    vectorise: str = "auto"
+    """Peers of one process train in one pass: `on`, `off`, or where a trial says that it is faster."""
     workers: int | None = None
     """Worker processes; None: one per core."""
     patience: float | None = None
@@ -132,6 +134,7 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         one_of("evaluate", ("update", "both")),
         one_of("standardize", ("global", "pixel", "none")),
         one_of("device", ("auto", "cpu", "cuda")),
+        one_of("vectorise", ("auto", "on", "off")),
         (
             "broker",
             s.broker in BROKERS or (s.all_brokers != () and all("://" in each for each in s.all_brokers)),

@@ -27,6 +27,9 @@ class Rule(Protocol):
     def step(self, gradients: Tensors) -> None:
         """Make one step; called without autograd."""
 
+    def narrowed(self, parameters: Tensors) -> "Rule":
+        """Return the rule for the first rows of all parameters, which are given: go on with these only."""
+
 
 class Sgd:
     """w <- w - lr x gradient; no momentum."""
@@ -38,6 +41,10 @@ class Sgd:
     def step(self, gradients: Tensors) -> None:
         """Make one step."""
         torch._foreach_add_(self._parameters, gradients, alpha=-self._lr)
+
+    def narrowed(self, parameters: Tensors) -> "Sgd":
+        """Go on with the first rows only."""
+        return Sgd(parameters, self._lr)
 
 
 class Adam:
@@ -64,6 +71,14 @@ class Adam:
         rate = self._lr / (1 - self.DECAY_1**self._steps)
         torch._foreach_addcdiv_(self._parameters, self._first, spread, value=-rate)
 
+    def narrowed(self, parameters: Tensors) -> "Adam":
+        """Go on with the first rows only, and what is remembered of them."""
+        other = Adam(parameters, self._lr)
+        other._first = tuple(a[: len(p)] for a, p in zip(self._first, parameters, strict=True))
+        other._second = tuple(a[: len(p)] for a, p in zip(self._second, parameters, strict=True))
+        other._steps = self._steps
+        return other
+
 
 class Borrowed:
     """One of torch's own optimisers."""
@@ -78,6 +93,10 @@ class Borrowed:
             parameter.grad = gradient
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+
+    def narrowed(self, parameters: Tensors) -> "Borrowed":
+        """Refuse: what the optimiser remembers has no rows."""
+        raise ConfigError("an optimizer given as a factory trains one peer at a time")
 
 
 def check(optimizer: str | OptimizerFactory, lr: float | None) -> None:

@@ -13,8 +13,11 @@ and 1 unless it says otherwise): losses are in these units, scores and errors in
 Limits: the training data is kept on the device as one tensor; layers that cannot take a batch of one
 sample (batch norm) need a `batch_size` that leaves none. On CUDA results are reproducible only as far
 as torch's kernels are.
+
+Siblings that meet in a training (`meeting.py`) may train in one pass (`vectorised.py`).
 """
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swarmdem.errors import ConfigError, DataError, NotFiniteError
+from swarmdem.learning import cohort, meeting
 from swarmdem.learning.datasets import Examples, as_dataset
 from swarmdem.learning.defaults import LEARNING_RATES
 from swarmdem.learning.learner import (
@@ -41,6 +45,7 @@ from swarmdem.learning.optimizers import OptimizerFactory, check, fresh_rule
 from swarmdem.learning.parameters import check_part, check_schema
 from swarmdem.learning.seeds import round_seed
 from swarmdem.learning.torch_extra import torch
+from swarmdem.learning.vectorised import Recipe, Share
 from swarmdem.wire.charter import TensorSpec
 
 UNSCALED = 30.0
@@ -180,6 +185,13 @@ class TorchLearner:
         """
         check_part(objective.anchor or {}, self._shared.schema)
         check_part(objective.correction or {}, self._shared.schema)
+        together = meeting.current()
+        if together is None:
+            return self.train_alone(round, objective)
+        return together.train(meeting.Call(self, round, objective), cohort.train_all)
+
+    def train_alone(self, round: int, objective: Objective) -> float:
+        """Train as `train` does, whoever else is about to."""
         loss_of = self._loss(objective)
         with self._module() as module:
             module.train()
@@ -190,9 +202,46 @@ class TorchLearner:
             )
             if objective.moving is not None:
                 terms.finish(self._shared.read())
-        if not np.isfinite(loss):
-            raise NotFiniteError(f"training loss of round {round} is {loss}{self._circumstances()}")
-        return loss
+        return self._finite(loss, round)
+
+    @property
+    def shared(self) -> SharedModule:
+        """The module, which siblings have in common."""
+        return self._shared
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How this learner and its siblings train; None when no pass knows their optimiser."""
+        if not isinstance(self._optimizer, str):
+            return None
+        return Recipe(self._optimizer, self._lr, self._batch_size, self._regression)
+
+    @property
+    def highest_class(self) -> int:
+        """Highest class among the training targets, -1 for a regression."""
+        return self._highest
+
+    def share(self, round: int, objective: Objective) -> Share:
+        """Return this learner's part in a pass."""
+        seed = round_seed(self._seed, round)
+        return Share(self.parameters(), self._inputs, self._targets, seed, self._epochs, objective)
+
+    def excerpt(self, samples: int) -> Self:
+        """Return a learner of the first *samples*, with the same model, that trains for one epoch."""
+        other = copy.copy(self)
+        other._epochs = 1
+        other._inputs, other._targets = self._inputs[:samples], self._targets[:samples]
+        other._stored = self.parameters()
+        return other
+
+    def take(self, parameters: Parameters, loss: float, round: int) -> float:
+        """Take over *parameters* that a pass gave, and return its loss.
+
+        Raises:
+            NotFiniteError: The loss became NaN or infinite.
+        """
+        self.load(parameters)
+        return self._finite(loss, round)
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
         """Evaluate the current model on *data*, by default on the peer's own test data.
@@ -297,6 +346,11 @@ class TorchLearner:
     def _highest_class(self, data: Dataset) -> int:
         """Return the highest class among the targets, -1 for a regression."""
         return -1 if self._regression else int(data.y.max())
+
+    def _finite(self, loss: float, round: int) -> float:
+        if not np.isfinite(loss):
+            raise NotFiniteError(f"training loss of round {round} is {loss}{self._circumstances()}")
+        return loss
 
     def _circumstances(self) -> str:
         """Return what a loss that is not finite may come from; the same words at every peer."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import ConfigError, MisuseError
 from swarmdem.identifiers import GroupId, Micros, PlanId, Round
+from swarmdem.learning import meeting
 from swarmdem.learning.aggregation import RunningMean
 from swarmdem.learning.deployment import predict
 from swarmdem.learning.learner import Learner, Parameters, Scoring
@@ -60,7 +61,7 @@ class Deliver(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Training:
     """An order to train that is being carried out."""
 
@@ -69,6 +70,8 @@ class _Training:
     reference: Model
     slots: Slots
     """What the peer stood on."""
+    task: Task | None = None
+    ended: tuple[TrainingFinished, Outcome] | Exception | None = None
 
 
 class Bench:
@@ -133,18 +136,19 @@ class Bench:
         slots = self._shelf.slots
         training = _Training(order, ordered_us, reference, slots)
 
-        def work() -> None:
+        def local() -> None:
             try:
-                task = self._craft.task(order, slots, reference)
-                finished, outcome = self._train(task)
+                training.task = self._craft.task(order, slots, reference)
+                training.ended = self._train(training.task)
             except Exception as error:
-                self._training_failed(order, error)
-                return
-            self._soon(self._publishable, training, finished, task, outcome)
+                training.ended = error
 
         if self._training is not None:
             self._training.cancel()  # for an older base and still waiting: nobody wants it any more
-        self._training = self._submit(self._trainer.training, work)
+        if not self._closed:
+            self._training = self._follow(
+                self._trainer.together.submit(self._learner, local, lambda: self._locally_done(training))
+            )
 
     def accumulate(self, order: Accumulate) -> None:
         """Add a model held to the running sum of its group; no answer."""
@@ -265,16 +269,26 @@ class Bench:
         await asyncio.gather(*(asyncio.wrap_future(job) for job in running), return_exceptions=True)
 
     def _train(self, task: Task) -> tuple[TrainingFinished, Outcome]:
-        """In the training thread: have the strategy train."""
+        """Where learners may be touched: have the strategy train."""
         begun_us, begun_s = _now_us(), time.thread_time()
         outcome = self._craft.strategy.train(self._learner, task)
-        cpu_s = time.thread_time() - begun_s
+        cpu_s = time.thread_time() - begun_s + meeting.shared_cpu_s()
         self.counters.train_cpu_s += cpu_s
-        hook = self._hooks.after_training
-        if hook is not None:
-            self._measure(lambda: hook(task.round, outcome.model), task.round)
         duration_s = (_now_us() - begun_us) / 1e6
         return TrainingFinished(task.round, outcome.loss, self._learner.samples, cpu_s, duration_s), outcome
+
+    def _locally_done(self, training: _Training) -> None:
+        """In the training thread: measure, and have the rest done elsewhere."""
+        task, ended, hook = training.task, training.ended, self._hooks.after_training
+        if isinstance(ended, Exception):
+            self._training_failed(training.order, ended)
+            return
+        assert task is not None
+        assert ended is not None
+        finished, outcome = ended
+        if hook is not None:
+            self._measure(lambda: hook(task.round, outcome.model), task.round)
+        self._soon(self._publishable, training, finished, task, outcome)
 
     def _publishable(
         self, training: _Training, finished: TrainingFinished, task: Task, outcome: Outcome
@@ -359,7 +373,9 @@ class Bench:
     def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> Future[None] | None:
         if self._closed:
             return None
-        job = threads.submit(work)
+        return self._follow(threads.submit(work))
+
+    def _follow(self, job: Future[None]) -> Future[None]:
         self._jobs.add(job)
         job.add_done_callback(lambda done: self._soon(self._finished, done))
         return job

@@ -1,7 +1,8 @@
 """Learning off the event loop: the worker threads shared by the peers of a process.
 
-*training* takes minutes and runs one peer at a time in the order asked; *tensors* does the short
-sums in between, so that an aggregator does not wait behind other peers' training; *disk* writes.
+*training* takes minutes and runs one peer at a time in the order asked, or several in one pass
+(`together.py`); *tensors* does the short sums in between, so that an aggregator does not wait behind other
+peers' training; *disk* writes.
 `bench.py` says what one peer has done on them.
 """
 
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 
 from swarmdem.identifiers import Round
 from swarmdem.learning.learner import Parameters
+from swarmdem.learning.meeting import Tell, Vectorise
 from swarmdem.learning.strategy import Deployment
 from swarmdem.node.models import ModelPool
 from swarmdem.node.sharing import Neighbours
+from swarmdem.node.together import Together
 from swarmdem.protocol.reports import Readable
 
 
@@ -26,9 +29,9 @@ class TrainingFinished(Readable):
     """Mean training loss, as the learner says."""
     samples: int
     train_cpu_s: float
-    """Thread CPU time inside `Strategy.train`."""
+    """Thread CPU time inside `Strategy.train`; of a pass with others this peer's share."""
     duration_s: float
-    """Seconds in the training thread; waiting for it is not included."""
+    """Seconds in the training thread; waiting for it is not included, training in one pass with others is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +47,16 @@ class Hooks:
 
 
 class Trainer:
-    """The worker threads of one process and the models its peers share; threads start when first needed."""
+    """The worker threads of one process and the models its peers share; threads start when first needed.
 
-    def __init__(self) -> None:
+    Args:
+        vectorise: Whether the peers train in one pass.
+        tell: Takes what was found out about that, in the training thread.
+    """
+
+    def __init__(self, vectorise: Vectorise = "off", tell: Tell | None = None) -> None:
         self.training = ThreadPoolExecutor(1, "swarmdem-training")
+        self.together = Together(self.training, vectorise, tell)
         self.tensors = ThreadPoolExecutor(1, "swarmdem-tensors")
         self.disk = ThreadPoolExecutor(1, "swarmdem-disk")
         self.pool = ModelPool()
@@ -59,5 +68,6 @@ class Trainer:
 
     def close(self) -> None:
         """End the threads after what they are doing now; what was only waiting is dropped."""
+        self.together.close()
         for threads in (self.training, self.tensors, self.disk):
             threads.shutdown(wait=True, cancel_futures=True)

@@ -108,7 +108,7 @@ def _differences(found: Sequence[Result]) -> Iterator[Html]:
     """Yield the settings that are not the same in all variants."""
     begun = [result for result in found if result.runs]
     settings = [{**result.runs[0].charter, **result.runs[0].settings} for result in begun]
-    ignored = {"seed", "broker", "workers", "schema", "swarm"}
+    ignored = {"seed", "broker", "workers", "vectorise", "schema", "swarm"}
     names = sorted({name for values in settings for name in values} - ignored)
     different = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
     if len(begun) < 2 or not different:

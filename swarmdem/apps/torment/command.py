@@ -9,7 +9,7 @@ from swarmdem.apps import flags
 from swarmdem.errors import ConfigError
 
 _DEFAULTS = {"peers": 20, "rounds": 60, "patience": 8.0, "evaluate_last": 10}
-_NOT_OURS = {"workers", "record", "broker"}
+_NOT_OURS = {"workers", "record", "broker", "vectorise"}
 _TAKEN = tuple(name for name in flags.SETTINGS if name not in _NOT_OURS)
 
 
