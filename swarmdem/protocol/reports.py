@@ -18,7 +18,7 @@ class Readable:
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Return the event's name and fields."""
+        """Return the name and the fields."""
         told = (f"{field.name}={_told(getattr(self, field.name))}" for field in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(told)})"
 
@@ -196,4 +196,4 @@ def _told(value: Any) -> str:
     if isinstance(value, tuple):
         more = [f"{len(value) - SHOWN_MAX} more"] if len(value) > SHOWN_MAX else []
         return f"({', '.join([*map(_told, value[:SHOWN_MAX]), *more])})"
-    return repr(value)
+    return repr(value) if type(value) is str else str(value)

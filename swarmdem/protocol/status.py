@@ -7,6 +7,7 @@ from typing import Protocol
 
 from swarmdem.identifiers import GroupId, Level, PeerId, PlanId, Round
 from swarmdem.protocol.plans import Base
+from swarmdem.protocol.reports import Readable
 from swarmdem.wire.messages import NORMAL, Certificate, Digest
 
 
@@ -26,7 +27,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(Readable):
     """A peer at one moment."""
 
     peer: PeerId

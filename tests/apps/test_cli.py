@@ -208,7 +208,7 @@ def test_ctrl_c_leaves_with_130(call, monkeypatch):
 
     monkeypatch.setattr("swarmdem.apps.simulate.run", interrupted)
 
-    assert call("simulate")[0] == 130
+    assert call("simulate") == (130, "", "swarmdem: stopped\n")
 
 
 def test_a_taken_port_is_named(call):
