@@ -149,8 +149,10 @@ def _of_peers(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
 def _absences(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
     """Yield rounds that peers did not finish, by how that ended.
 
-    A single round at the end is no absence: runs stop when the last round is written down.
+    A single round at the end is no absence: runs stop when the last round is written down. Nor is one in
+    which the whole run was stopped: that is told of the run.
     """
+    stops = {row.round for row in run.rounds if row.interrupted}
     end = run.rounds[-1].round if run.rounds else 0
     stopped: dict[int, Counter[str]] = {}
     back: Counter[str] = Counter()
@@ -161,7 +163,7 @@ def _absences(run: Run, stories: Sequence[Story]) -> Iterator[Incident]:
         last = max(story.finished)
         if last < end - 1:
             stopped.setdefault(last, Counter())[story.peer] = 1
-        gaps = set(range(min(story.finished), last)) - story.finished
+        gaps = set(range(min(story.finished), last)) - story.finished - stops
         if gaps:
             back[story.peer] = len(gaps)
             missed |= gaps

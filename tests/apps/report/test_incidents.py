@@ -66,3 +66,10 @@ def test_rounds_that_not_all_peers_ended_under_one_certificate_are_told_with_the
     what = "not all peers ended the round under one certificate (the fewest: 1 of 4 peers, round 2)"
 
     assert found(write_run(tmp_path / "run", rows)) == [(what, 2, (2, 3))]
+
+
+def test_a_round_in_which_the_run_was_stopped_is_no_absence_of_its_peers(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1), row(2, interrupted=True), row(3)])
+    write_lines(folder / "peers" / "aa11.jsonl", [finished(1), finished(3)])
+
+    assert [what for what, _, _ in found(folder)] == ["the run was stopped before the round was written down"]
