@@ -62,7 +62,6 @@ def encode(
     kind: int,
     *,
     base: Base | None = None,
-    common: bool = False,
 ) -> bytes:
     """Return a model as an fp16 or int8 blob.
 
@@ -71,7 +70,6 @@ def encode(
         schema: Its schema, in the order of a raw blob.
         kind: `FP16` or `INT8`.
         base: What the difference is taken to; None with `FP16`.
-        common: See `Head`.
 
     Raises:
         SchemaError: Model or base are not of the schema.
@@ -87,7 +85,7 @@ def encode(
         scale, coded = (_halves if kind == FP16 else _counts)(_difference(parameters, spec, base))
         scales.append(scale)
         numbers.append(coded.tobytes())
-    return _blob(kind, base, common, [*_kept(parameters, form), _scales(scales), *numbers])
+    return _blob(kind, base, [*_kept(parameters, form), _scales(scales), *numbers])
 
 
 def encode_sparse(
@@ -98,7 +96,6 @@ def encode_sparse(
     budget: int,
     residual: Parameters | None = None,
     guess: int | None = None,
-    common: bool = False,
 ) -> Sparse:
     """Return a model as a sparse blob of at most *budget* bytes, and what it leaves out.
 
@@ -109,7 +106,6 @@ def encode_sparse(
         budget: From `Sizes.topk_least()`.
         residual: What the last blob left out, by the names of coded arrays; None: nothing.
         guess: Entries to begin the search with: those of a model like this one.
-        common: See `Head`.
 
     Raises:
         SchemaError: Model or base are not of the schema.
@@ -130,7 +126,7 @@ def encode_sparse(
     for _ in range(_TRIES):
         chosen = _largest(wanted, entries)
         parts, sent = _sparse_parts(wanted, chosen, form)
-        blob = _blob(SPARSE, base, common, [*kept, *parts])
+        blob = _blob(SPARSE, base, [*kept, *parts])
         if len(blob) <= budget:
             found = blob, chosen, sent
             if len(blob) >= _FILLED * budget or entries in {0, most} or len(chosen) < entries:
@@ -216,9 +212,9 @@ def _scales(scales: Sequence[float]) -> bytes:
     return np.array(scales, SCALE).tobytes()
 
 
-def _blob(kind: int, base: Base | None, common: bool, parts: Sequence[bytes]) -> bytes:
+def _blob(kind: int, base: Base | None, parts: Sequence[bytes]) -> bytes:
     payload = b"".join(parts)
     squeezed = zstandard.ZstdCompressor(level=_LEVEL).compress(payload)
     packed = len(squeezed) < len(payload)
-    head = Head(kind, base.name if base is not None else None, packed, common)
+    head = Head(kind, base.name if base is not None else None, packed)
     return head.write() + (squeezed if packed else payload)

@@ -6,6 +6,7 @@
              fp16    the numbers as halves, divided by a scale that is a power of two
              int8    the differences to the base, counted in scales from -127 to 127
              sparse  length of the gaps (u32), the gaps, the values as int8
+             nested  length (u32) of the root's blob, that blob, a sparse blob whose base is the root's model
 
 All little-endian. A sparse blob holds the largest differences of all coded arrays together; all others
 are 0. A gap is the number of zeros before an entry: as many bytes 255 as fit, then the rest. Which
@@ -28,9 +29,9 @@ from swarmdem.learning.parameters import model_bytes
 from swarmdem.wire.charter import TensorSpec
 from swarmdem.wire.encodings import HEADER_BYTES, is_kept
 
-FP16, INT8, SPARSE = 1, 2, 3
-KINDS: Mapping[str, Collection[int]] = {"raw": (), "fp16": {FP16}, "int8": {INT8}, "topk": {INT8, SPARSE}}
-"""What a swarm of each codec sends beside raw models; where a base is not common, `topk` takes int8."""
+FP16, INT8, SPARSE, NESTED = 1, 2, 3, 4
+KINDS: Mapping[str, Collection[int]] = {"raw": (), "fp16": {FP16}, "int8": {INT8}, "topk": {SPARSE, NESTED}}
+"""What a swarm of each codec sends beside raw models."""
 
 ENTRIES_SHARE = 3
 """A sparse blob has entries for at most one number in so many: beyond, int8 takes hardly more bytes."""
@@ -42,7 +43,7 @@ TINY = float(np.finfo(np.float32).tiny)
 """Least scale but 0: subnormal numbers are not alike on all machines."""
 
 _VERSION = 1
-_ZSTD, _COMMON = 1, 2
+_ZSTD = 1
 _HEAD = struct.Struct(">BBBB32s")
 _NO_BASE = bytes(32)
 
@@ -52,18 +53,15 @@ class Head:
     """What the first bytes of an encoded blob say."""
 
     kind: int
-    """`FP16`, `INT8` or `SPARSE`."""
+    """`FP16`, `INT8`, `SPARSE` or `NESTED`."""
     base: ModelHash | None
-    """What the payload is a difference to."""
+    """What the payload is a difference to; of a nested blob: what the root's blob in it is one to."""
     packed: bool
     """The payload is behind zstd."""
-    common: bool = False
-    """A result that many peers receive: a base for what they send next."""
 
     def write(self) -> bytes:
         """Return the head as bytes."""
-        flags = (_ZSTD if self.packed else 0) | (_COMMON if self.common else 0)
-        return _HEAD.pack(_VERSION, self.kind, flags, 0, self.base or _NO_BASE)
+        return _HEAD.pack(_VERSION, self.kind, _ZSTD if self.packed else 0, 0, self.base or _NO_BASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +123,37 @@ def read_head(blob: bytes | memoryview) -> Head:
     if len(blob) < HEADER_BYTES:
         raise SchemaError(f"encoded model of {len(blob)} bytes")
     version, kind, flags, zero, name = _HEAD.unpack_from(blob)
-    if version != _VERSION or flags > _ZSTD | _COMMON or zero or kind not in {FP16, INT8, SPARSE}:
+    if version != _VERSION or flags > _ZSTD or zero or not FP16 <= kind <= NESTED:
         raise SchemaError("not an encoded model of this version")
     based = name != _NO_BASE
     if based != (kind != FP16):
         raise SchemaError("an encoded model with a base it has no use for, or without one")
-    return Head(kind, ModelHash(name) if based else None, bool(flags & _ZSTD), bool(flags & _COMMON))
+    if kind == NESTED and flags:
+        raise SchemaError("a nested model behind zstd as a whole")
+    return Head(kind, ModelHash(name) if based else None, bool(flags))
+
+
+def nest(root: bytes | memoryview, own: bytes) -> bytes:
+    """Return a group's result with the root's beside it.
+
+    Args:
+        root: The root's blob, or that of the highest group that has a result: sparse.
+        own: The group's, a difference to the root's model.
+    """
+    head = Head(NESTED, read_head(root).base, packed=False)
+    return b"".join((head.write(), LENGTH.pack(len(root)), root, own))
+
+
+def unnest(blob: bytes | memoryview) -> tuple[memoryview, memoryview]:
+    """Return the root's blob and the group's own.
+
+    Raises:
+        SchemaError: They are not two sparse blobs, the first with the base that the head names.
+    """
+    view = memoryview(blob)[HEADER_BYTES:]
+    length = LENGTH.unpack_from(view)[0] if len(view) >= LENGTH.size else len(view)
+    root, own = view[LENGTH.size : LENGTH.size + length], view[LENGTH.size + length :]
+    first, second = read_head(root), read_head(own)
+    if first.kind != SPARSE or second.kind != SPARSE or first.base != read_head(blob).base:
+        raise SchemaError("a nested model that is not made of two sparse ones")
+    return root, own

@@ -18,6 +18,7 @@ from swarmdem.learning.encoded import (
     FP16,
     GAP_MAX,
     LENGTH,
+    NESTED,
     SCALE,
     SPARSE,
     TINY,
@@ -40,7 +41,7 @@ Flat = NDArray[Any]
 def decode(
     blob: bytes | memoryview, head: Head, schema: tuple[TensorSpec, ...], base: Parameters | None
 ) -> bytearray:
-    """Return the raw bytes of the model in an encoded blob.
+    """Return the raw bytes of the model in an encoded blob that is not nested.
 
     Args:
         blob: Whole.
@@ -52,6 +53,7 @@ def decode(
         SchemaError: It is not a model of the schema in the only way to write it.
         NotFiniteError: A value comes out as NaN, infinite or above 1e30.
     """
+    assert head.kind != NESTED
     assert (head.base is None) == (base is None)
     form = form_of(schema)
     payload = _payload(blob, head, form)

@@ -101,7 +101,7 @@ async def assemble(
     charter = msgspec.structs.replace(wanted.charter, schema=layout.wire)
     store = await _open_store(wanted, trainer, stack, on_event)
     on_identity(store.identity.peer)
-    shelf = ModelShelf(trainer.pool, bases=charter.encoding.codec == "topk")
+    shelf = ModelShelf(trainer.pool)
     labels = await loop.run_in_executor(trainer.training, labels_of, learner)
     craft = Craft(charter, wanted.strategy, layout, labels)
     offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,17 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swarmdem.errors import ConfigError, MisuseError
-from swarmdem.identifiers import GroupId, Micros, PlanId, Round
+from swarmdem.identifiers import GroupId, Micros, ModelHash, PlanId, Round
 from swarmdem.learning import meeting
 from swarmdem.learning.aggregation import RunningMean
 from swarmdem.learning.deployment import predict
 from swarmdem.learning.learner import Learner, Parameters, Scoring
 from swarmdem.learning.strategy import Deployment, Outcome, Task
 from swarmdem.node.counters import TrainingCounters
-from swarmdem.node.craft import Craft, Installed, Sharing, Slots, Upload
+from swarmdem.node.craft import Against, Craft, Installed, Slots, Upload
 from swarmdem.node.layout import belongs
 from swarmdem.node.models import Model, ModelShelf
-from swarmdem.node.packing import Inputs
 from swarmdem.node.store import Store
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.protocol.events import (
@@ -117,7 +117,7 @@ class Bench:
         self._training: Future[None] | None = None
         self._aside: Model | None = None  # of the last training; saved with its upload
         self._sums: dict[tuple[PlanId, GroupId], RunningMean] = {}
-        self._inputs: dict[tuple[PlanId, GroupId], Inputs] = {}  # of the sums, until the update ends
+        self._inputs: dict[tuple[PlanId, GroupId], Counter[ModelHash]] = {}  # bases of the models summed up
         self._closed = False
         self.counters = TrainingCounters()
         initial = craft.layout.initial
@@ -162,21 +162,22 @@ class Bench:
             if key not in self._sums:
                 self._sums[key] = RunningMean(self._charter.schema)
             self._sums[key].add(model.parameters, order.weight)
-            self._inputs.setdefault(key, Inputs()).add(model)
+            if model.head is not None and model.head.base is not None:
+                self._inputs.setdefault(key, Counter())[model.head.base] += 1
 
         self._submit(self._trainer.tensors, work)
 
     def finish_mean(self, order: FinishMean) -> None:
         """Eq. 9, and Dem-AI eq. 3 where the group's last mean is here; answers `Averaged`."""
         previous = self._shelf.get(order.previous) if order.previous is not None else None
-        sharing = Sharing(self._shelf.slot(Slot.REFERENCE), self._shelf.bases)
+        reference, bases = self._shelf.slot(Slot.REFERENCE), self._shelf.bases
 
         def work() -> None:
             total = self._sums.pop((order.plan, order.group), None)
             if total is None:
                 raise MisuseError("a mean of no models")
-            inputs = self._inputs[order.plan, order.group]
-            mean = self._craft.mean(total.result(), order, inputs, sharing, previous=previous)
+            against = Against(reference, self._inputs.pop((order.plan, order.group), Counter()), bases)
+            mean = self._craft.mean(total.result(), order, against, previous=previous)
             answer = Averaged(order.plan, order.group, mean.name, mean.info.total_bytes)
             self._soon(self._deliver, answer, mean)
 
@@ -188,11 +189,10 @@ class Bench:
         if mean is None or parent is None:
             self._failed(MisuseError("a mix of models that are not here"))
             return
-        sharing = Sharing(self._shelf.slot(Slot.REFERENCE), self._shelf.bases)
+        reference = self._shelf.slot(Slot.REFERENCE)
 
         def work() -> None:
-            inputs = self._inputs.get((order.plan, order.group), Inputs())
-            mixed = self._craft.mixed(order, mean, parent, inputs, sharing)
+            mixed = self._craft.mixed(order, mean, parent, reference)
             answer = Mixed(order.plan, order.group, mixed.name, mixed.info.total_bytes)
             self._soon(self._deliver, answer, mixed)
 
@@ -216,9 +216,9 @@ class Bench:
         """Drop the running sums of *plan*."""
 
         def work() -> None:
-            for key in [key for key in self._inputs if key[0] == plan]:
-                del self._inputs[key]
-                self._sums.pop(key, None)
+            for key in [key for key in self._sums if key[0] == plan]:
+                del self._sums[key]
+                self._inputs.pop(key, None)
 
         self._submit(self._trainer.tensors, work)
 

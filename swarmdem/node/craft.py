@@ -7,10 +7,12 @@ is a function of its arguments; `bench.py` says on which thread.
 import logging
 import math
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swarmdem.errors import LearningError, NotFiniteError
+from swarmdem.identifiers import ModelHash
 from swarmdem.learning import digest
 from swarmdem.learning.aggregation import amplified, mix
 from swarmdem.learning.learner import MutableParameters, Parameters
@@ -18,7 +20,7 @@ from swarmdem.learning.strategy import Deployment, Outcome, Strategy, Task
 from swarmdem.learning.sums import accumulated, pull_target
 from swarmdem.node.layout import Layout, agents_above, belongs, memory_of
 from swarmdem.node.models import Model, model_of
-from swarmdem.node.packing import Bases, Inputs, Packing
+from swarmdem.node.packing import Bases, Packing, root_of
 from swarmdem.protocol.events import Apply, FinishMean, Mix, Slot, Train
 from swarmdem.protocol.plans import founding_base
 from swarmdem.wire.charter import Charter
@@ -43,12 +45,14 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
-    """What a leader may encode a group's model against."""
+class Against:
+    """What a leader may take a mean's difference to."""
 
     reference: Model | None
+    inputs: Counter[ModelHash]
+    """Bases of the models in the mean."""
     bases: Bases
-    """What it holds."""
+    """What the leader holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +153,7 @@ class Craft:
             base = {name: task.start[name] for name in base}
         scale, sketch = digest.sketch(trained, base, seed=order.seed, size=self.charter.digest)
         packed = self.packing.upload(
-            model, reference=reference, anchor=slots.get(Slot.ANCHOR), kept=slots.get(Slot.KEPT)
+            model, reference=reference, base=slots.get(Slot.BASE), kept=slots.get(Slot.KEPT)
         )
         name, forgets = packed.model.name, bool(task.memory)
         aside = self.layout.aside(outcome.model, outcome.memory, packed.beside, of=name, forgets=forgets)
@@ -165,26 +169,29 @@ class Craft:
         self,
         mean: MutableParameters,
         order: FinishMean,
-        inputs: Inputs,
-        sharing: Sharing,
+        against: Against,
         *,
         previous: Model | None,
     ) -> Model:
         """Return a group's model: the warm-up's gain, then Dem-AI eq. 3 with the group's last mean."""
-        gain, reference = self.charter.scheduled("gain", order.time), sharing.reference
+        gain, reference = self.charter.scheduled("gain", order.time), against.reference
         if gain != 1.0 and reference is not None:
             own = {spec.name: mean[spec.name] for spec in self.layout.travelling}
             mean |= amplified(own, gain, self.layout.shared(reference))[0]
         if previous is not None:
             mean = mix(mean, previous.parameters, 1.0 - self.charter.scheduled("gamma", order.time))
-        return self._packed(model_of(mean, self.layout.wire), inputs, sharing)
+        made = model_of(mean, self.layout.wire)
+        if reference is None:
+            return made
+        return self.packing.mean(made, against.inputs, reference=reference, bases=against.bases)
 
-    def mixed(self, order: Mix, mean: Model, parent: Model, inputs: Inputs, sharing: Sharing) -> Model:
+    def mixed(self, order: Mix, mean: Model, parent: Model, reference: Model | None) -> Model:
         """Return a group's result: eq. 10, and under `pull_to = all` the sum over the groups above."""
         above = self.layout.plain(parent)
         mixed = mix(mean.parameters, above, self.charter.scheduled("mixing", order.time))
         if self.layout.doubled is None:
-            return self._packed(model_of(mixed, self.layout.wire), inputs, sharing)
+            made = model_of(mixed, self.layout.wire)
+            return made if reference is None else self.packing.result(made, parent, reference=reference)
         sums = self.layout.sums(parent)
         if sums is None:  # the root's result is plain
             sums = accumulated(None, above, order.above)
@@ -216,8 +223,8 @@ class Craft:
             except Exception as error:
                 own, complaint = upload, _failed(self.strategy, "apply", error)
         filled = {Slot.OWN: own, Slot.ANCHOR: parent or own}
-        if self.packing.sparse:
-            filled[Slot.ANCHOR].content()  # hashed in this thread, not on the loop
+        if self.packing.sparse and parent is not None:
+            filled[Slot.BASE] = root_of(parent)
         if kept is not None:
             filled[Slot.KEPT] = kept
         if self._deploys:
@@ -251,11 +258,6 @@ class Craft:
         except Exception as error:
             return applied, plain, _failed(self.strategy, "deploy", error)
         return applied, deployment, None
-
-    def _packed(self, model: Model, inputs: Inputs, sharing: Sharing) -> Model:
-        if sharing.reference is None:
-            return model
-        return self.packing.result(model, reference=sharing.reference, inputs=inputs, bases=sharing.bases)
 
     def _mixed_at_peer(self, order: Apply, upload: Model, parent: Model) -> Model:
         mixing = self.charter.scheduled("mixing", order.time)

@@ -51,6 +51,8 @@ class Model:
     """Of an encoded blob."""
     raw: bytes | bytearray | None = field(default=None, repr=False)
     """Of an encoded blob: the same model raw."""
+    root: "Model | None" = field(default=None, repr=False)
+    """Of a nested blob: the root's model, raw."""
     twin: "list[Model]" = field(default_factory=list, repr=False)
     """What `content` made."""
 
@@ -147,7 +149,12 @@ def from_checkpoint(data: bytes) -> Model:
 
 
 def encoded_model(
-    data: bytes | memoryview, schema: Schema, raw: bytes | bytearray | None, info: BlobInfo | None = None
+    data: bytes | memoryview,
+    schema: Schema,
+    raw: bytes | bytearray | None,
+    info: BlobInfo | None = None,
+    *,
+    root: Model | None = None,
 ) -> Model:
     """Return the model of an encoded blob.
 
@@ -156,13 +163,14 @@ def encoded_model(
         schema: Of its model.
         raw: Its model as a raw blob, checked; None: sealed.
         info: Its leaf hashes, when the caller has checked them already.
+        root: Of a nested blob: the root's model, raw.
 
     Raises:
         SchemaError: The blob has no head.
     """
     head = read_head(data)
     parameters = {} if raw is None else arrays.from_bytes(memoryview(raw).toreadonly(), schema)
-    return Model(info or describe(data), data, parameters, schema, head=head, raw=raw)
+    return Model(info or describe(data), data, parameters, schema, head=head, raw=raw, root=root)
 
 
 def _file_head(schema: Schema, metadata: Mapping[str, str]) -> bytes:
@@ -198,18 +206,12 @@ class ModelPool:
 
 
 class ModelShelf:
-    """What one peer holds: the models the core asked to keep, those in its saved slots, and bases.
+    """What one peer holds: the models the core asked to keep, those in its saved slots, and bases."""
 
-    Args:
-        pool: Of the process.
-        bases: Whether models travel as differences: then past anchors are kept for a while.
-    """
-
-    def __init__(self, pool: ModelPool, *, bases: bool = False) -> None:
+    def __init__(self, pool: ModelPool) -> None:
         self._pool = pool
         self._models: dict[ModelHash, Model] = {}
         self._slots: dict[Slot, Model] = {}
-        self._with_bases = bases
         self._bases: dict[ModelHash, Model] = {}
 
     @property
@@ -256,9 +258,9 @@ class ModelShelf:
         What never leaves the peer is in its slot only: nobody can fetch it by name.
         """
         for slot, model in slots.items():
+            if slot is Slot.BASE:
+                self.keep_base(model)
             self._slots[slot] = model if slot in OWN_AFFAIRS else self.put(model)
-            if slot is Slot.ANCHOR and self._with_bases:
-                self.keep_base(model.content())
 
     def pooled(self, slots: Mapping[Slot, Model]) -> dict[Slot, Model]:
         """Return the same models as the objects that peers of this process share."""

@@ -1,14 +1,15 @@
 """What one peer does to the models it sends, and to those it receives, under the charter's codec.
 
-    what                        fp16   int8                        topk
-    the genesis                 raw    raw                         raw
-    an upload                   fp16   difference to the reference sparse difference to the last result
-    a group's mean and result   fp16   difference to the reference sparse difference to what its inputs were
+    what                  fp16   int8                          topk
+    the genesis, a base   raw    raw                           raw
+    an upload             fp16   difference to the reference   sparse difference to the root's last model
+    a group's mean        fp16   difference to the reference   sparse difference to what most inputs were
+    a group's result      fp16   difference to the reference   the root's new model as a sparse difference to
+                                                               its last, and a sparse difference to that
 
-Under `topk` an upload is a difference to the result the peer applied last, or to the reference where it has
-none. That pays only where whoever averages holds the same result: a result says whether many
-receive it (`Head.common`), and a peer whose result was not one of those sends int8. A leader likewise takes
-the base that most inputs had, and int8 where fetching it would cost the others more than it saves.
+Under `topk` every result brings the root's model along, so that all peers of the swarm hold the same base
+for what they send next, whatever their groups are; before its first result a peer sends differences to the
+reference. What a difference leaves out is part of the next one, for the base is what others made of it.
 A result with sums (`pull_to = all`) and whatever would not be shorter travels raw.
 
 A peer that sends a sparse upload goes on with its exact model, and keeps what it left out for the next
@@ -17,45 +18,32 @@ upload (the residual) as long as the result it stands on is of the same group. O
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from swarmdem.errors import SchemaError
 from swarmdem.identifiers import GroupId, ModelHash
 from swarmdem.learning.compression import encode, encode_sparse
-from swarmdem.learning.encoded import FP16, INT8, KINDS, SPARSE, Base, read_head
+from swarmdem.learning.encoded import FP16, INT8, KINDS, LENGTH, NESTED, Base, nest, read_head, unnest
 from swarmdem.learning.expansion import decode
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.models import Model, Schema, encoded_model, model_of, model_of_bytes
 from swarmdem.wire.blobs import BlobInfo
 from swarmdem.wire.charter import Charter
-from swarmdem.wire.encodings import sizes
+from swarmdem.wire.encodings import HEADER_BYTES, sizes
 
 EXACT, RESIDUAL, GROUP = "exact/", "residual/", "group"
 """Names in what training leaves with the peer: its exact model, the residual, whose result it stood on."""
 
+ROOT_SHARE = (3, 5)
+"""Part of a result's bytes that the root's model may take (a guess), and any mean."""
+NOTHING: Parameters = MappingProxyType({})
+
 Bases = Mapping[ModelHash, Model]
 """Raw models by name."""
-
-
-@dataclass(slots=True)
-class Inputs:
-    """What went into one mean: how many models, and what the sparse ones were differences to."""
-
-    count: int = 0
-    bases: Counter[ModelHash] = field(default_factory=Counter)
-
-    def add(self, model: Model) -> None:
-        """Note an input."""
-        self.count += 1
-        if model.head is not None and model.head.kind == SPARSE and model.head.base is not None:
-            self.bases[model.head.base] += 1
-
-    def most(self) -> tuple[ModelHash, int] | None:
-        """Return the base that most inputs had, and how many."""
-        return min(self.bases.items(), key=lambda item: (-item[1], item[0])) if self.bases else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +68,24 @@ class Packing:
         self._schema = schemas[0]
         self._raw = {model_bytes(schema): schema for schema in schemas}
         self._size = sizes(self._schema)
+        part, of = ROOT_SHARE if charter.levels else (1, 1)  # without groups the root's model is all there is
+        self._mean_budget = max(self._encoding.budget * part // of, self._size.topk_least())
         self._entries: dict[
             str, int
         ] = {}  # of the last sparse blob of each kind: where the next search begins
-
-    @property
-    def active(self) -> bool:
-        """Whether models travel in any other form than raw."""
-        return self._encoding.codec != "raw"
 
     @property
     def sparse(self) -> bool:
         """Whether results are bases."""
         return self._encoding.codec == "topk"
 
-    def upload(self, model: Model, *, reference: Model, anchor: Model | None, kept: Model | None) -> Packed:
+    def upload(self, model: Model, *, reference: Model, base: Model | None, kept: Model | None) -> Packed:
         """Return what is sent of a trained model.
 
         Args:
             model: Raw.
             reference: Of the plan; everybody has it.
-            anchor: The result applied last.
+            base: The root's model of the last update; None before the first.
             kept: What the training before left here.
 
         Raises:
@@ -108,38 +93,56 @@ class Packing:
         """
         if not self.sparse:
             return Packed(self._dense(model, reference), {})
-        if anchor is not None and not (anchor.head is not None and anchor.head.common):
-            return Packed(self._dense(model, reference), {})
-        residual = _under(RESIDUAL, kept) if anchor is not None else {}
-        base = (anchor or reference).content()
-        packed, left = self._sparse("upload", model, base, residual=residual, common=False)
+        residual = _under(RESIDUAL, kept) if base is not None else {}
+        against = base or reference.content()
+        packed, left = self._sparse(model, against, self._encoding.budget, residual=residual, search="upload")
         beside = {EXACT + name: array for name, array in model.parameters.items()}
         beside |= {RESIDUAL + name: array for name, array in left.items()}
         return Packed(packed, beside if packed is not model else {})
 
-    def result(self, model: Model, *, reference: Model, inputs: Inputs, bases: Bases) -> Model:
-        """Return what is sent of a group's mean or result.
+    def mean(self, model: Model, inputs: Counter[ModelHash], *, reference: Model, bases: Bases) -> Model:
+        """Return what is sent of a group's mean.
 
         Args:
             model: Raw.
+            inputs: What the sparse ones among its inputs were differences to.
             reference: Of the plan.
-            inputs: Of the group's mean: whoever sent them receives the result.
             bases: What this peer holds.
 
         Raises:
             LearningError: It cannot be encoded.
         """
-        if not self.active or model.schema != self._schema:
+        if not self.sparse:
+            return self._dense(model, reference)
+        held = [(-count, name) for name, count in inputs.items() if name in bases]
+        base = bases[min(held)[1]] if held else reference.content()
+        return self._sparse(model, base, self._mean_budget, search="mean")[0]
+
+    def result(self, model: Model, parent: Model, *, reference: Model) -> Model:
+        """Return what is sent of a group's result.
+
+        Args:
+            model: Raw.
+            parent: The result of the group above.
+            reference: Of the plan.
+
+        Raises:
+            LearningError: It cannot be encoded.
+        """
+        if model.schema != self._schema:
             return model
-        saved = self._size.int8() - self._encoding.budget
-        common = self.sparse and inputs.count * saved >= self._size.raw
-        most = inputs.most() if self.sparse else None
-        base = bases.get(most[0]) if most is not None else None
-        if most is None or base is None or base.name == reference.content().name:
-            return self._dense(model, reference, common=common)
-        if (inputs.count - most[1]) * self._size.raw >= inputs.count * saved:
-            return self._dense(model, reference, common=common)
-        return self._sparse("result", model, base, residual={}, common=common)[0]
+        if not self.sparse:
+            return self._dense(model, reference)
+        if parent.head is None:
+            return model
+        blob, root = parent.data, root_of(parent)
+        if parent.head.kind == NESTED:
+            blob, _ = unnest(parent.data)
+        rest = max(self._encoding.budget - len(blob), self._size.topk_least())
+        own = self._sparse(model, root, rest, search="result")[0]
+        if own is model or HEADER_BYTES + LENGTH.size + len(blob) + len(own.data) >= self._size.raw:
+            return model
+        return encoded_model(nest(blob, bytes(own.data)), self._schema, own.raw, root=root)
 
     def exact(self, upload: Model, trained: Model | None) -> Model:
         """Return the trained model behind an upload.
@@ -177,49 +180,58 @@ class Packing:
         head = read_head(data)
         if len(data) >= self._size.raw or head.kind not in KINDS[self._encoding.codec]:
             raise SchemaError(f"a model of kind {head.kind} under the codec {self._encoding.codec}")
-        if head.base is None:
-            return encoded_model(data, self._schema, decode(data, head, self._schema, None), info)
-        base = bases.get(head.base)
-        if base is None:
+        base = None if head.base is None else bases.get(head.base)
+        if base is None and head.base is not None:
             return encoded_model(data, self._schema, None, info)
-        if base.schema != self._schema:
+        if base is not None and base.schema != self._schema:
             raise SchemaError("a model's base is not of the schema")
-        return encoded_model(data, self._schema, decode(data, head, self._schema, base.parameters), info)
+        if head.kind != NESTED:
+            return encoded_model(data, self._schema, self._decoded(data, base), info)
+        first, own = unnest(data)
+        root = model_of_bytes(memoryview(self._decoded(first, base)).toreadonly(), self._schema)
+        if read_head(own).base != root.name:
+            raise SchemaError("a nested model whose own part is a difference to something else")
+        return encoded_model(data, self._schema, self._decoded(own, root), info, root=root)
 
-    def _dense(self, model: Model, reference: Model, *, common: bool = False) -> Model:
+    def _decoded(self, blob: bytes | memoryview, base: Model | None) -> bytearray:
+        return decode(blob, read_head(blob), self._schema, None if base is None else base.parameters)
+
+    def _dense(self, model: Model, reference: Model) -> Model:
         """Return *model* as fp16 or int8, or itself where that is not shorter."""
-        if not self.active:
+        if self._encoding.codec == "raw":
             return model
-        if self._encoding.codec == "fp16":
-            blob = encode(model.parameters, self._schema, FP16, common=common)
+        base = None if self._encoding.codec == "fp16" else reference.content()
+        if base is None:
+            blob = encode(model.parameters, self._schema, FP16)
         else:
-            base = reference.content()
             known = Base(base.name, base.parameters)
-            blob = encode(model.parameters, self._schema, INT8, base=known, common=common)
-        return self._shorter(blob, model, reference.content())
+            blob = encode(model.parameters, self._schema, INT8, base=known)
+        return self._shorter(blob, model, base)
 
     def _sparse(
-        self, kind: str, model: Model, base: Model, *, residual: Parameters, common: bool
+        self, model: Model, base: Model, budget: int, *, search: str, residual: Parameters = NOTHING
     ) -> tuple[Model, Parameters]:
         made = encode_sparse(
             model.parameters,
             self._schema,
             base=Base(base.name, base.parameters),
-            budget=self._encoding.budget,
+            budget=budget,
             residual=residual or None,
-            guess=self._entries.get(kind),
-            common=common,
+            guess=self._entries.get(search),
         )
-        self._entries[kind] = made.entries
+        self._entries[search] = made.entries
         return self._shorter(made.blob, model, base), made.left
 
-    def _shorter(self, blob: bytes, model: Model, base: Model) -> Model:
+    def _shorter(self, blob: bytes, model: Model, base: Model | None) -> Model:
         """Return what a receiver makes of *blob*, so that all stand on the same numbers."""
         if len(blob) >= self._size.raw:
             return model
-        head = read_head(blob)
-        raw = decode(blob, head, self._schema, None if head.base is None else base.parameters)
-        return encoded_model(blob, self._schema, raw)
+        return encoded_model(blob, self._schema, self._decoded(blob, base))
+
+
+def root_of(result: Model) -> Model:
+    """Return the model that a result makes the base of what is sent next: the root's, raw."""
+    return result.root or result.content()
 
 
 def _under(prefix: str, aside: Model | None) -> dict[str, np.ndarray]:

@@ -196,6 +196,8 @@ class Slot(StrEnum):
     """What never leaves the peer of the training behind `UPLOAD`: private arrays, the strategy's memory."""
     KEPT = "kept"
     """The same of the training that went into `OWN`: in force."""
+    BASE = "base"
+    """The root's model of the last update: what models are differences to (charter `codec = topk`)."""
     ABOVE = "above"
     """N of the groups whose models are summed up in `ANCHOR` (`pull_to = all`); never leaves the peer."""
 
