@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from swarmdem.apps.ledger import ledger_lines, ledger_of
 from swarmdem.errors import ConfigError
 from swarmdem.identifiers import SECOND
 from swarmdem.simulation import runs
@@ -180,6 +181,7 @@ def _lines(report: Report, command: str = "") -> Iterator[str]:
             f" p95 {_quantile(times, 0.95):.2f} s"
         )
     yield f"frames published per peer and round {frames / peer_rounds:.1f}"
+    yield from ledger_lines(ledger_of([account for o in outcomes for account in o.accounts]).as_mapping())
     healed = sorted(o.healed / SECOND for o in outcomes if o.faults and not o.broken)
     if healed:
         yield (

@@ -27,6 +27,7 @@ from swarmdem.apps.continuing import Supervisor
 from swarmdem.apps.crew import Crew
 from swarmdem.apps.following import Follower
 from swarmdem.apps.gather import RoundBook, rate
+from swarmdem.apps.ledger import ledger_of_run
 from swarmdem.apps.pipes import Failed, FromWorker, Go, Job, Prepared, Stop
 from swarmdem.apps.runfolder import RunFolder, summarise
 from swarmdem.apps.settings import SwarmSettings
@@ -128,6 +129,7 @@ async def run_swarm(
         )
         summary["cpu_s"] = round(sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun, 3)
         summary["untrained_c_gen"] = session.untrained
+        summary["traffic"] = ledger_of_run(folder.path / "peers").as_mapping()
         folder.write_summary(summary)
     except NoTrainingError as error:
         folder.note_failure(str(error), _now())

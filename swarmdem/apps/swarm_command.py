@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from swarmdem.apps.ledger import ledger_lines
 from swarmdem.apps.reading import is_run
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
@@ -47,6 +48,8 @@ def _shown(settings: SwarmSettings, out: Path, *, closing: bool = True, **how: A
     for line in closing_lines(summary):
         view.say(line)
     if closing:
+        for line in ledger_lines(summary["traffic"]):
+            view.say(line)
         view.say(f"run folder {out}")
     return summary
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from swarmdem.node.sharing import Frames
 from swarmdem.transport.base import Counters
-from swarmdem.wire.blobs import CHUNK
-from swarmdem.wire.messages import KINDS
+from swarmdem.wire.ledger import kind_of, less
 
 REASONS_MAX = 64
 """Different reasons for refusals that are counted apart; the rest is `other`."""
@@ -25,6 +24,10 @@ class NodeCounters:
     """Frames sent, by kind."""
     frame_bytes: Counter[str] = field(default_factory=Counter)
     """Bytes sent, topics included, by kind."""
+    arrivals: Counter[str] = field(default_factory=Counter)
+    """Frames received, by kind."""
+    arrival_bytes: Counter[str] = field(default_factory=Counter)
+    """Bytes received, topics included, by kind."""
     shared: Counters = field(default_factory=Counters)
     """Traffic of blobs that peers of this process handed each other, as if it had crossed."""
 
@@ -35,7 +38,9 @@ class NodeCounters:
             self.frame_bytes[kind] += size_bytes
             self.shared.messages_sent += frames
             self.shared.bytes_sent += size_bytes
-        for frames, size_bytes in received.values():
+        for kind, (frames, size_bytes) in received.items():
+            self.arrivals[kind] += frames
+            self.arrival_bytes[kind] += size_bytes
             self.shared.messages_received += frames
             self.shared.bytes_received += size_bytes
 
@@ -44,6 +49,12 @@ class NodeCounters:
         kind = kind_of(payload)
         self.frames[kind] += 1
         self.frame_bytes[kind] += len(topic) + len(payload)
+
+    def received(self, topic: str, payload: bytes) -> None:
+        """Count an arrival, whatever becomes of it."""
+        kind = kind_of(payload)
+        self.arrivals[kind] += 1
+        self.arrival_bytes[kind] += len(topic) + len(payload)
 
     def refuse(self, reason: str) -> None:
         """Count one refusal."""
@@ -80,26 +91,20 @@ class PeerCounters:
     """Frames and bytes sent, by kind: a message's name in lower case, `chunk` (of a model), `cleared`."""
     bytes_shared: int = 0
     """Of `bytes_received`: models that peers of the same process handed over; no connection carried them."""
+    received: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Frames and bytes received, by kind as in `sent`."""
 
     def since(self, earlier: "PeerCounters | None") -> dict[str, object]:
-        """Return what was sent, refused and lost since *earlier*, None: since the peer started."""
-        sent, refused = (earlier.sent, earlier.refused) if earlier else ({}, {})
+        """Return what was sent, received, refused and lost since *earlier*, None: since the peer started."""
+        refused = earlier.refused if earlier else {}
         dropped, unsent = (earlier.dropped, earlier.unsent) if earlier else (0, 0)
-        by_kind = {
-            kind: [frames - sent.get(kind, (0, 0))[0], size - sent.get(kind, (0, 0))[1]]
-            for kind, (frames, size) in self.sent.items()
-        }
+        sent = less(self.sent, earlier.sent if earlier else {})
+        received = less(self.received, earlier.received if earlier else {})
         reasons = {reason: count - refused.get(reason, 0) for reason, count in self.refused.items()}
         return {
-            "sent": {kind: counts for kind, counts in by_kind.items() if counts[0]},
+            "sent": {kind: list(counts) for kind, counts in sent.items()},
+            "received": {kind: list(counts) for kind, counts in received.items()},
             "refused": {reason: count for reason, count in reasons.items() if count},
             "dropped": self.dropped - dropped,
             "unsent": self.unsent - unsent,
         }
-
-
-def kind_of(payload: bytes) -> str:
-    """Return the kind of a frame of our own: its message's name in lower case, `chunk` or `cleared`."""
-    if len(payload) < 4:
-        return "cleared"  # an empty payload takes a retained message back
-    return "chunk" if payload[3] == CHUNK else KINDS[payload[3]].__name__.lower()

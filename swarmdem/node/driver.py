@@ -67,6 +67,8 @@ _log = logging.getLogger("swarmdem.node.driver")
 INPUTS_MAX = 1024
 TURN = 32
 """Inputs handled before other peers of the process get their turn."""
+ASK = 8
+"""Inputs after which the core is asked for its next wake-up, however many wait."""
 NodeEvent = Event | TrainingFinished
 
 
@@ -123,7 +125,9 @@ class Driver:
         self._held: Train | None = None
         self._left = asyncio.Event()
         self.moved = asyncio.Event()
-        """Set whenever the core has handled something; whoever waits clears it."""
+        """Set whenever something came of an input, and while `watched` after every input; whoever waits
+        clears it."""
+        self.watched = False
         self.counters = NodeCounters()
         self.bench = Bench(
             craft=craft, learner=learner, shelf=shelf, store=store, trainer=trainer, hooks=hooks,
@@ -229,6 +233,7 @@ class Driver:
 
     def _arrived(self, arrival: Arrival) -> None:
         payload = arrival.payload
+        self.counters.received(arrival.topic, payload)
         try:
             if len(payload) > 3 and payload[3] == CHUNK:
                 self.downloads.on_chunk(topics.sender_of(arrival.topic), decode_chunk(payload))
@@ -259,17 +264,20 @@ class Driver:
     # Deciding
 
     async def _decide(self) -> None:
-        woke, turn = False, 0
+        woke, turn, wake, asked = False, 0, None, False
         while True:
-            now, wake = _now_us(), self._core.next_wakeup()
+            # Asking the core what is due costs as much as an input: not after each one of many that wait.
+            if not asked and (not self._inputs or turn % ASK == 0):
+                wake, asked = self._core.next_wakeup(), True
+            now = _now_us()
             event: Input
             model: Model | None = None
             # A due wake-up goes before any message, but two in a row never keep messages waiting.
-            if wake is not None and wake <= now and not (woke and self._inputs):
+            if asked and wake is not None and wake <= now and not (woke and self._inputs):
                 event = Woke()
             elif self._inputs:
                 event, model = self._inputs.popleft()
-                if len(self._inputs) < INPUTS_MAX // 2:
+                if len(self._inputs) == INPUTS_MAX // 2:
                     self._room.set()
             else:
                 await self._wait_until(wake)
@@ -277,8 +285,10 @@ class Driver:
             woke = isinstance(event, Woke)
             if model is not None:
                 self._shelf.put(model)
-            await self._perform(self._core.handle(event, now))
-            self.moved.set()
+            effects, asked = self._core.handle(event, now), False
+            if effects or self.watched:
+                await self._perform(effects)
+                self.moved.set()
             if isinstance(event, LeaveRequested):
                 self._left.set()
             turn += 1

@@ -2,9 +2,9 @@
 
 Ids are hex digits, keys are sorted, one object a line; a line is written whole when the event
 happens. The `round` line carries the hashes all peers of a round must share: certificate and tree.
-The `traffic` line says what was sent, refused and lost since the one before, or since the peer
-started: `sent` maps a kind of frame to [frames, bytes], `refused` a reason to a number of arrivals;
-`dropped` are arrivals, `unsent` frames.
+The `traffic` line says what was sent, received, refused and lost since the one before, or since the peer
+started: `sent` and `received` map a kind of frame to [frames, bytes], `refused` a reason to a number of
+arrivals; `dropped` are arrivals, `unsent` frames.
 What went wrong (`degraded`, `recovered`, `explained`) also says `at` what time of this machine's clock.
 
 A file that has grown to its limit becomes the older part, `ID.jsonl.1`, in place of the one before, and a
@@ -75,7 +75,7 @@ class Journal:
             self._append(line)
 
     def note_traffic(self, round: Round, counters: PeerCounters) -> None:
-        """Append what the peer sent, refused and lost since it was told last."""
+        """Append what the peer sent, received, refused and lost since it was told last."""
         if self._file is not None:
             self._append({"event": "traffic", "round": round, **counters.since(self._counted)})
             self._counted = counters

@@ -45,6 +45,7 @@ class Running:
             own.unsent, dict(own.refused), cost.train_cpu_s, cost.evaluate_cpu_s,
             {kind: (frames, own.frame_bytes[kind]) for kind, frames in own.frames.items()},
             shared.bytes_received,
+            {kind: (frames, own.arrival_bytes[kind]) for kind, frames in own.arrivals.items()},
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from swarmdem.simulation.disk import Disk, Memory
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
 from swarmdem.simulation.trace import record
+from swarmdem.simulation.traffic import Traffic
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Sealer
@@ -82,6 +83,7 @@ class SimulatedPeer:
         """Writes left until one is lost with the process."""
         self.said = 0
         """Frames published or sent so far."""
+        self.traffic = Traffic()
         self.goodbye: Any = None
         """Parcel of the last will, sealed at the start."""
         self.sealer: FrameSealer | None = None

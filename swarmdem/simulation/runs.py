@@ -22,6 +22,7 @@ from swarmdem.simulation.tally import Tally
 from swarmdem.simulation.weather import Overflow, Weather
 from swarmdem.simulation.world import World
 from swarmdem.wire.charter import Charter, TensorSpec
+from swarmdem.wire.ledger import Account
 from swarmdem.wire.messages import NORMAL, PROVISIONAL
 
 ROUND_TIME: Micros = 8 * SECOND
@@ -77,6 +78,8 @@ class Outcome:
     """Freeze to last adopter, one per normal certificate."""
     frames: int = 0
     """Published or sent by all peers."""
+    accounts: list[Account] = field(default_factory=list)
+    """Every device's traffic by kind."""
     peer_rounds: int = 0
     """Updates finished by all peers, applied or not."""
     healed: Micros = 0
@@ -251,6 +254,7 @@ class Run:
         outcome.agreement = tally.agreement()
         outcome.healed = self._healed
         outcome.frames = sum(peer.said for peer in world.peers)
+        outcome.accounts = [peer.traffic.account() for peer in world.peers]
         outcome.rejects, outcome.deliveries = world.rejects, world.deliveries
         outcome.virtual = world.now
         outcome.trace = world.trace.digest()

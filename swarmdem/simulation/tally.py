@@ -30,6 +30,7 @@ class Tally:
         if isinstance(effect, Report):
             if isinstance(effect.event, Certified):
                 self._certified(peer.id, effect.event)
+                peer.traffic.certified(effect.event.mode)
             elif isinstance(effect.event, RoundFinished):
                 self.applied += effect.event.applied
                 self.missed += not effect.event.applied

@@ -26,6 +26,7 @@ from swarmdem.simulation.peer import CoreFactory, SimulatedPeer
 from swarmdem.simulation.signatures import VERIFIER
 from swarmdem.simulation.striking import strike
 from swarmdem.simulation.trace import Trace, label, record
+from swarmdem.simulation.traffic import size_to_all, size_to_one
 from swarmdem.simulation.weather import Network, Weather
 from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader
@@ -38,10 +39,13 @@ RESTART_MAX: Micros = 2 * SECOND
 class Parcel:
     """A frame on its way: decoded once, handed to all receivers."""
 
-    __slots__ = ("_arrived_at", "frame", "key", "label", "received")
+    __slots__ = ("_arrived_at", "frame", "key", "kind", "label", "received", "size")
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
+        self.kind = type(frame.message).__name__.lower()
+        self.size = size_to_all(frame.raw, self.kind)
+        """Bytes, topic included, that its receivers count."""
         self.received = Received(frame)
         self.label = f"< {label(frame)}"
         self.key = (type(frame.message).__name__, frame.sender)
@@ -161,12 +165,15 @@ class World:
         """Carry a peer's frame to everybody."""
         parcel = self.parcel(frame)
         self.trace.line(self.now, peer.index, f"> {parcel.label[2:]}")
+        peer.traffic.sent(parcel.kind, parcel.size)
         self.network.publish(peer.index, parcel, parcel.key if retain else None)
 
     def send(self, peer: SimulatedPeer, receiver: PeerId, frame: Frame) -> None:
         """Carry a peer's frame to one other."""
         other = self.by_id.get(receiver)
         parcel = self.parcel(frame)
+        parcel.size = size_to_one(frame.raw)
+        peer.traffic.sent(parcel.kind, parcel.size)
         self.trace.line(self.now, peer.index, f"> {parcel.label[2:]} to {other.index if other else '?'}")
         if other is not None:
             self.network.send(peer.index, other.index, parcel)
@@ -222,6 +229,7 @@ class World:
         if peer.core is None or (self._several and not parcel.first_at(index)):
             return
         self.deliveries += 1
+        peer.traffic.received(parcel.kind, parcel.size)
         peer.receive(parcel)
 
     def tell_link(self, peer: SimulatedPeer) -> None:

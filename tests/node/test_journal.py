@@ -71,11 +71,18 @@ def test_traffic_is_told_since_the_line_before(tmp_path):
     journal = Journal(tmp_path / "a.jsonl")
     rest = {"messages_received": 0, "bytes_received": 0, "train_cpu_s": 0.0, "evaluate_cpu_s": 0.0}
     first = PeerCounters(
-        messages_sent=3, bytes_sent=90, dropped=1, unsent=0, refused={}, sent={"digest": (3, 90)}, **rest
+        messages_sent=3,
+        bytes_sent=90,
+        dropped=1,
+        unsent=0,
+        refused={},
+        sent={"digest": (3, 90)},
+        received={"ping": (4, 800)},
+        **rest,
     )
     second = PeerCounters(
         messages_sent=5, bytes_sent=590, dropped=1, unsent=2, refused={"replayed": 4},
-        sent={"digest": (3, 90), "chunk": (2, 500)}, **rest,
+        sent={"digest": (3, 90), "chunk": (2, 500)}, received={"ping": (5, 1000)}, **rest,
     )  # fmt: skip
 
     journal.note_traffic(1, first)
@@ -84,12 +91,12 @@ def test_traffic_is_told_since_the_line_before(tmp_path):
 
     assert lines(tmp_path / "a.jsonl") == [
         {
-            "event": "traffic", "round": 1, "sent": {"digest": [3, 90]}, "refused": {}, "dropped": 1,
-            "unsent": 0,
+            "event": "traffic", "round": 1, "sent": {"digest": [3, 90]}, "received": {"ping": [4, 800]},
+            "refused": {}, "dropped": 1, "unsent": 0,
         },
         {
-            "event": "traffic", "round": 2, "sent": {"chunk": [2, 500]}, "refused": {"replayed": 4},
-            "dropped": 0, "unsent": 2,
+            "event": "traffic", "round": 2, "sent": {"chunk": [2, 500]}, "received": {"ping": [1, 200]},
+            "refused": {"replayed": 4}, "dropped": 0, "unsent": 2,
         },
     ]  # fmt: skip
 
@@ -103,6 +110,17 @@ def test_frames_are_counted_by_kind_with_their_topics():
 
     assert counters.frames == {"chunk": 1, "hello": 1, "cleared": 1}
     assert counters.frame_bytes == {"chunk": 11, "hello": 11, "cleared": 4}
+
+
+def test_arrivals_are_counted_whatever_they_are():
+    counters = NodeCounters()
+
+    counters.received("t/1", MAGIC + bytes((WIRE_VERSION, Hello.TYPE)) + b"more")
+    counters.received("t/1", MAGIC + bytes((WIRE_VERSION, 255)))
+    counters.received("t/1", b"x")
+
+    assert counters.arrivals == {"hello": 1, "unknown": 2}
+    assert counters.arrival_bytes == {"hello": 11, "unknown": 11}
 
 
 def test_what_went_wrong_says_when(tmp_path, monkeypatch):

@@ -199,9 +199,11 @@ def _traffic(told: Told) -> Iterator[Html]:
             "peers' journals hold no traffic lines.",
         )
         return
-    sizes = {kind: sum(story.bytes_[kind] for story in stories) for story in stories for kind in story.bytes_}
+    kinds = sorted({kind for story in stories for kind in (*story.bytes_, *story.arrived)})
+    sizes = {kind: sum(story.bytes_[kind] for story in stories) for kind in kinds}
+    arrived = {kind: sum(story.arrived[kind] for story in stories) for kind in kinds}
     frames = {kind: sum(story.frames[kind] for story in stories) for kind in sizes}
-    all_bytes = sum(sizes.values())
+    all_bytes = max(1, sum(sizes.values()))
     doc = {
         kind.__name__.lower(): (kind.__doc__ or "").partition("\n")[0].replace("`", "")
         for kind in KINDS.values()
@@ -213,6 +215,7 @@ def _traffic(told: Told) -> Iterator[Html]:
             html.number(frames[kind], ",d"),
             html.share_bar(sizes[kind] / 1e3, all_bytes / 1e3, ",.1f"),
             html.number(sizes[kind] / all_bytes * 100, ".1f"), html.number(sizes[kind] / peer_rounds, ",.0f"),
+            html.number(arrived[kind] / peer_rounds, ",.0f"),
         ]
         for kind in sorted(sizes, key=lambda kind: -sizes[kind])
     ]  # fmt: skip
@@ -222,8 +225,10 @@ def _traffic(told: Told) -> Iterator[Html]:
         f"All peers together sent {_volume(all_bytes)} in {sum(frames.values()):,} frames; {models:.1%} of "
         "the bytes were pieces of models, the rest is what the swarm needs to agree.",
     )
-    titles = ["kind", "what it says", "#frames", "#kB", "#%", "#bytes a peer and round"]
-    yield html.table("Sent by all peers, topics included, by kind of frame", titles, rows, sortable=True)
+    titles = ["kind", "what it says", "#frames", "#kB", "#%", "#bytes a peer and round", "#received"]
+    yield html.table(
+        "Sent and received by all peers, topics included, by kind of frame", titles, rows, sortable=True
+    )
     if len(stories) < len(told.stories):
         yield html.note(f"{len(told.stories) - len(stories)} peers' journals hold no traffic lines.")
 

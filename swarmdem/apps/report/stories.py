@@ -31,6 +31,7 @@ class _Line(msgspec.Struct, frozen=True):
     silent: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     sent: dict[str, tuple[int, int]] = {}
+    received: dict[str, tuple[int, int]] = {}
     refused: dict[str, int] = {}
     dropped: int = 0
     unsent: int = 0
@@ -59,6 +60,8 @@ class Story:
     """Of the last training."""
     frames: Counter[str] = field(default_factory=Counter)
     bytes_: Counter[str] = field(default_factory=Counter)
+    arrived: Counter[str] = field(default_factory=Counter)
+    """Bytes received, by kind."""
     refused: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
     unsent: int = 0
@@ -130,6 +133,8 @@ class Story:
         for kind, (frames, size) in line.sent.items():
             self.frames[kind] += frames
             self.bytes_[kind] += size
+        for kind, (_, size) in line.received.items():
+            self.arrived[kind] += size
         self.refused.update(line.refused)
         self.dropped += line.dropped
         self.unsent += line.unsent
