@@ -6,7 +6,7 @@ the files a peer writes. One file per target: a MessagePack list of inputs.
 
 import random
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import numpy as np
 
 from swarmdem.identifiers import SECOND
 from swarmdem.learning.parameters import to_bytes, to_safetensors
+from swarmdem.node.models import Model, model_of, to_checkpoint
 from swarmdem.node.records import RecordLog
 from swarmdem.node.store import DirectoryStore
 from swarmdem.protocol.ballots import BallotRecord
@@ -23,10 +24,11 @@ from swarmdem.simulation.world import World
 from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.blobs import encode_chunk
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.encodings import CODECS
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Certificate, Proposal
 from tests.fuzz.core import BASE, GROUP
-from tests.fuzz.targets import SCHEMA
+from tests.fuzz.targets import CODED, CODED_BASE, PACKINGS, SCHEMA
 from tests.wire import samples
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -169,7 +171,12 @@ def _files() -> dict[str, list[bytes]]:
         "charter": [charter, charters.encode(Charter(swarm="s"))],
         "chunk": [encode_chunk(samples.BLOB.name, samples.DATA, 2, 1)],
         "blob": [to_bytes(arrays, SCHEMA)],
-        "checkpoint": [to_safetensors(arrays), to_safetensors({"w": arrays["b"]}, {"model": "00"})],
+        "encoded": _encoded(),
+        "checkpoint": [
+            b"".join(to_checkpoint(_sent("int8"))),
+            to_safetensors(arrays),
+            to_safetensors({"w": arrays["b"]}, {"model": "00"}),
+        ],
         "charter-file": [_PLAIN_CHARTER, _CUT_CHARTER],
         "settings-file": [_SETTINGS],
         "records": records,
@@ -181,6 +188,22 @@ def _files() -> dict[str, list[bytes]]:
         ],
         "idx": [b"\0\0\x08\1\0\0\0\3abc", b"\0\0\x08\3\0\0\0\1\0\0\0\2\0\0\0\1ab"],
     }
+
+
+def _sent(codec: str) -> Model:
+    """Return what a peer sends of a model that is not its base."""
+    arrays = {"b": np.ones(3, np.float32), "w": np.sin(np.arange(400, dtype=np.float32)).reshape(8, 50)}
+    packing = PACKINGS[CODECS.index(codec)]
+    return packing.upload(model_of(arrays, CODED), reference=CODED_BASE, base=CODED_BASE, kept=None).model
+
+
+def _encoded() -> list[bytes]:
+    """Return encoded blobs of every kind, each behind the number of its codec."""
+    sparse = CODECS.index("topk")
+    root = PACKINGS[sparse].mean(_sent("fp16").content(), Counter(), reference=CODED_BASE, bases={})
+    nested = PACKINGS[sparse].result(_sent("int8").content(), root, reference=CODED_BASE)
+    sent = [(number, _sent(codec)) for number, codec in enumerate(CODECS) if codec != "raw"]
+    return [bytes([number]) + bytes(model.data) for number, model in (*sent, (sparse, nested))]
 
 
 def _state() -> tuple[bytes, list[bytes], bytes]:

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from swarmdem.config import load_settings
 from swarmdem.errors import ConfigError, DataError, LearningError, StoreError, WireError
 from swarmdem.learning.data_files import parse_idx
-from swarmdem.learning.parameters import from_bytes, from_safetensors, schema_of
+from swarmdem.learning.parameters import from_bytes
 from swarmdem.node.files import sweep
-from swarmdem.node.models import model_of
+from swarmdem.node.models import from_checkpoint, model_of
+from swarmdem.node.packing import Packing
 from swarmdem.node.records import RecordLog
 from swarmdem.node.store import DirectoryStore
 from swarmdem.protocol.ballots import read_record
@@ -24,15 +27,22 @@ from swarmdem.protocol.plans import base_of
 from swarmdem.protocol.restart import recall
 from swarmdem.transport.settings import BrokerAddress
 from swarmdem.wire import charter as charters, charter_toml, codec
-from swarmdem.wire.blobs import Assembly, BlobInfo, decode_chunk
-from swarmdem.wire.charter import TensorSpec, charter_hash, swarm_hash
+from swarmdem.wire.blobs import Assembly, BlobInfo, decode_chunk, describe
+from swarmdem.wire.charter import Charter, TensorSpec, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader, FrameSealer
+from swarmdem.wire.encodings import CODECS
 from swarmdem.wire.messages import KINDS, BlobOffer, Certificate
 from tests.wire import samples
 
 Decode = Callable[[bytes], bool]
 SCHEMA = (TensorSpec("b", (3,), "float32"), TensorSpec("m", (2,), "bool"), TensorSpec("w", (2, 5), "float16"))
 """A model of 34 bytes."""
+CODED = (TensorSpec("b", (3,), "float32"), TensorSpec("w", (8, 50), "float32"))
+"""A model of which most is encoded."""
+CODED_BASE = model_of(
+    {"b": np.zeros(3, np.float32), "w": np.linspace(-1, 1, 400, dtype=np.float32).reshape(8, 50)}, CODED
+)
+PACKINGS = tuple(Packing(Charter(swarm="s", schema=CODED, codec=codec), (CODED,)) for codec in CODECS)
 BLOB_MAX = 2**20
 _SCOPES = (charter_hash(samples.CHARTER), swarm_hash(samples.CHARTER.swarm))
 
@@ -112,9 +122,16 @@ def _blob(data: bytes) -> bool:
     return set(from_bytes(data, SCHEMA)) == {"b", "m", "w"}
 
 
+def _encoded(data: bytes) -> bool:
+    """Take a blob that is shorter than the raw model: the first byte says under which codec."""
+    if len(data) < 2:
+        return False
+    packing, blob = PACKINGS[data[0] % len(PACKINGS)], data[1:]
+    return not packing.opened(blob, describe(blob), {CODED_BASE.name: CODED_BASE}).sealed
+
+
 def _checkpoint(data: bytes) -> bool:
-    arrays = from_safetensors(data)
-    model_of(arrays, schema_of(arrays))
+    from_checkpoint(data)
     return True
 
 
@@ -210,6 +227,7 @@ TARGETS: dict[str, Target] = {
     "chunk": Target(_chunk, _WIRE, limit=140_000, share=0.1),
     "offer": Target(_offer, _WIRE, tree=0, below=True),
     "blob": Target(_blob, (LearningError,), below=True),
+    "encoded": Target(_encoded, (LearningError,), below=True),
     "checkpoint": Target(_checkpoint, (LearningError,), share=0.3),
     "charter-file": Target(_charter_toml, (ConfigError,), share=0.3),
     "settings-file": Target(_settings, (ConfigError,), share=0.1),
