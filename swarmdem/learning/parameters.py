@@ -9,6 +9,7 @@ Needs numpy and safetensors only.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, get_args, get_type_hints
 
@@ -41,12 +42,17 @@ def schema_of(parameters: Parameters) -> tuple[TensorSpec, ...]:
     Raises:
         SchemaError: An array's name or dtype cannot travel between peers.
     """
+    return _schema_of(tuple((name, array.shape, array.dtype) for name, array in parameters.items()))
+
+
+@lru_cache(maxsize=64)
+def _schema_of(arrays: tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]) -> tuple[TensorSpec, ...]:
+    """Return the schema of arrays; asked for many times a round, always for the same few."""
     specs = []
-    for name in sorted(parameters, key=str.encode):
-        array = parameters[name]
-        if array.dtype.name not in _DTYPES:
-            raise SchemaError(f"{name!r} is of dtype {array.dtype.name}; known: {', '.join(_DTYPES)}")
-        specs.append((name, array.shape, array.dtype.name))
+    for name, shape, dtype in sorted(arrays, key=lambda array: array[0].encode()):
+        if dtype.name not in _DTYPES:
+            raise SchemaError(f"{name!r} is of dtype {dtype.name}; known: {', '.join(_DTYPES)}")
+        specs.append((name, shape, dtype.name))
     try:
         return msgspec.convert(tuple(specs), tuple[TensorSpec, ...])
     except msgspec.ValidationError as error:
@@ -71,7 +77,8 @@ def check_schema(parameters: Parameters, schema: Sequence[TensorSpec]) -> None:
         array = parameters.get(spec.name)
         if array is None:
             raise SchemaError(f"model has no array {spec.name!r}")
-        if array.shape != spec.shape or array.dtype.name != spec.dtype:
+        fits = array.dtype == _DTYPES[spec.dtype] or array.dtype.name == spec.dtype  # a name costs more
+        if array.shape != spec.shape or not fits:
             raise SchemaError(
                 f"{spec.name!r} is {array.dtype.name}{list(array.shape)}, not {spec.dtype}{list(spec.shape)}"
             )

@@ -197,6 +197,7 @@ class Peer:
             driver.moved.clear()
             await driver.moved.wait()
         with contextlib.suppress(TimeoutError):
+            driver.watched = True  # a duty may end without a word
             async with asyncio.timeout(2 * self._charter.patience):
                 while not self.status().idle:
                     driver.moved.clear()

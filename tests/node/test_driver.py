@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from swarmdem.identifiers import PeerId
 from swarmdem.learning.parameters import schema_of
 from swarmdem.learning.softmax import SoftmaxRegression
 from swarmdem.learning.strategies import strategy_of
+from swarmdem.node import driver
 from swarmdem.node.counters import REASONS_MAX, NodeCounters
 from swarmdem.node.craft import Craft
-from swarmdem.node.driver import INPUTS_MAX, Driver
+from swarmdem.node.driver import ASK, INPUTS_MAX, Driver
 from swarmdem.node.layout import Layout
 from swarmdem.node.models import ModelShelf
 from swarmdem.node.store import MemoryStore
@@ -57,6 +59,8 @@ class Script:
             self.wake = None
         self.handled.append(event)
         self.seen.set()
+        if isinstance(event, Woke):
+            self.wake = None
         return self.answers.get(type(event), [])
 
     def next_wakeup(self):
@@ -147,15 +151,30 @@ async def test_a_disk_that_refuses_stops_the_peer_and_nothing_leaves(desk):
     assert desk.log == []
 
 
-async def test_a_due_wake_up_goes_before_any_message(desk):
-    await desk.core.until(LinkChanged)
+async def test_a_due_wake_up_goes_before_any_message(desk, monkeypatch):
+    now = [0]
+    monkeypatch.setattr(driver, "_now_us", lambda: now[0])
+    desk.core.wake = 10**9
+    desk.driver.deliver(START)
+    await desk.core.until(Started)
     desk.core.handled.clear()
-    desk.core.wake = 0
     for _ in range(3):
         desk.driver.deliver(START)
+    now[0] = 10**9
     await desk.core.until(Started, 3)
 
     assert [type(event) for event in desk.core.handled] == [Woke, Started, Started, Started]
+
+
+async def test_messages_that_never_end_do_not_starve_wake_ups(desk):
+    asked = []
+    desk.core.next_wakeup = lambda: asked.append(len(desk.core.handled))
+    for _ in range(4 * ASK):
+        desk.driver.deliver(START)
+    await desk.core.until(Started, 4 * ASK)
+
+    assert len(asked) >= 4
+    assert max(after - before for before, after in pairwise(asked)) <= ASK
 
 
 async def test_wake_ups_that_are_always_due_do_not_starve_messages(desk):
