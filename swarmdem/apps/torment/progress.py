@@ -19,7 +19,8 @@ TOGETHER = "after calm all live peers meet in one certified round"
 RULES = (STUCK, ALIVE, CERTIFIED, TOGETHER)
 
 STUCK_ROUNDS = 6
-"""Rounds the others may finish while a peer that nothing happens to finishes none."""
+"""Rounds the others may finish while a peer that nothing happens to finishes none; where these are so short
+that a link's next attempt to reconnect lasts longer, the time within which all must meet."""
 CERTIFIED_SHARE = 0.95
 MEETING_ROUNDS = 3
 MEETING_PATIENCES = 6.0
@@ -37,6 +38,8 @@ class _Device:
     """Faults of its links now."""
     since: int = 0
     """How often the front had moved when it became well, or finished a round."""
+    since_s: float = 0.0
+    """When that was."""
     finished: int = 0
     told: bool = False
 
@@ -73,7 +76,7 @@ class Progress:
         self.front = 0
         self._moves = 0
         self.met: tuple[int, float] | None = None
-        self._patience_s = patience_s
+        self._patient_s = MEETING_PATIENCES * patience_s + RECONNECT_S
         self._devices: dict[int, _Device] = {}
         self._device_of: dict[str, int] = {}
         self._rounds: dict[int, _Round] = {}
@@ -105,7 +108,7 @@ class Progress:
                     what = f"peer {entry['device']} ended with code {entry['code']}"
                     yield Finding(ALIVE, what, line.number)
             case "ready":
-                self._devices[entry["device"]].since = self._moves
+                self._again(self._devices[entry["device"]])
             case "partition" | "heal":
                 self._split(entry.get("sides"))
             case "link" | "link_over":
@@ -134,8 +137,7 @@ class Progress:
             return
         self.met = found
         rounds, seconds = found
-        at_most_s = MEETING_PATIENCES * self._patience_s + RECONNECT_S
-        if rounds > MEETING_ROUNDS and seconds > at_most_s:
+        if rounds > MEETING_ROUNDS and seconds > self._patient_s:
             what = f"only {rounds} rounds and {seconds:.0f} s after it"
             yield Finding(TOGETHER, what, self._meeting.line)
 
@@ -149,7 +151,8 @@ class Progress:
             self._highest = max(self._highest, event["round"])
         if kind != "round_finished":
             return
-        device.since, device.told, device.finished = self._moves, False, event["round"]
+        self._again(device)
+        device.finished = event["round"]
         if self._meeting is not None and event["certified"] and event["round"] > self._meeting.round:
             _, met = self._meeting.plans.setdefault(event["plan"], (event["round"], {}))
             met.setdefault(number, line.t)
@@ -160,14 +163,14 @@ class Progress:
         if (front := ordered[len(ordered) // 2]) > self.front:
             self.front = front
             self._moves += 1
-            device.since = self._moves
+            self._again(device)
             yield from self._stuck(line)
 
     def _stuck(self, line: Line) -> Iterator[Finding]:
         for number, device in sorted(self._devices.items()):
-            if device.well and not device.told and self._moves - device.since > STUCK_ROUNDS:
+            rounds, seconds = self._moves - device.since, line.t - device.since_s
+            if rounds > STUCK_ROUNDS and seconds > self._patient_s and device.well and not device.told:
                 device.told = True
-                rounds = self._moves - device.since
                 what = f"peer {number} ({device.peer[:8]}) finished nothing while {rounds} rounds went by"
                 yield Finding(STUCK, what, line.number)
 
@@ -197,7 +200,7 @@ class Progress:
 
     def _again(self, device: _Device) -> None:
         """Count a peer's rounds anew from here: what it missed so far has a reason."""
-        device.since, device.told = self._moves, False
+        device.since, device.since_s, device.told = self._moves, self._last[1], False
 
     def _met(self, meeting: _Meeting) -> tuple[int, float] | None:
         living = {number for number, device in self._devices.items() if device.up}

@@ -27,6 +27,8 @@ class MadeHistory:
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.t = 0.0
+        self.round_s = 0.0
+        """Spent at the beginning of each round."""
         self.add("begin", settings=settings().as_mapping(), schedule=[])
         for device, peer in enumerate(PEERS):
             self.add("start", device=device, peer=peer, pid=100 + device)
@@ -61,6 +63,7 @@ class MadeHistory:
 
     def rounds(self, first: int, last: int, devices: tuple[int, ...] = (0, 1, 2)) -> int:
         for round in range(first, last + 1):
+            self.t += self.round_s
             for device in devices:
                 self.certified(device, round)
             self.averaged(devices[0], round, "root")

@@ -15,12 +15,24 @@ def found(history: MadeHistory) -> list[tuple[str, int]]:
 
 def test_a_peer_that_finishes_nothing_while_six_rounds_go_by_is_stuck():
     history = MadeHistory()
+    history.round_s = 4.0
     history.rounds(1, 1)
     history.rounds(2, 7, devices=(0, 1))
     assert found(history) == []
     history.rounds(8, 8, devices=(0, 1))
     assert [rule for rule, _ in found(history)] == [STUCK]
     assert history.lines[found(history)[0][1] - 1].entry["event"]["round"] == 8
+
+
+def test_rounds_may_fly_by_while_a_link_waits_for_its_next_attempt():
+    """Six patiences of 2 s and 10 s more."""
+    history = MadeHistory()
+    history.rounds(1, 1)
+    history.rounds(2, 40, devices=(0, 1))
+    assert history.t < 22
+    assert found(history) == []
+    history.rounds(41, 60, devices=(0, 1))
+    assert [rule for rule, _ in found(history)] == [STUCK]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +49,7 @@ def test_a_peer_that_finishes_nothing_while_six_rounds_go_by_is_stuck():
 )
 def test_a_peer_that_something_was_done_to_may_miss_rounds(begin, end):
     history = MadeHistory()
+    history.round_s = 4.0
     history.rounds(1, 1)
     history.add(**begin)
     history.rounds(2, 12, devices=(0, 1))
