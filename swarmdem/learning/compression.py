@@ -53,7 +53,8 @@ class Sparse:
     blob: bytes
     left: MutableParameters
     """The residual for the next: float32, of the names and shapes of the coded arrays."""
-    entries: int
+    least: float
+    """The smallest difference that was sent; infinite where none was."""
 
 
 def encode(
@@ -95,7 +96,7 @@ def encode_sparse(
     base: Base,
     budget: int,
     residual: Parameters | None = None,
-    guess: int | None = None,
+    guess: float | None = None,
 ) -> Sparse:
     """Return a model as a sparse blob of at most *budget* bytes, and what it leaves out.
 
@@ -105,7 +106,7 @@ def encode_sparse(
         base: What the difference is taken to.
         budget: From `Sizes.topk_least()`.
         residual: What the last blob left out, by the names of coded arrays; None: nothing.
-        guess: Entries to begin the search with: those of a model like this one.
+        guess: Smallest difference to begin the search with: that of a model like this one.
 
     Raises:
         SchemaError: Model or base are not of the schema.
@@ -121,17 +122,22 @@ def encode_sparse(
             wanted[start:stop] += residual[spec.name].reshape(-1)
     head = HEADER_BYTES + form.fixed_bytes + LENGTH.size
     most, kept = form.numbers // ENTRIES_SHARE, _kept(parameters, form)
-    entries = max(0, min(most, budget - head if guess is None else guess))
+    magnitude, entries = np.abs(wanted), max(0, min(most, budget - head))
+    chosen = np.flatnonzero(magnitude >= guess) if guess else _largest(magnitude, entries)
     found: tuple[bytes, NDArray[np.int64], Flat] | None = None
     for _ in range(_TRIES):
-        chosen = _largest(wanted, entries)
+        if len(chosen) > most:
+            chosen = _largest(magnitude, most)
         parts, sent = _sparse_parts(wanted, chosen, form)
         blob = _blob(SPARSE, base, [*kept, *parts])
         if len(blob) <= budget:
             found = blob, chosen, sent
-            if len(blob) >= _FILLED * budget or entries in {0, most} or len(chosen) < entries:
+            if len(blob) >= _FILLED * budget or len(chosen) == most:
                 break
-        entries = min(most, int(entries * _AIM * (budget - head) / max(1, len(blob) - head)))
+        entries = min(most, int(max(1, len(chosen)) * _AIM * (budget - head) / max(1, len(blob) - head)))
+        before, chosen = len(chosen), _largest(magnitude, entries)
+        if found and len(chosen) <= before:
+            break
     if found is None:
         raise MisuseError(f"a sparse model in {budget} bytes")
     blob, chosen, sent = found
@@ -139,7 +145,7 @@ def encode_sparse(
     left: MutableParameters = {
         spec.name: wanted[start:stop].reshape(spec.shape) for spec, start, stop in form.parts()
     }
-    return Sparse(blob, left, len(chosen))
+    return Sparse(blob, left, float(magnitude[chosen].min(initial=np.inf)))
 
 
 def _difference(parameters: Parameters, spec: TensorSpec, base: Base | None) -> Flat:
@@ -168,12 +174,11 @@ def _counts(values: Flat, *, least: float = 0.0) -> tuple[float, Flat]:
     return scale, np.clip(counts, -127, 127, out=counts).astype(np.int8)
 
 
-def _largest(values: Flat, count: int) -> NDArray[np.int64]:
-    """Return the places of the *count* values of largest magnitude, rising; zeros are never among them."""
+def _largest(magnitude: Flat, count: int) -> NDArray[np.int64]:
+    """Return the places of the *count* largest magnitudes; zeros are never among them."""
     if count <= 0:
         return np.empty(0, np.int64)
-    magnitude = np.abs(values)
-    threshold = np.partition(magnitude, values.size - count)[values.size - count]
+    threshold = np.partition(magnitude, magnitude.size - count)[magnitude.size - count]
     places = np.flatnonzero(magnitude >= max(float(threshold), TINY))
     return places if len(places) <= count else places[np.argsort(-magnitude[places], kind="stable")[:count]]
 

@@ -70,9 +70,7 @@ class Packing:
         self._size = sizes(self._schema)
         part, of = ROOT_SHARE if charter.levels else (1, 1)  # without groups the root's model is all there is
         self._mean_budget = max(self._encoding.budget * part // of, self._size.topk_least())
-        self._entries: dict[
-            str, int
-        ] = {}  # of the last sparse blob of each kind: where the next search begins
+        self._least: dict[str, float] = {}  # of the last sparse blob by kind: where the next search begins
 
     @property
     def sparse(self) -> bool:
@@ -217,9 +215,9 @@ class Packing:
             base=Base(base.name, base.parameters),
             budget=budget,
             residual=residual or None,
-            guess=self._entries.get(search),
+            guess=self._least.get(search),
         )
-        self._entries[search] = made.entries
+        self._least[search] = made.least
         return self._shorter(made.blob, model, base), made.left
 
     def _shorter(self, blob: bytes, model: Model, base: Model | None) -> Model:

@@ -214,8 +214,10 @@ def test_the_residual_stays_while_results_are_of_one_group_and_goes_with_it():
     assert [sorted(each.parameters) for each in (first, same, moved)] == [
         [GROUP], [GROUP, RESIDUAL + "w"], [GROUP],
     ]  # fmt: skip
-    again = pack.upload(TRAINED, reference=REFERENCE, base=MEAN, kept=same).model
-    anew = pack.upload(TRAINED, reference=REFERENCE, base=MEAN, kept=moved).model
+    again, anew = (
+        packing("topk").upload(TRAINED, reference=REFERENCE, base=MEAN, kept=kept).model
+        for kept in (same, moved)
+    )
     assert anew.name == upload.model.name != again.name
     assert pack.exact(upload.model, trained).name == TRAINED.name
     assert pack.exact(upload.model, moved) is upload.model
