@@ -31,7 +31,7 @@ class Swarm:
     def __init__(self, stack, codec, founders=4):
         self.bus, self.stack = MemoryBus(), stack
         self.charter = Charter(
-            swarm="codec", founders=founders, levels=1, patience=1.0, gather=60.0, codec=codec
+            swarm="codec", founders=founders, levels=1, patience=4.0, gather=60.0, codec=codec
         )
 
     async def enter(self, *numbers, **settings):
