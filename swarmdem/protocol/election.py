@@ -21,6 +21,7 @@ from types import MappingProxyType
 
 from swarmdem.identifiers import GroupId, PeerId
 from swarmdem.protocol.hierarchy import Hierarchy
+from swarmdem.protocol.recent import Recent
 
 RANKS = 2
 """Aggregators per group: the first leads term 0, the second may take over in term 1."""
@@ -68,6 +69,16 @@ def leaders(
         base: Id of the certificate the plan follows.
         weights: Of those that do not count once, as that plan hands them on.
     """
+    asked = (base, hierarchy, dict(weights))
+    return dict(_leaders.get(asked, lambda: _called(hierarchy, base, weights)))
+
+
+_leaders: Recent[tuple[bytes, Hierarchy, dict[PeerId, int]], dict[GroupId, tuple[PeerId, ...]]] = Recent()
+
+
+def _called(
+    hierarchy: Hierarchy, base: bytes, weights: Mapping[PeerId, int]
+) -> dict[GroupId, tuple[PeerId, ...]]:
     load = {peer: RANKS + 1 for peer, weight in weights.items() if weight == 0}
     chosen: dict[GroupId, tuple[PeerId, ...]] = {}
     for group in hierarchy.groups:

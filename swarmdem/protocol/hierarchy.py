@@ -12,6 +12,7 @@ from hashlib import blake2b
 from itertools import pairwise
 
 from swarmdem.identifiers import GroupId, Level, PeerId
+from swarmdem.protocol.recent import Recent
 from swarmdem.wire.messages import GroupEntry, Plan
 
 
@@ -133,6 +134,13 @@ def hierarchy_of(plan: Plan) -> Hierarchy | None:
     Whether it is the *right* tree only a voter that holds the digests can tell. A founding plan has
     no tree.
     """
+    return _trees.get(plan, lambda: _assembled(plan))
+
+
+_trees: Recent[Plan, Hierarchy | None] = Recent()
+
+
+def _assembled(plan: Plan) -> Hierarchy | None:
     if not plan.groups or not _rising(entry.peer for entry in plan.entries):
         return None
     if not _rising(bytes([255 - group.level]) + group.group for group in plan.groups):

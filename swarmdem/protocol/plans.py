@@ -21,6 +21,7 @@ from swarmdem.protocol.absence import still_absent
 from swarmdem.protocol.forming import Previous, Shape, form
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of, plan_groups
 from swarmdem.protocol.placement import Standing
+from swarmdem.protocol.recent import Recent
 from swarmdem.protocol.sketches import Sketch
 from swarmdem.protocol.state import (
     ScheduleClock,
@@ -221,6 +222,26 @@ def make_plan(
         reference: The model digests are taken against; the proposer's choice while founding.
         sketch: Of the reference, while founding under the metric `cosine`; later the base's counts.
     """
+    asked = (
+        (mode, reference, sketch, base.id, base.round, base.epoch, base.seed, base.electorate, base.lineage),
+        (charter, base.plan, base.hierarchy, base.state),
+        dict(listed),
+    )
+    return _made.get(asked, lambda: _make(charter, base, mode, listed, reference=reference, sketch=sketch))
+
+
+_made: Recent[tuple[object, ...], Plan] = Recent()
+
+
+def _make(
+    charter: Charter,
+    base: Base,
+    mode: int,
+    listed: Mapping[PeerId, Frame],
+    *,
+    reference: bytes,
+    sketch: bytes,
+) -> Plan:
     electors = frozenset(base.electorate)
     if mode == FOUNDING:
         made = Decision(0, 0, 1, None, State(sketch=sketch))

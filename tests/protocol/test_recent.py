@@ -1,0 +1,44 @@
+"""The last few outcomes of a pure function are known again."""
+
+from swarmdem.protocol.recent import KEPT, Recent
+
+
+def test_what_was_asked_lately_is_not_computed_again():
+    recent, computed = Recent(), []
+
+    def compute():
+        computed.append(1)
+        return [7]
+
+    first = recent.get(("a", {"b": 1}), compute)
+
+    assert recent.get(("a", {"b": 1}), compute) is first
+    assert recent.get(("a", {"b": 2}), compute) == [7]
+    assert len(computed) == 2
+
+
+def test_the_oldest_goes():
+    recent, computed = Recent(), []
+
+    def ask(number):
+        return recent.get(number, lambda: computed.append(number))
+
+    for number in (*range(KEPT + 1), KEPT, 0):
+        ask(number)
+
+    assert computed == [*range(KEPT + 1), 0]
+
+
+def test_what_fails_is_asked_anew():
+    recent = Recent()
+
+    def fail():
+        raise ValueError
+
+    for _ in range(2):
+        try:
+            recent.get("a", fail)
+        except ValueError:
+            continue
+        raise AssertionError
+    assert recent.get("a", lambda: 1) == 1
