@@ -109,7 +109,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._reports: set[asyncio.Task[None]] = set()
-        self._group_cpu_s = 0.0
+        self._train_cpu_s = self._evaluate_cpu_s = 0.0  # of all: asking every peer for every report adds up
         self._root: Parameters | None = None
 
     async def open(self, stack: AsyncExitStack, learners: Mapping[int, Learner]) -> None:
@@ -184,8 +184,10 @@ class Host:
 
         def measure(ending: str, round: Round, deployed: Deployment) -> None:
             if self._settings.evaluated(round):
+                begun_s = time.thread_time()
                 measured = self._meter.measure_peer(learner, name, deployed, ending)
                 scores.setdefault(round, {}).update(measured)
+                self._evaluate_cpu_s += time.thread_time() - begun_s
 
         def measure_trained(round: Round, model: Parameters) -> None:
             measure(AFTER_TRAINING, round, Deployment(models=(model,)))
@@ -207,8 +209,9 @@ class Host:
         """Turn one peer's events into reports."""
         async for event in hosted.events:
             match event:
-                case TrainingFinished(round=round, loss=loss):
+                case TrainingFinished(round=round, loss=loss, train_cpu_s=train_cpu_s):
                     hosted.losses[round] = loss
+                    self._train_cpu_s += train_cpu_s
                     self._say(Trained(hosted.peer.id, round))
                 case Certified():
                     self._certified(hosted, event)
@@ -270,7 +273,7 @@ class Host:
         def measure() -> tuple[Score, Score]:
             begun_s = time.thread_time()
             scores = self._meter.measure_group(hosted.learner, model, members)
-            self._group_cpu_s += time.thread_time() - begun_s
+            self._evaluate_cpu_s += time.thread_time() - begun_s
             return scores
 
         special, general = await self._in_training_thread(measure)
@@ -304,10 +307,9 @@ class Host:
 
     def _usage(self) -> Usage:
         assert self._link is not None
-        learning = [hosted.peer.counters for hosted in self._hosted]
         return Usage(
-            train_cpu_s=sum(counters.train_cpu_s for counters in learning),
-            evaluate_cpu_s=sum(counters.evaluate_cpu_s for counters in learning) + self._group_cpu_s,
+            train_cpu_s=self._train_cpu_s,
+            evaluate_cpu_s=self._evaluate_cpu_s,
             socket_bytes_sent=self._link.socket_bytes_sent,
             socket_bytes_received=self._link.socket_bytes_received,
         )

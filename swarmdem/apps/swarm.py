@@ -261,6 +261,8 @@ def _key_of(folder: RunFolder, seed: int, number: int) -> str:
 async def _reports(session: _Session) -> AsyncIterator[tuple[int, FromWorker] | None]:
     """Yield reports as they come, and None whenever none came for a moment."""
     while True:
+        while not session.inbox.empty():  # a timer for each would cost more than the report
+            yield session.inbox.get_nowait()
         try:
             yield await asyncio.wait_for(session.inbox.get(), POLL_S)
         except TimeoutError:
