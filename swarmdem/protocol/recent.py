@@ -3,6 +3,7 @@
 The peers of one process stand on the same certificates and list the same digests, so each of them asks for
 the same plan, the same tree and the same aggregators. With a thousand peers in a process that is a thousand
 times the work of one. What is asked is compared in full; nothing is taken on trust from another peer.
+Peers of one process may live in threads of their own (`BlockingPeer`): any of them may ask at any time.
 
 Bound: `KEPT` outcomes for each function; the oldest goes.
 """
@@ -30,7 +31,7 @@ class Recent(Generic[Asked, Given]):
             asked: All that the outcome depends on; compared by `==`, cheap parts first.
             compute: Called when it was not asked lately.
         """
-        for known, given in reversed(self._known):
+        for known, given in reversed(tuple(self._known)):  # another thread may add to it meanwhile
             if known is asked or known == asked:
                 return given
         given = compute()

@@ -42,3 +42,21 @@ def test_what_fails_is_asked_anew():
             continue
         raise AssertionError
     assert recent.get("a", lambda: 1) == 1
+
+
+def test_what_another_thread_asks_meanwhile_disturbs_nobody():
+    recent = Recent()
+
+    class Asked:
+        """While it is compared, another thread asks for something else."""
+
+        def __eq__(self, other):
+            recent.get(object(), lambda: 0)
+            return False
+
+        __hash__ = None
+
+    recent.get("a", lambda: 1)
+    recent.get("b", lambda: 2)
+
+    assert recent.get(Asked(), lambda: 3) == 3
