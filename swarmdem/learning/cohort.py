@@ -94,6 +94,11 @@ def train_all(calls: Sequence[Call], mode: Vectorise, tell: Tell) -> list[Answer
     return [answers[place] if place in answers else _alone(call) for place, call in enumerate(calls)]
 
 
+def forget(shared: SharedModule) -> None:
+    """Hold the trial of a module anew the next time."""
+    _modules.pop(shared, None)
+
+
 def _passes(calls: Sequence[Call], places: Sequence[int], mode: Vectorise, tell: Tell) -> list[list[int]]:
     """Return the places of calls that train in one pass each; those that train alone are left out."""
     fit = [(call, place) for call, place in zip(calls, places, strict=True) if _fits(call)]
