@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -225,12 +226,13 @@ def describe(settings: SwarmSettings, charter: Charter, command: str, started: s
 
 
 def _without_passwords(values: Mapping[str, Any], command: str) -> tuple[dict[str, Any], str]:
-    """Return settings and the command line as a run folder may hold them."""
+    """Return settings and the command line (of `shlex.join`) as a run folder may hold them."""
     broker = values.get("broker", ())
     urls = (broker,) if isinstance(broker, str) else broker
     bare = [str(BrokerAddress.parse(url)) if "://" in url else url for url in urls]
     for url, address in zip(urls, bare, strict=True):
-        command = command.replace(url, address)
+        # Word by word: a quote in a password reads otherwise in a command line.
+        command = shlex.join(word.replace(url, address) for word in shlex.split(command))
     if not bare:
         return dict(values), command
     return {**values, "broker": bare[0] if isinstance(broker, str) else bare}, command

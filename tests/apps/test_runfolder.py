@@ -1,6 +1,7 @@
 """Run folders."""
 
 import json
+import shlex
 import tomllib
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_resumed_run_writes_no_password_either(folder):
 
     assert "secret" not in (again.path / "run.toml").read_text()
     assert again.load()[0].broker == "mqtts://broker.local:1234"
+
+
+@pytest.mark.parametrize("flag", [["--broker"], []])
+def test_a_password_with_quotes_is_not_kept_in_the_command_line(tmp_path, flag):
+    url = "mqtt://me:it's secret@broker.local"
+    given = [*flag, url] if flag else [f"--broker={url}"]
+    made = RunFolder(tmp_path / "run")
+    made.create(SwarmSettings(broker=url), CHARTER, shlex.join(["swarmdem", "swarm", *given]), "")
+    made.close()
+
+    written = tomllib.loads((made.path / "run.toml").read_text())
+    assert "secret" not in str(written)
+    assert shlex.split(written["run"]["command"])[-1].endswith("mqtt://broker.local:1883")
 
 
 def test_several_brokers_are_a_list_and_hold_no_password_either(tmp_path):
