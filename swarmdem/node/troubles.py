@@ -66,7 +66,7 @@ class Troubles:
     @property
     def open(self) -> tuple[Trouble, ...]:
         """What is not as it should be now, the oldest first."""
-        return tuple(self._open.values())
+        return tuple(sorted(self._open.values(), key=lambda trouble: trouble.since))
 
     def note(self, event: NodeEvent) -> None:
         """Take an event into account."""
@@ -74,7 +74,7 @@ class Troubles:
             case Degraded(what, passing, lasted_s):
                 if what not in self._open:
                     if len(self._open) >= TROUBLES_MAX:
-                        self._close(next(iter(self._open)))
+                        self._close(self.open[0].what)
                     since = self._clock() - lasted_s
                     self._open[what] = Trouble(what, since, self._round, passing)
             case Recovered(what):
@@ -88,7 +88,7 @@ class Troubles:
     def since(self, moment: float) -> tuple[Trouble, ...]:
         """Return the troubles there were at any time after *moment*, the oldest first."""
         over = (trouble for trouble in self._over if trouble.until is not None and trouble.until >= moment)
-        return (*over, *self._open.values())
+        return (*over, *self.open)
 
     def _close(self, what: str) -> None:
         trouble = self._open.pop(what, None)

@@ -45,6 +45,16 @@ def test_a_trouble_lasts_from_its_first_word_until_it_is_over():
     assert troubles.since(1_000_000_041.0) == ()
 
 
+def test_what_is_told_late_is_listed_by_when_it_began():
+    _, troubles = told(Degraded("no model came"), Degraded("nothing comes back", lasted_s=25.0))
+
+    assert [(trouble.what, trouble.since) for trouble in troubles.open] == [
+        ("nothing comes back", 999_999_985.0),
+        ("no model came", 1_000_000_000.0),
+    ]
+    assert troubles.since(0.0) == troubles.open
+
+
 def test_a_single_mishap_is_listed_until_a_round_goes_well():
     _, troubles = told(Degraded("training failed", passing=True), finished(1, applied=False))
     assert [trouble.what for trouble in troubles.open] == ["training failed"]
