@@ -15,6 +15,9 @@ GroupId = NewType("GroupId", bytes)
 ModelHash = NewType("ModelHash", bytes)
 """Name of a blob: SHA-256 over its length and the hashes of its leaves (32 bytes)."""
 
+CellId = NewType("CellId", bytes)
+"""Name of a cell, for as long as it exists (16 bytes)."""
+
 FrameId = NewType("FrameId", bytes)
 """BLAKE2b-256 of a whole frame as it was sent (32 bytes). A digest is named by its frame."""
 

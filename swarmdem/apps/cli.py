@@ -359,6 +359,7 @@ def simulate(
     agreement: Annotated[
         str, typer.Option("--agreement", help="available: half decides; bft: two thirds.")
     ] = "available",
+    cells: Annotated[int, flags.whole("--cells", "Most peers of a cell (default 0: a flat swarm).")] = 0,
     workers: Annotated[int, flags.whole("--workers", "Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
     shrink: Annotated[
@@ -382,6 +383,7 @@ def simulate(
     first = Settings(
         seed=seed, peers=peers, rounds=rounds, faults=faults, levels=levels, patience=patience, loss=loss,
         forks=forks, vary=not plain, brokers=brokers, liars=liars, agreement=agreement,
+        cells=cells,
     )  # fmt: skip
     return run(first, seeds=seeds, workers=workers, trace=trace, shrink=shrink).exit_code
 

@@ -15,15 +15,20 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from swarmdem.apps.cell_report import cells_told, quantile
 from swarmdem.apps.ledger import ledger_lines, ledger_of
 from swarmdem.errors import ConfigError
 from swarmdem.identifiers import SECOND
 from swarmdem.simulation import runs
+from swarmdem.simulation.cells import runs as cell_runs
 from swarmdem.simulation.runs import Outcome, Run, Settings
 from swarmdem.simulation.schedules import PEERS_MAX, Schedule, from_json, schedule_of, to_json
 from swarmdem.simulation.shrinking import Shrinker
 from swarmdem.simulation.trace import text
+from swarmdem.wire.cells import LIMIT_MAX, LIMIT_MIN
 
+CELL_PEERS_MAX = 100_000
+"""Most peers of a simulated swarm in cells."""
 FAILURES_SHOWN = 3
 """Broken seeds told in full; of the others only the number."""
 TRACE_LINES_SHOWN = 30
@@ -76,11 +81,14 @@ def run(
         ConfigError: A number is out of range.
     """
     _check(first, seeds, workers)
+    if first.cells and (shrink or first.liars):
+        raise ConfigError(f"--{'shrink' if shrink else 'liars'}: not with --cells")
     say = say or _to_stdout
     wanted = [replace(first, seed=number) for number in range(first.seed, first.seed + seeds)]
     begun = time.monotonic()
     if trace is not None:
-        _write_trace(Run(first, whole_trace=True), trace)
+        kind = cell_runs.CellRun if first.cells else Run
+        _write_trace(kind(first, whole_trace=True), trace)
     report = Report()
     for outcome in _played(wanted, workers):
         report.outcomes.append(outcome)
@@ -134,7 +142,13 @@ def _write_trace(swarm: Run, path: Path) -> None:
 
 
 def _check(first: Settings, seeds: int, workers: int) -> None:
-    ranges = (("peers", first.peers, PEERS_MAX), ("rounds", first.rounds, 10_000), ("seeds", seeds, 10**6))
+    if first.cells and not LIMIT_MIN <= first.cells <= LIMIT_MAX:
+        raise ConfigError(f"--cells {first.cells}: {LIMIT_MIN} to {LIMIT_MAX} peers, or 0 for a flat swarm")
+    ranges = (
+        ("peers", first.peers, CELL_PEERS_MAX if first.cells else PEERS_MAX),
+        ("rounds", first.rounds, 10_000),
+        ("seeds", seeds, 10**6),
+    )
     for name, value, most in (*ranges, ("workers", workers, 256), ("brokers", first.brokers or 1, 16)):
         if not 1 <= value <= most:
             raise ConfigError(f"{name} = {value}: 1 to {most}")
@@ -146,12 +160,16 @@ def _check(first: Settings, seeds: int, workers: int) -> None:
 
 def _played(wanted: list[Settings], workers: int) -> Iterator[Outcome]:
     if workers == 1 or len(wanted) == 1:
-        yield from map(runs.run, wanted)
+        yield from map(_play, wanted)
         return
     with get_context("spawn").Pool(min(workers, len(wanted))) as pool:
-        yield from pool.imap(runs.run, wanted)
+        yield from pool.imap(_play, wanted)
         pool.close()
         pool.join()
+
+
+def _play(settings: Settings) -> Outcome:
+    return cell_runs.run(settings) if settings.cells else runs.run(settings)
 
 
 def _peak_mb() -> float:
@@ -177,17 +195,19 @@ def _lines(report: Report, command: str = "") -> Iterator[str]:
     yield f"results applied {applied}, missed {missed}, frames refused {sum(o.rejects for o in outcomes)}"
     if times:
         yield (
-            f"virtual time from freeze to last adopter p50 {_quantile(times, 0.5):.2f} s,"
-            f" p95 {_quantile(times, 0.95):.2f} s"
+            f"virtual time from freeze to last adopter p50 {quantile(times, 0.5):.2f} s,"
+            f" p95 {quantile(times, 0.95):.2f} s"
         )
     yield f"frames published per peer and round {frames / peer_rounds:.1f}"
     yield from ledger_lines(ledger_of([account for o in outcomes for account in o.accounts]).as_mapping())
     healed = sorted(o.healed / SECOND for o in outcomes if o.faults and not o.broken)
     if healed:
         yield (
-            f"virtual time from the last fault to one certified round p50 {_quantile(healed, 0.5):.1f} s,"
-            f" p95 {_quantile(healed, 0.95):.1f} s, longest {healed[-1]:.1f} s"
+            f"virtual time from the last fault to one certified round p50 {quantile(healed, 0.5):.1f} s,"
+            f" p95 {quantile(healed, 0.95):.1f} s, longest {healed[-1]:.1f} s"
         )
+    if outcomes[0].settings.cells:
+        yield from cells_told(outcomes)
     virtual = sum(o.virtual for o in outcomes) / SECOND
     yield (
         f"virtual time {virtual:.0f} s in {report.wall_s:.1f} s,"
@@ -223,16 +243,13 @@ def _command(settings: Settings) -> str:
         parts.append(f"--brokers {settings.brokers}")
     if settings.agreement != default.agreement:
         parts.append(f"--agreement {settings.agreement}")
+    if settings.cells:
+        parts.append(f"--cells {settings.cells}")
     if settings.liars:
         parts.append("--liars")
     if settings.loss is not None:
         parts.append(f"--loss {settings.loss:g}")
     return " ".join(parts)
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    """Return the value below which *share* of the sorted numbers lie (nearest rank)."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def _show_progress(done: int, seeds: int, outcome: Outcome) -> None:

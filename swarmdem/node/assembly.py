@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from swarmdem.errors import ConfigError
 from swarmdem.identifiers import PeerId
 from swarmdem.learning.learner import Learner, labels_of
 from swarmdem.learning.strategy import Strategy
@@ -28,6 +29,7 @@ from swarmdem.node.recording import Recorder
 from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.node.waiting import WaitingStore
+from swarmdem.protocol.cells.charters import limit_of
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Certified, Degraded, ModelOffered, Started
 from swarmdem.transport.base import Link, Port
@@ -97,6 +99,8 @@ async def assemble(
     learner, loop = wanted.learner, asyncio.get_running_loop()
     await loop.run_in_executor(trainer.training, wanted.strategy.check, learner)
     initial = await loop.run_in_executor(trainer.training, learner.parameters)
+    if limit_of(wanted.charter):
+        raise ConfigError("charter.ext: in cells, which only `swarmdem simulate --cells` runs yet")
     layout = Layout(wanted.charter, wanted.strategy, initial)
     charter = msgspec.structs.replace(wanted.charter, schema=layout.wire)
     store = await _open_store(wanted, trainer, stack, on_event)

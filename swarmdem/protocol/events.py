@@ -18,6 +18,7 @@ from swarmdem.protocol.reports import (
     GroupAveraged as GroupAveraged,
     GroupChanged as GroupChanged,
     GroupFinished as GroupFinished,
+    HandedDown as HandedDown,
     KeyRefused as KeyRefused,
     NeighboursAveraged as NeighboursAveraged,
     PeerSeen as PeerSeen,
@@ -25,6 +26,8 @@ from swarmdem.protocol.reports import (
     Recovered as Recovered,
     RoundFinished as RoundFinished,
 )
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.fields import Extensions
 from swarmdem.wire.frame import Frame
 
 # Inputs
@@ -85,6 +88,8 @@ class Trained:
     duration_us: Micros
     loss_milli: int = 0
     """Mean training loss in thousandths, at most 2^32 - 1; 0 when not known."""
+    ext: Extensions = ()
+    """What the digest says beside it (`cells`); nothing that the shell knows of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,10 @@ class Averaged:
     group: GroupId
     model: ModelHash
     model_bytes: int
+    below: ModelHash | None = None
+    """The mean before what is above was mixed in, at hand too; None where nothing was."""
+    ext: Extensions = ()
+    """What the announcement says beside it (`cells`); nothing that the shell knows of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,8 @@ class Slot(StrEnum):
     """The root's model of the last update: what models are differences to (charter `codec = topk`)."""
     ABOVE = "above"
     """N of the groups whose models are summed up in `ANCHOR` (`pull_to = all`); never leaves the peer."""
+    CELL = "cell"
+    """The root model of its cell that this peer's standing digest in the region names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +283,7 @@ class FinishMean:
 
     With `previous` the outcome is (1 - gamma) previous + gamma mean (Dem-AI eq. 3), gamma by the
     schedule; without it the mean itself. The schedule `gain` multiplies the mean first.
+    With `above` the result of the level above the root is mixed in last (eq. 10).
     """
 
     plan: PlanId
@@ -279,6 +291,8 @@ class FinishMean:
     time: int = 0
     previous: ModelHash | None = None
     """The group's mean of the round before, held by this peer; only where gamma is below 1."""
+    above: ModelHash | None = None
+    """The region's result for this cell, held by this peer; only at the root of a cell's tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +337,22 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class Enter:
+    """Listen under this charter from now on; frames and effects of it may follow."""
+
+    charter: Charter
+    to_all: bool = True
+    """Also to what is said to everybody; otherwise only to what is said to this peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Listen under this charter no more."""
+
+    charter: Charter
+
+
+@dataclass(frozen=True, slots=True)
 class EndUpdate:
     """Drop the running sums of this plan."""
 
@@ -342,9 +372,11 @@ class Report:
     """Tell the journal and the application."""
 
     event: Event
+    region: bool = False
+    """It happened in the region, where this peer speaks for its cell; not in the cell."""
 
 
 Effect = (
     Publish | Send | Persist | SaveModel | Keep | Train | Fetch | StopFetching | Accumulate | FinishMean
-    | Mix | Apply | EndUpdate | Reject | Report
+    | Mix | Apply | EndUpdate | Reject | Report | Enter | Leave
 )  # fmt: skip

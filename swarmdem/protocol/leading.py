@@ -18,8 +18,9 @@ from swarmdem.protocol import events
 from swarmdem.protocol.desk import STEP, Desk
 from swarmdem.protocol.events import Accumulate, Fetch, FinishMean, Mix
 from swarmdem.protocol.gathering import Gathering, Offer
-from swarmdem.protocol.remarks import previous_ext, previous_of, summed_ext, summed_of
+from swarmdem.protocol.remarks import above_of, previous_ext, previous_of, summed_ext, summed_of
 from swarmdem.protocol.views import Announced, View
+from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import Digest, Final, Mean
 
 
@@ -152,8 +153,10 @@ def child_offer(desk: Desk, child: View) -> Offer | None:
     return Offer(fetch, message.weight, message.included)
 
 
-def announce_mean(desk: Desk, view: View, model: ModelHash | None, model_bytes: int) -> None:
-    """Announce the mean of what was gathered; None when nothing came in."""
+def announce_mean(
+    desk: Desk, view: View, model: ModelHash | None, model_bytes: int, ext: Extensions = ()
+) -> None:
+    """Announce the mean of what was gathered, and *ext* beside it; None when nothing came in."""
     gathering = view.gathering
     assert gathering is not None
     message = Mean(
@@ -166,7 +169,7 @@ def announce_mean(desk: Desk, view: View, model: ModelHash | None, model_bytes: 
         model=model or b"",
         model_bytes=model_bytes,
         skips=_proof(view),
-        ext=previous_ext(view.previous),
+        ext=(*previous_ext(view.previous), *ext),
     )
     _announce_mean(desk, view, message, tuple(gathering.inputs))
 
@@ -194,6 +197,7 @@ def _announce_mean(desk: Desk, view: View, message: Mean, inputs: tuple[tuple[Mo
             included=message.included,
             inputs=inputs,
             previous=previous_of(message),
+            above=above_of(message),
             time=desk.start.time,
         )
     )

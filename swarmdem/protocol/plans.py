@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 from swarmdem.identifiers import PeerId, Round
 from swarmdem.protocol.absence import still_absent
+from swarmdem.protocol.cells.entries import entry_refusal
 from swarmdem.protocol.forming import Previous, Shape, form
 from swarmdem.protocol.hierarchy import Hierarchy, hierarchy_of, plan_groups
 from swarmdem.protocol.placement import Standing
@@ -32,6 +33,7 @@ from swarmdem.protocol.state import (
     wants_clock,
 )
 from swarmdem.wire import codec
+from swarmdem.wire.cells import cell_settings
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
@@ -80,7 +82,9 @@ class Base:
 def founding_base(charter: Charter) -> Base:
     """Return the base of a swarm's first plan: the charter itself, E = {}."""
     name = charter_hash(charter)
-    seed = int.from_bytes(blake2b(name, digest_size=8, person=b"sd/sketch").digest(), "big")
+    part = cell_settings(charter.ext)
+    family = part.swarm if part is not None and part.swarm else name  # sketches of all cells are comparable
+    seed = int.from_bytes(blake2b(family, digest_size=8, person=b"sd/sketch").digest(), "big")
     return Base(name, None, None, (), 0, (), 0, seed, charter.genesis, None)
 
 
@@ -299,4 +303,4 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
         return f"model of {digest.model_bytes} bytes instead of {charter.model_bytes}"
     if len(digest.sketch) != charter.digest:
         return f"sketch of {len(digest.sketch)} buckets instead of {charter.digest}"
-    return ""
+    return entry_refusal(charter, digest)

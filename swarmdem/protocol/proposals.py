@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import Micros, PeerId, PlanId, Term
+from swarmdem.protocol.cells.entries import counted_twice
 from swarmdem.protocol.certificates import least_listed, names_electors, quorum
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
 from swarmdem.protocol.locks import Locks
-from swarmdem.protocol.plans import make_plan
+from swarmdem.protocol.plans import digest_of, make_plan
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.state import read_state, state_refusal
 from swarmdem.wire import codec
@@ -194,6 +195,8 @@ def plan_refusal(situation: Situation, plan: Plan, listed: Mapping[PeerId, Frame
     charter, base = situation.charter, situation.base
     if any(frame.sender != peer for peer, frame in listed.items()) or not listed:
         return "digests listed under other peers"
+    if counted_twice({peer: digest_of(frame) for peer, frame in listed.items()}, situation.electors):
+        return "counts the peers of a cell twice"
     electors = sum(p in situation.electors for p in listed)
     if plan.mode == NORMAL and electors < least_listed(charter, len(situation.electors)):
         return "lists too few of the electorate"

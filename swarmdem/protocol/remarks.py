@@ -11,7 +11,7 @@ as none.
 import struct
 
 from swarmdem.identifiers import ModelHash
-from swarmdem.wire.extensions import PREVIOUS, SUMMED, entry
+from swarmdem.wire.extensions import ABOVE, PREVIOUS, SUMMED, entry
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import LISTED_MAX, Final, Mean
 
@@ -28,6 +28,23 @@ def previous_of(mean: Mean) -> ModelHash | None:
     """Return the model of the round before that a mean names; None when it names none."""
     content = entry(mean.ext, PREVIOUS)
     return ModelHash(content) if content is not None and len(content) == 32 else None
+
+
+def above_ext(above: ModelHash, below: ModelHash) -> Extensions:
+    """Return the `ext` of a cell's root model: *above* was mixed into the mean *below* (eq. 10)."""
+    return ((ABOVE, above + below),)
+
+
+def above_of(mean: Mean) -> ModelHash | None:
+    """Return the region's result that went into a cell's root model; None when none did."""
+    content = entry(mean.ext, ABOVE)
+    return ModelHash(content[:32]) if content is not None and len(content) == 64 else None
+
+
+def below_of(mean: Mean) -> ModelHash:
+    """Return the mean of a cell's root before the region's result went in."""
+    content = entry(mean.ext, ABOVE)
+    return ModelHash(content[32:] if content is not None and len(content) == 64 else mean.model)
 
 
 def summed_ext(summed: tuple[int, ...]) -> Extensions:

@@ -77,6 +77,8 @@ class GroupAveraged(Readable):
     """The group's mean of the round before, if it went in (Dem-AI eq. 3)."""
     time: int = 0
     """Tick of the schedules' clock."""
+    above: ModelHash | None = None
+    """The region's result that was mixed into the mean last, if one was (root of a cell)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,21 @@ class GroupFinished(Readable):
     model: ModelHash
     summed: tuple[int, ...] = ()
     """N of the groups whose models are summed up in it, this one first (`pull_to = all`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedDown(Readable):
+    """The region's result is in force for the cell that this peer speaks for."""
+
+    plan: PlanId
+    """The region's."""
+    round: Round
+    group: GroupId
+    """The region's group that the cell is attached to."""
+    model: ModelHash
+    """That group's result."""
+    upload: ModelHash | None
+    """The cell's root model in this round of the region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +202,9 @@ class Equivocated(Readable):
 
 
 Event = (
-    Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | NeighboursAveraged | RoundFinished
-    | PlasticityRaised | Degraded | Recovered | PeerSeen | CharterRefused | KeyRefused | Equivocated
+    Certified | Elected | GroupChanged | GroupAveraged | GroupFinished | HandedDown | NeighboursAveraged
+    | RoundFinished | PlasticityRaised | Degraded | Recovered | PeerSeen | CharterRefused | KeyRefused
+    | Equivocated
 )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 A new certificate ends the round, whatever it was doing; `core` opens the next one.
 """
 
+from msgspec import structs
+
 from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, uploads
 from swarmdem.protocol.agreement import Agreement
@@ -21,6 +23,7 @@ from swarmdem.protocol.state import pack_sketch
 from swarmdem.protocol.status import Phase
 from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
+from swarmdem.wire.extensions import CELL, entry
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, Digest, Plan, Want
 
@@ -159,7 +162,10 @@ class Round:
             return [events.Fetch(ModelHash(base.reference), 0, self._holders(), base.state.sketch)]
         self._retrain_at = None
         self.agreement.collect_from(time)
-        late = uploads.again(self.s, self._memory, self._report())
+        standing = self._memory.digest
+        # where the upload is a cell's root model, the cell's next one is as near, and its peers may move on
+        again = standing is None or entry(digest_of(standing).ext, CELL) is None
+        late = uploads.again(self.s, self._memory, self._report()) if again else None
         if late is not None:
             return self._stand_by(self.s.sealer.seal(late), time)
         self.phase = Phase.TRAINING
@@ -205,6 +211,8 @@ class Round:
             return begun
         self._pace.own = time - self._pace.began
         digest = uploads.upload(self.s, self._memory, event, self._pace.own, self._report())
+        if event.ext:
+            digest = structs.replace(digest, ext=tuple(sorted((*digest.ext, *event.ext))))
         frame = self.s.sealer.seal(digest)
         return [*begun, SaveModel(Slot.UPLOAD, event.model), *self._stand_by(frame, time)]
 

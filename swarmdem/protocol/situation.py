@@ -1,9 +1,10 @@
 """What the machines of one round share: who we are, what we stand on, which digests we hold."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from swarmdem.identifiers import FrameId, Micros, PeerId
+from swarmdem.protocol.cells.entries import counted_twice
 from swarmdem.protocol.clock import ConnectedClock
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report
 from swarmdem.protocol.membership import Membership
@@ -83,6 +84,13 @@ class Situation:
             return [Reject(frame.sender, "the swarm is full")]
         refusal = digest_refusal(self.charter, self.base, digest_of(frame))
         return [Reject(frame.sender, refusal)] if refusal else self.digests.add(frame)
+
+    def listable(self, peers: Iterable[PeerId] | None = None) -> dict[PeerId, Frame]:
+        """Return the digests held of *peers*, or of all, that one plan may list together."""
+        held = self.digests.current
+        chosen = dict(held) if peers is None else {peer: held[peer] for peer in peers}
+        doubles = counted_twice({peer: digest_of(frame) for peer, frame in chosen.items()}, self.electors)
+        return {peer: frame for peer, frame in chosen.items() if peer not in doubles}
 
     def present(self, now: Micros) -> list[PeerId]:
         """Return the peers whose digest is held and who were heard naming this base lately, sorted."""

@@ -90,7 +90,9 @@ class Turns:
         term = max(turn, seen + 1)
         if term > ballots.TERM_MAX:
             return None
-        listed = {peer: s.digests.current[peer] for peer in present}
+        listed = s.listable(present)
+        if s.me not in listed:
+            return None
         return make_plan(s.charter, s.base, self._mode, listed, reference=reference, sketch=sketch), term
 
     def choice(self, cast: Ballots) -> Offered | None:

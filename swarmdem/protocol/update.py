@@ -140,7 +140,7 @@ class Update:
             return []
         self._desk.now = now
         self._desk.stock.held.add(averaged.model)
-        leading.announce_mean(self._desk, view, averaged.model, averaged.model_bytes)
+        leading.announce_mean(self._desk, view, averaged.model, averaged.model_bytes, averaged.ext)
         return self._advance(now)
 
     def on_mixed(self, mixed: events.Mixed, now: Micros) -> list[Effect]:

@@ -179,7 +179,7 @@ class Voting:
         voted = skips[0] if skips else None
         if voted is not None and ballots.skip_of(voted).voted_term >= 0:
             return self._repropose(voted, skips, now)
-        listed = s.digests.current
+        listed = s.listable()
         held = sum(peer in s.electors for peer in listed)
         if held < least_listed(s.charter, len(s.electors)):
             return []

@@ -13,6 +13,7 @@ from swarmdem.protocol.events import Apply, GroupAveraged, GroupFinished, Neighb
 from swarmdem.protocol.gossip import neighbours
 from swarmdem.protocol.hierarchy import Group, Hierarchy
 from swarmdem.protocol.plans import plan_time
+from swarmdem.protocol.remarks import above_ext, above_of
 from swarmdem.simulation import models
 from swarmdem.simulation.evidence import Broken, Evidence, KnownPlan
 from swarmdem.simulation.models import MODEL_BYTES
@@ -56,7 +57,12 @@ class Accounting:
         total = sum(weight for _, weight in uploads)
         if total != mean.weight or (not total) != (not mean.model):
             raise Broken("weights add up", f"MEAN of {brief(mean.group)} says {mean.weight}, is {total}")
-        if self._plain and total and self._said.book[ModelHash(mean.model)] != models.mean(uploads):
+        if not self._plain or not total:
+            return
+        vector, above = models.mean(uploads), above_of(mean)
+        if above is not None:
+            vector = models.mixed(self._said.book[above], vector, self._share(known, "mixing"))
+        if self._said.book[ModelHash(mean.model)] != vector:
             raise Broken("a mean is the mean of what it includes (eq. 9)", f"group {brief(mean.group)}")
 
     def on_averaged(self, peer: PeerId, event: GroupAveraged) -> None:
@@ -67,10 +73,20 @@ class Accounting:
         """
         known, group = self._group(event.plan, event.group, "mean")
         model = event.model or ModelHash(b"")
+        ext = () if event.above is None else above_ext(event.above, model)
         self.on_mean(
             peer,
             Mean(
-                event.plan, 0, event.group, event.term, event.weight, event.included, model, MODEL_BYTES, ()
+                event.plan,
+                0,
+                event.group,
+                event.term,
+                event.weight,
+                event.included,
+                model,
+                MODEL_BYTES,
+                (),
+                ext,
             ),
         )
         if event.plan in self._spoiled:
@@ -108,6 +124,8 @@ class Accounting:
             if event.previous is not None:
                 self._must_be_last(known, event.group, event.previous)
                 vector = models.moved(self._said.book[event.previous], vector, self._share(known, "gamma"))
+            if event.above is not None:
+                vector = models.mixed(self._said.book[event.above], vector, self._share(known, "mixing"))
         if self._said.book[event.model] != vector:
             raise Broken(
                 "a mean follows from its inputs (eq. 9, Dem-AI eq. 3)", f"group {brief(event.group)}"

@@ -154,12 +154,18 @@ class Craft:
                 return
             before = self.world.book[order.previous]
             vector = models.moved(before, vector, self._scheduled("gamma", order.time))
-        self.peer.later(TENSOR_WORK, self._averaged, order, vector)
+        if order.above is None or self._has(order, order.above):
+            self.peer.later(TENSOR_WORK, self._averaged, order, vector)
 
     def _averaged(self, order: events.FinishMean, vector: Vector) -> None:
-        model = self.world.book.enter(vector)
+        book, below = self.world.book, None
+        if order.above is not None:
+            below = book.enter(vector)
+            self.peer.memory.models.add(below)
+            vector = models.mixed(book[order.above], vector, self._scheduled("mixing", order.time))
+        model = book.enter(vector)
         self.peer.memory.models.add(model)
-        self.peer.feed(events.Averaged(order.plan, order.group, model, models.MODEL_BYTES))
+        self.peer.feed(events.Averaged(order.plan, order.group, model, models.MODEL_BYTES, below))
 
     def mix(self, order: events.Mix) -> None:
         """Mix a mean with the parent's result (eq. 10)."""

@@ -92,7 +92,7 @@ class SimulatedPeer:
         """What reached the process while it was stopped."""
         self._clock_offset: Micros = 0
         self._wake_at: Micros | None = None
-        self._first = world.book.enter(models.initial(world.rng))
+        self._first = world.first_model()
         craft = Craft(self)
         self._do: dict[type[Any], Callable[[Any], None]] = {
             events.Publish: self._publish, events.Send: self._send, events.Persist: self._persist,
@@ -100,6 +100,7 @@ class SimulatedPeer:
             events.Fetch: craft.fetch, events.StopFetching: craft.stop_fetching,
             events.Accumulate: craft.accumulate, events.FinishMean: craft.finish_mean,
             events.Mix: craft.mix, events.Apply: craft.apply, events.EndUpdate: craft.end_update,
+            events.Enter: self._enter, events.Leave: self._leave,
         }  # fmt: skip
 
     # Life and death
@@ -146,7 +147,7 @@ class SimulatedPeer:
         self.identity = PretendedIdentity(self.index + self._generation * GENERATION)
         self.id = self.identity.peer
         self.disk = Disk()
-        self._first = self.world.book.enter(models.initial(self.world.rng))
+        self._first = self.world.first_model()
 
     @property
     def alive(self) -> bool:
@@ -293,6 +294,12 @@ class SimulatedPeer:
         self.said += 1
         if self.liar is None or self.liar.speaks_to(effect.receiver):
             self.world.send(self, effect.receiver, effect.frame)
+
+    def _enter(self, effect: events.Enter) -> None:
+        self.world.enter(self, effect)
+
+    def _leave(self, effect: events.Leave) -> None:
+        self.world.leave(self, effect)
 
     def _persist(self, effect: events.Persist) -> None:
         self.disk.write(effect.key, effect.value)

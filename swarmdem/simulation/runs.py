@@ -14,6 +14,7 @@ from typing import Any
 from swarmdem.identifiers import SECOND, Micros, Round, brief
 from swarmdem.protocol.core import Core
 from swarmdem.simulation import charters, drawing, faults as faulty
+from swarmdem.simulation.cells.figures import CellFigures
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind
 from swarmdem.simulation.models import MODEL_BYTES
@@ -55,6 +56,8 @@ class Settings:
     """Also draw peers that lie, fewer than a third."""
     agreement: str = "available"
     """The charter's: `available` or `bft`."""
+    cells: int = 0
+    """Most peers of a cell; 0: a flat swarm (`cells`)."""
 
 
 @dataclass(slots=True)
@@ -89,6 +92,8 @@ class Outcome:
     virtual: Micros = 0
     trace: str = ""
     """Hash of the trace."""
+    cells: CellFigures | None = None
+    """Of a swarm in cells."""
     last_lines: list[str] = field(default_factory=list)
     """End of the trace, when something broke."""
 
@@ -160,7 +165,7 @@ class Run:
     ) -> None:
         self.faults = faults_of(settings) if faults is None else tuple(faults)
         late = sum(fault.kind is Kind.LATE for fault in self.faults)
-        self.world = World(
+        self.world = self._open(
             seed=settings.seed, peers=settings.peers,
             charter=charter_of(settings, settings.peers - late, charter),
             faults=self.faults, weather=weather or weather_of(settings), core_factory=core_factory,
@@ -171,6 +176,10 @@ class Run:
         self.settings = settings
         self.patience = self.world.charter.patience_us
         self._healed: Micros = 0
+
+    def _open(self, **arguments: Any) -> World:
+        """Return the world to play in."""
+        return World(**arguments)
 
     def play(self) -> Outcome:
         """Run to the end and return what became of it; never raises for a broken invariant."""

@@ -6,6 +6,7 @@ from swarmdem.identifiers import Micros, PeerId, PlanId, Round
 from swarmdem.protocol.events import Certified, Effect, Publish, Report, RoundFinished, Send
 from swarmdem.simulation.peer import SimulatedPeer
 from swarmdem.simulation.world import World
+from swarmdem.wire import codec
 from swarmdem.wire.messages import NORMAL, PROVISIONAL, Proposal, Skip, Summary
 
 
@@ -39,8 +40,7 @@ class Tally:
             if isinstance(message, Summary | Skip):
                 self._frozen_at.setdefault(message.base, self._world.now)
             elif isinstance(message, Proposal):
-                base = self._world.checkers.evidence.learn_plan(message.plan).plan.base
-                self._frozen_at.setdefault(base, self._world.now)
+                self._frozen_at.setdefault(codec.decode_plan(message.plan).base, self._world.now)
 
     def _certified(self, peer: PeerId, event: Certified) -> None:
         before = self.base.get(peer)

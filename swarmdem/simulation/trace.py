@@ -73,9 +73,18 @@ def label(frame: Frame) -> str:
 
 
 def record(value: Any) -> str:
-    """Return a dataclass as `Name field=value ...`."""
-    parts = (f"{field.name}={shown(getattr(value, field.name))}" for field in fields(value))
+    """Return a dataclass as `Name field=value ...`; what only swarms in cells have is left out elsewhere."""
+    told = ((field.name, getattr(value, field.name)) for field in fields(value))
+    parts = (
+        f"{name}={shown(content)}"
+        for name, content in told
+        if name not in _OF_CELLS or content not in _NOTHING
+    )
     return " ".join([type(value).__name__, *parts])
+
+
+_OF_CELLS = frozenset({"above", "below", "ext"})
+_NOTHING = (None, ())
 
 
 def text(lines: Iterable[str]) -> str:

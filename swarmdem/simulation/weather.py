@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from swarmdem.identifiers import MILLISECOND, SECOND, Micros
+from swarmdem.simulation.channels import Channels, OneChannel
 
 HEARD, HEARING = 3, 4
 """Sides of a split with one way open: one that all the others hear, and one that hears all the others."""
@@ -61,7 +62,8 @@ class Broker:
     waiting: deque[tuple[int, int | None, Any, Any]] = field(default_factory=deque)
     """Frames taken in and not yet handed on: (side, receiver or None, parcel, key to retain it under)."""
     serving: bool = False
-    retained: dict[Any, tuple[int, Any]] = field(default_factory=dict)
+    retained: dict[Any, dict[Any, tuple[int, Any]]] = field(default_factory=dict)
+    """By channel, then by key: (side, parcel)."""
 
 
 @dataclass(slots=True)
@@ -117,21 +119,24 @@ class Network:
             length, its bytes.
         links: Number of peers.
         weather: What holds while no fault is in force.
+        channels: Who hears what is said to everybody; None: all hear all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (in the order of the docstring)
         self,
         rng: random.Random,
         after: After,
         deliver: Callable[[int, Any], None],
         links: int,
         weather: Weather,
+        channels: Channels | None = None,
     ) -> None:
         self._rng = rng
         self._chance = rng.random
         self._after = after
         self._deliver = deliver
         self.weather = weather
+        self.channels = channels or OneChannel(links)
         count = range(weather.brokers)
         self.brokers = [Broker(number, weather.queue_frames, weather.duplication) for number in count]
         self.links = [Link([Line() for _ in count]) for _ in range(links)]
@@ -199,11 +204,11 @@ class Network:
 
     def _relay(self, broker: Broker, island: int, receiver: int | None, parcel: Any, retain: Any) -> None:
         if retain is not None:
-            broker.retained[retain] = (island, parcel)
+            broker.retained.setdefault(self.channels.of(parcel), {})[retain] = (island, parcel)
         if receiver is not None:
             self._hand_on(broker, island, receiver, parcel)
             return
-        for number in range(len(self.links)):
+        for number in self.channels.listeners(parcel):
             self._hand_on(broker, island, number, parcel)
 
     def _hand_on(self, broker: Broker, island: int, receiver: int, parcel: Any) -> None:
@@ -360,10 +365,21 @@ class Network:
 
     def _returned(self, broker: Broker, peer: int) -> None:
         link = self.links[peer]
-        for island, parcel in broker.retained.values():
-            if island == link.island:
-                self._down(broker, peer, parcel)
+        for channel in self.channels.heard_by(peer):
+            self._remind(broker, peer, channel)
         self._drain_soon(peer, link.lines[broker.number])
+
+    def remind(self, peer: int, channel: Any) -> None:
+        """Hand a peer that begins to listen to *channel* what the brokers retain there."""
+        link = self.links[peer]
+        for broker, line in zip(self.brokers, link.lines, strict=True):
+            if link.running and not line.cuts:
+                self._remind(broker, peer, channel)
+
+    def _remind(self, broker: Broker, peer: int, channel: Any) -> None:
+        for island, parcel in broker.retained.get(channel, {}).values():
+            if island == self.links[peer].island:
+                self._down(broker, peer, parcel)
 
 
 TRANSFER_RATE = 2_000_000

@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmdem.errors import WireError
-from swarmdem.identifiers import SECOND, Micros, PeerId
+from swarmdem.identifiers import SECOND, Micros, ModelHash, PeerId
 from swarmdem.protocol.core import Core
-from swarmdem.protocol.events import Effect, LinkChanged, Received, Reject
+from swarmdem.protocol.events import Effect, Enter, Leave, LinkChanged, Received, Reject
+from swarmdem.simulation import models
+from swarmdem.simulation.channels import Channels
 from swarmdem.simulation.checkers import Checkers
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind, liars
@@ -73,6 +75,8 @@ class World:
         weather: How the network behaves in between.
         core_factory: Makes a peer's core; tests pass sabotaged ones.
         whole_trace: Keep every line of the trace.
+        channels: Who hears what is said to everybody; None: all hear all.
+        judges: Makes the checkers.
 
     Attributes:
         observe: Called with every effect of every peer, after the checkers; counts, decides nothing.
@@ -91,6 +95,8 @@ class World:
         weather: Weather | None = None,
         core_factory: CoreFactory = Core,
         whole_trace: bool = False,
+        channels: Channels | None = None,
+        judges: type[Checkers] = Checkers,
     ) -> None:
         self.now: Micros = 0
         self.seed = seed
@@ -99,9 +105,10 @@ class World:
         self.core_factory = core_factory
         self.trace = Trace(whole=whole_trace)
         self.book = ModelBook()
-        self.checkers = Checkers(charter, self.book, peers=peers)
+        self.checkers = judges(charter, self.book, peers=peers)
         self.reader = FrameReader(VERIFIER)
-        self.network = Network(self.rng, self.after, self._deliver, peers, weather or Weather())
+        self.scopes = {charter_hash(charter), swarm_hash(charter.swarm)}
+        self.network = Network(self.rng, self.after, self._deliver, peers, weather or Weather(), channels)
         self.peers = [SimulatedPeer(self, index) for index in range(peers)]
         self.by_id: dict[PeerId, SimulatedPeer] = {peer.id: peer for peer in self.peers}
         self.liars = liars(faults)
@@ -109,7 +116,6 @@ class World:
         self.observe: Callable[[SimulatedPeer, Effect], None] = lambda _peer, _effect: None
         self.deliveries = 0
         self.rejects = 0
-        self._scopes = (charter_hash(charter), swarm_hash(charter.swarm))
         self._queue: list[tuple[Micros, int, Callable[..., None], tuple[Any, ...]]] = []
         self._scheduled = 0
         self._several = self.network.weather.brokers > 1
@@ -159,7 +165,7 @@ class World:
 
     def parcel(self, frame: Frame) -> Parcel:
         """Return *frame* as its receivers will see it: checked and decoded from its bytes."""
-        return Parcel(self.reader.read(frame.raw, scopes=self._scopes))
+        return Parcel(self.reader.read(frame.raw, scopes=self.scopes))
 
     def publish(self, peer: SimulatedPeer, frame: Frame, *, retain: bool) -> None:
         """Carry a peer's frame to everybody."""
@@ -203,7 +209,7 @@ class World:
             Broken: Reading them raised anything but a refusal.
         """
         try:
-            parcel = Parcel(self.reader.read(raw, scopes=self._scopes))
+            parcel = Parcel(self.reader.read(raw, scopes=self.scopes))
         except WireError as error:
             self.rejects += 1
             self.trace.line(self.now, peer.index, f"! refused: {error}")
@@ -213,6 +219,16 @@ class World:
         self.checkers.evidence.believe(parcel.frame.sender, parcel.frame)
         self.trace.line(self.now, peer.index, f"! forges {parcel.label[2:]}")
         self.network.publish(peer.index, parcel)
+
+    def first_model(self) -> ModelHash:
+        """Return the model that a new peer brings along."""
+        return self.book.enter(models.initial(self.rng))
+
+    def enter(self, peer: SimulatedPeer, order: Enter) -> None:
+        """Let a peer listen under another charter; a flat swarm has none."""
+
+    def leave(self, peer: SimulatedPeer, order: Leave) -> None:
+        """Let a peer listen under a charter no more."""
 
     def on_reject(self, peer: int, effect: Reject) -> None:
         """Count a refused frame."""

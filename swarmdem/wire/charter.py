@@ -17,7 +17,7 @@ import msgspec
 
 from swarmdem.errors import ConfigError, MalformedFrameError
 from swarmdem.identifiers import SECOND, CharterHash, Micros
-from swarmdem.wire import encodings
+from swarmdem.wire import cells, encodings
 from swarmdem.wire.encodings import ITEM_BYTES, Encoding
 from swarmdem.wire.frame import WIRE_VERSION
 from swarmdem.wire.messages import CHARTER_BYTES_MAX, LISTED_MAX
@@ -270,7 +270,7 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ("options", len(c.options) <= 64 and all(0 < len(name) <= 64 for name, _ in c.options), "at most 64"),
         ("options", all(math.isfinite(value) for _, value in c.options), "finite numbers"),
         ("features", c.features == 0, "unknown feature bits"),
-        ("ext", not c.ext, "none are defined in this version"),
+        ("ext", not cells.flaw(c.ext), cells.flaw(c.ext)),
     )
 
 

@@ -20,7 +20,8 @@ from collections import OrderedDict
 from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, TypeVar
+from itertools import count
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -210,7 +211,7 @@ class FrameSealer:
         assert session >= 1
         self._identity = identity
         self._session = session
-        self._sequence = 0
+        self._numbers = count(1)
         self._charter_scope = charter_hash(charter)
         self._swarm_scope = swarm_hash(charter.swarm)
         self._reader = FrameReader(verifier) if reader is None else reader
@@ -224,6 +225,15 @@ class FrameSealer:
     def session(self) -> int:
         """Start counter of this peer's current run."""
         return self._session
+
+    def under(self, charter: Charter) -> Self:
+        """Return a sealer of the same peer and session for the frames of another *charter*.
+
+        Both count in one sequence.
+        """
+        other = type(self)(self._identity, charter, self._session, reader=self._reader)
+        other._numbers = self._numbers
+        return other
 
     def scope_of(self, kind: type[Message]) -> bytes:
         """Return the hash that frames of this kind are signed under."""
@@ -245,8 +255,7 @@ class FrameSealer:
             raise MisuseError(f"cannot say this: {error}") from error
         numbers = (0, 0)
         if kind not in STANDING:
-            self._sequence += 1
-            numbers = (self._session, self._sequence)
+            numbers = (self._session, next(self._numbers))
         scope, public_key = self.scope_of(kind), self._identity.public_key
         signed = _pack(kind, scope, public_key, numbers, body)
         signature = self._identity.sign(SIGNATURE_TAG + signed)

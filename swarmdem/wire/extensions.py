@@ -5,7 +5,7 @@ has it is refused by versions that do not. What an entry's bytes mean is said wh
 """
 
 from swarmdem.wire.fields import Extensions
-from swarmdem.wire.messages import Plan
+from swarmdem.wire.messages import Digest, Plan
 
 BROKERS = 2
 """`Hello`: URLs of brokers that the sender hosts (`node/announcements.py`)."""
@@ -16,12 +16,22 @@ LOSS = 2
 CONDUCT_REPORT = 4
 """`Digest`: capability claimed, slow transfers and failed aggregators seen (`protocol/conduct.py`)."""
 
+CELL, ORIGIN = 1, 3
+"""`Digest`: the cell whose root model it is, in the region; the cell that its sender came from
+(`protocol/cells/entries.py`)."""
+
 CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT = 1, 3, 5, 7
 """`Plan`: schedules' clock, standing of the listed, sketch of the reference, standing of peers that were far
 from all groups when they were last listed (`protocol/state.py`)."""
 
 PREVIOUS = 2
 """`Mean`: the group's mean of the round before that went into it (`protocol/remarks.py`)."""
+
+ABOVE = 4
+"""`Mean`: the region's result that went into a cell's root model (`protocol/remarks.py`)."""
+
+DOWN = 4
+"""`Final`: that it is the region's result for a cell, told there (`protocol/cells/entries.py`)."""
 
 SUMMED = 2
 """`Final`: N of the groups whose models its model sums up (`protocol/remarks.py`)."""
@@ -30,7 +40,8 @@ CONDUCT = 9
 """`Plan`: what elections and deadlines follow from beside the charter (`protocol/conduct.py`)."""
 
 UNDERSTOOD: dict[type, frozenset[int]] = {
-    Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT, CONDUCT})
+    Digest: frozenset({CELL, ORIGIN}),
+    Plan: frozenset({CLOCK, PLACEMENT, REFERENCE_SKETCH, ABSENT, CONDUCT}),
 }
 """The odd ids of each kind that are understood; of kinds not named here none are."""
 

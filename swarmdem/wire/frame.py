@@ -5,10 +5,13 @@
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from swarmdem.identifiers import FrameId, PeerId
 from swarmdem.wire.messages import Message, SignedVote
+
+if TYPE_CHECKING:
+    from swarmdem.wire.charter import Charter
 
 MAGIC = b"SD"
 """First two bytes of everything sent."""
@@ -50,6 +53,12 @@ class Sealer(Protocol):
 
         Kinds in `messages.STANDING` get session = sequence = 0, so sealing one content twice
         gives one frame. `Hello` and `Refusal` are signed under the swarm's name.
+        """
+
+    def under(self, charter: "Charter") -> Self:
+        """Return a sealer of the same peer and session for the frames of another *charter*.
+
+        Both count in one sequence.
         """
 
     def open(self, raw: bytes) -> Frame:
