@@ -57,6 +57,8 @@ T = TypeVar("T")
 
 CONNECT_S = 30.0
 """`swarm` gives up when no broker can be reached for so long."""
+FRAMES_PER_PEER = 32
+"""Verified frames remembered for each peer of the run: a round's, for the slowest peer of the worker too."""
 TREES_MAX = 8
 """Trees remembered: a group's result may come while the next round has begun."""
 
@@ -123,7 +125,7 @@ class Host:
         stack.push_async_callback(link.close)
         await link.connect(CONNECT_S)
         self._link = link
-        reader = FrameReader()
+        reader = FrameReader(capacity=max(4096, FRAMES_PER_PEER * self._settings.peers))
         for number, learner in learners.items():
             hosted = self._new_peer(number, learner, link, reader)
             self._hosted.append(hosted)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from swarmdem.apps.charter import wire_schema
 from swarmdem.apps.hosting import Host
+from swarmdem.apps.limits import require_files
 from swarmdem.apps.measure import HeldOut
 from swarmdem.apps.pipes import (
     LINE_MAX,
@@ -40,6 +41,8 @@ from swarmdem.learning.learner import task_of
 from swarmdem.learning.scaling import standardization
 
 _PR_SET_PDEATHSIG = 1
+FILES, FILES_PER_PEER = 128, 4
+"""Open files of a worker: its own, and of each peer lock, records, journal and what is being written."""
 
 
 def main() -> None:
@@ -68,6 +71,8 @@ async def _work(reports: BinaryIO) -> None:
     job = await _next_order(orders)
     if not isinstance(job, Job):
         return
+    hosted = f"{len(job.devices)} peers in one process"
+    require_files(FILES + FILES_PER_PEER * len(job.devices), hosted)
     settings = from_mapping(job.settings, "settings.")
     samples = load_for(settings, devices=settings.peers)
     constants = standardization(samples, settings.standardize)

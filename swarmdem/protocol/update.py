@@ -83,6 +83,8 @@ class Update:
         """Return the listed digests this peer needs as an aggregator and does not hold."""
         desk = self._desk
         wanted = {source for view in desk.views.values() for source in leading.unknown_sources(view)}
+        if not wanted:  # asked after every input: do not look through a thousand entries for nothing
+            return ()
         return tuple(FrameId(entry.digest) for entry in desk.plan.entries if entry.peer in wanted)
 
     # What happens

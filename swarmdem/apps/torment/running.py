@@ -4,7 +4,6 @@ Nothing here judges: what happened goes into the history, and the verdict is mad
 """
 
 import asyncio
-import resource
 import shlex
 import sys
 from collections import Counter, deque
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from swarmdem.apps.charter import check_update, make_charter, wire_schema
+from swarmdem.apps.limits import allow_files
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.swarm import CHUNKS
 from swarmdem.apps.table import duration
@@ -64,7 +64,7 @@ async def torment(settings: TormentSettings, out: Path, say: Say) -> None:
     """
     check_update(settings.swarm)
     kind = available(settings.swarm.all_brokers[0])
-    _allow_files()
+    allow_files(FILES)
     charter = charter_for(settings, kind)
     folder = RunFolder(out)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -85,14 +85,6 @@ def _no_start(seat: Seat, out: Path) -> str:
     log = out / "logs" / f"{seat.peer}.txt"
     words = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
     return f"peer {seat.device} did not start: {words} ({log})"
-
-
-def _allow_files() -> None:
-    """Let this process open enough files: for each peer five sockets a broker and two files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < FILES:
-        enough = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 class _Run:
