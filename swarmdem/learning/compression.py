@@ -104,7 +104,7 @@ def encode_sparse(
         parameters: The model, finite.
         schema: Its schema, in the order of a raw blob.
         base: What the difference is taken to.
-        budget: From `Sizes.topk_least()`.
+        budget: From `Sizes.sparse_least()`.
         residual: What the last blob left out, by the names of coded arrays; None: nothing.
         guess: Smallest difference to begin the search with: that of a model like this one.
 

@@ -26,14 +26,14 @@ import numpy as np
 from swarmdem.errors import SchemaError
 from swarmdem.identifiers import GroupId, ModelHash
 from swarmdem.learning.compression import encode, encode_sparse
-from swarmdem.learning.encoded import FP16, INT8, KINDS, LENGTH, NESTED, Base, nest, read_head, unnest
+from swarmdem.learning.encoded import FP16, INT8, KINDS, NESTED, Base, nest, read_head, unnest
 from swarmdem.learning.expansion import decode
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.models import Model, Schema, encoded_model, model_of, model_of_bytes
 from swarmdem.wire.blobs import BlobInfo
 from swarmdem.wire.charter import Charter
-from swarmdem.wire.encodings import HEADER_BYTES, sizes
+from swarmdem.wire.encodings import NESTED_BYTES, sizes
 
 EXACT, RESIDUAL, GROUP = "exact/", "residual/", "group"
 """Names in what training leaves with the peer: its exact model, the residual, whose result it stood on."""
@@ -68,8 +68,10 @@ class Packing:
         self._schema = schemas[0]
         self._raw = {model_bytes(schema): schema for schema in schemas}
         self._size = sizes(self._schema)
-        part, of = ROOT_SHARE if charter.levels else (1, 1)  # without groups the root's model is all there is
-        self._mean_budget = max(self._encoding.budget * part // of, self._size.topk_least())
+        budget, least, (part, of) = self._encoding.budget, self._size.sparse_least(), ROOT_SHARE
+        shared = max(least, min(budget * part // of, budget - NESTED_BYTES - least))
+        # Without groups a result is the root's model alone.
+        self._mean_budget = shared if charter.levels else budget
         self._least: dict[str, float] = {}  # of the last sparse blob by kind: where the next search begins
 
     @property
@@ -136,9 +138,9 @@ class Packing:
         blob, root = parent.data, root_of(parent)
         if parent.head.kind == NESTED:
             blob, _ = unnest(parent.data)
-        rest = max(self._encoding.budget - len(blob), self._size.topk_least())
+        rest = max(self._encoding.budget - NESTED_BYTES - len(blob), self._size.sparse_least())
         own = self._sparse(model, root, rest, search="result")[0]
-        if own is model or HEADER_BYTES + LENGTH.size + len(blob) + len(own.data) >= self._size.raw:
+        if own is model or NESTED_BYTES + len(blob) + len(own.data) >= self._size.raw:
             return model
         return encoded_model(nest(blob, bytes(own.data)), self._schema, own.raw, root=root)
 

@@ -278,7 +278,7 @@ def _codec_rules(c: Charter) -> Iterator[tuple[str, bool, str]]:
     wrong = encodings.flaw(c.codec)
     yield "codec", not wrong, wrong
     if not wrong and c.schema:
-        least = encodings.sizes(c.schema).topk_least()
+        least = encodings.sizes(c.schema).budget_least()
         yield "codec", not c.codec.isdigit() or int(c.codec) >= least, f"at least {least} bytes"
     sparse = not wrong and c.encoding.codec == "topk"
     plain = c.update == "tree" and c.pull_to == "parent"

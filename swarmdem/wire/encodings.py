@@ -30,6 +30,8 @@ KEPT_BELOW = 64
 HEADER_BYTES = 36
 """Head of an encoded blob: version, kind, flags, zero, and the hash of its base."""
 SCALE_BYTES = 4
+NESTED_BYTES = HEADER_BYTES + 4
+"""What a nested blob has beside the two in it: its head and a length."""
 TOPK_SHARE = 20
 """`topk` without a number: one part in so many of the model's bytes."""
 ENTRY_BYTES = 2
@@ -67,10 +69,14 @@ class Sizes:
         """Return the most bytes of an int8 blob."""
         return HEADER_BYTES + self.kept + SCALE_BYTES * self.coded + self.numbers
 
-    def topk_least(self) -> int:
+    def sparse_least(self) -> int:
         """Return the bytes of a sparse blob with one entry in a thousand: less is not worth a codec."""
         entries = -(-self.numbers // 1000)
         return HEADER_BYTES + self.kept + SCALE_BYTES * (self.coded + 1) + (ENTRY_BYTES + 1) * entries
+
+    def budget_least(self) -> int:
+        """Return the least budget: a result holds two sparse blobs."""
+        return NESTED_BYTES + 2 * self.sparse_least()
 
 
 def is_statistic(name: str) -> bool:
@@ -104,7 +110,7 @@ def encoding(codec: str, size: Sizes) -> Encoding:
     if codec not in CODECS:
         return _within(int(codec), size)
     if codec == "topk":
-        return Encoding("topk", max(size.raw // TOPK_SHARE, size.topk_least()))
+        return Encoding("topk", max(size.raw // TOPK_SHARE, size.budget_least()))
     return Encoding(codec)
 
 

@@ -101,7 +101,7 @@ def test_a_model_equal_to_its_base_comes_back_bit_by_bit():
     assert not any(left.any() for left in sparse.left.values())
 
 
-@pytest.mark.parametrize("budget", [SIZE.topk_least(), 300, 1000, 2500])
+@pytest.mark.parametrize("budget", [SIZE.sparse_least(), 300, 1000, 2500])
 def test_a_sparse_blob_keeps_its_budget_and_sends_the_largest_differences(budget):
     made = encode_sparse(NEW, SCHEMA, base=BASE, budget=budget)
 
