@@ -28,7 +28,7 @@ class ConnectedClock:
 
     @property
     def outage(self) -> Micros:
-        """For how long the connection had been lost when the clock was read last; 0: it is not."""
+        """For how long nothing had come back when the clock was read last; 0: it does, or nothing is sent."""
         return 0 if self._lost_at is None else self._read_at - self._lost_at
 
     def read(self, now: Micros) -> Micros:
@@ -45,6 +45,8 @@ class ConnectedClock:
 
     def sent(self, frame: FrameId, now: Micros) -> None:
         """Note a broadcast whose echo proves the connection."""
+        if not self.connected and self._lost_at is None:
+            self._lost_at = now  # before the first echo: from here on it is missed
         if len(self._pending) >= PENDING_MAX and not self.connected:
             del self._pending[next(iter(self._pending))]
         if len(self._pending) < PENDING_MAX:

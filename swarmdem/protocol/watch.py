@@ -66,7 +66,7 @@ class Watch:
     def unheard(self) -> list[Effect]:
         """Note that what this peer says does not come back; told once it has lasted for a patience."""
         outage = self.clock.outage
-        if not self.spoke_at or outage < self._patience:
+        if outage < self._patience:
             return []
         return self._degrade("no broker brings back what this peer sends", outage)
 

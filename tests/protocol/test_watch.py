@@ -102,3 +102,18 @@ def test_an_outage_is_told_once_it_has_lasted_for_a_patience_and_says_for_how_lo
     assert 8.0 <= told.lasted_s <= 9.0
     swarm.lose = lambda frame, receiver: False
     assert swarm.run(lambda: bool(swarm.of(events.Recovered)))
+
+
+def test_a_peer_whose_first_word_never_comes_back_says_so_too():
+    """As with a broker that lets it write and not read: nothing else would tell."""
+    swarm = CoreSwarm(1)
+    swarm.lose = lambda frame, receiver: True
+    swarm.start(0)
+
+    assert not swarm.run(lambda: bool(swarm.of(events.Degraded)), limit_s=7.9)
+    assert swarm.run(lambda: bool(swarm.of(events.Degraded)), limit_s=2.0)
+    [(_, told)] = swarm.of(events.Degraded)
+    assert told.what == "no broker brings back what this peer sends"
+    assert 8.0 <= told.lasted_s <= 9.0
+    swarm.lose = lambda frame, receiver: False
+    assert swarm.run(lambda: bool(swarm.of(events.Recovered)), limit_s=2.0)
