@@ -6,9 +6,11 @@ answered together, and the threads go on one by one with their answers. Nothing 
 learners and strategies need not know that they are not alone.
 
 A learner that can train together with others asks for the meeting of its thread (`current`) and hands its
-call over (`Seat.train`). Work that fails, or never trains, holds nobody.
+call over (`Seat.train`). Work that fails, or never trains, holds nobody; nor does work for which the machine
+has no thread left: it is done at once, and trains alone.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +20,8 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 from swarmdem.learning.learner import Objective
+
+_log = logging.getLogger("swarmdem.learning.meeting")
 
 Vectorise = Literal["auto", "on", "off"]
 """Whether co-hosted peers train in one pass: where it is faster, wherever it can be done, or never."""
@@ -75,7 +79,12 @@ class Seat:
             self._answers.put(answer)
         else:
             self._thread = threading.Thread(target=self._run, name="swarmdem-training-together")
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                _log.warning("no_thread error=%s", error)
+                self._do()
+                return None
         call = self._calls.get()
         if call is None:
             assert self._thread is not None
@@ -100,12 +109,14 @@ class Seat:
 
     def _run(self) -> None:
         _seat.set(self)  # a thread's context is its own and ends with it
+        self._do()
+        self._calls.put(None)
+
+    def _do(self) -> None:
         try:
             self._work()
         except BaseException as error:
             self.failed = error
-        finally:
-            self._calls.put(None)
 
 
 _seat: ContextVar[Seat | None] = ContextVar("seat", default=None)

@@ -50,6 +50,26 @@ class Room:
         )
 
 
+def test_work_for_which_there_is_no_thread_is_done_alone(monkeypatch):
+    room, start = Room(), threading.Thread.start
+    alone = []
+
+    def refuse_the_second(thread):
+        if len(started) == 1:
+            started.append(None)
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    started = []
+    monkeypatch.setattr(threading.Thread, "start", refuse_the_second)
+    room.run(partial(room.work, "a", 1), lambda: alone.append(meeting.current()), partial(room.work, "c", 3))
+
+    assert alone == [None]
+    assert room.heard == [("a", 1.0), ("c", 3.0)]
+    assert room.ended == [(1, None), (0, None), (2, None)]
+
+
 def test_every_call_is_answered_by_its_own_number():
     room = Room()
 
