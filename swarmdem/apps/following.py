@@ -59,6 +59,8 @@ class Follower:
         self._offsets = Offsets()
         self._away: set[str] = set()
         """Peers of workers that were started again, until they have finished a round."""
+        self._restarted: set[int] = set()
+        """Workers that were: what stops them in their next life, a broker that is away, is theirs alone."""
         self._watch = TrainingWatch()
         self._working = set(range(len(shares)))
         self._done: set[int] = set()
@@ -87,9 +89,9 @@ class Follower:
                 self._book.begin(now_s, self._cpu_s())
             case Note(text=note):
                 self._view.say(note)
-            case Failed(error=error, expected=True):
-                raise TransportError(error)
-            case Failed(error=error):
+            case Failed(error=error, expected=expected):
+                if expected and worker not in self._restarted:
+                    raise TransportError(error)
                 self._worker_failed(worker, error)
             case Done():
                 self._done.add(worker)
@@ -130,6 +132,7 @@ class Follower:
         if pause_s is not None:
             self._view.say(f"{error}; it is started again in {pause_s:g} s, and {whose} with it")
             self._away.update(share)
+            self._restarted.add(worker)
             for name in (*share, f"worker {worker}"):
                 self._offsets.restarted(name)
             return

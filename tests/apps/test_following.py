@@ -84,6 +84,16 @@ def test_peers_of_a_worker_that_is_started_again_are_waited_for_once_they_are_ba
     ]
 
 
+def test_what_stops_a_worker_ends_the_run_unless_it_was_started_again(follower):
+    away = Failed(error="no broker reached in 30 s", expected=True)
+    follower.take(1, DIED, 1.0)
+    follower.take(1, away, 2.0)
+
+    assert follower._view.said[-1] == "no broker reached in 30 s; the others go on without its 2 peers"
+    with pytest.raises(TransportError, match="no broker reached"):
+        follower.take(0, away, 3.0)
+
+
 def test_a_worker_that_is_not_started_again_is_told_and_the_last_ends_the_run(follower):
     follower.take(1, DIED, 1.0)
     follower.take(1, DIED, 2.0)
