@@ -26,6 +26,7 @@ from swarmdem.node.layout import Layout
 from swarmdem.node.models import ModelShelf
 from swarmdem.node.parts import trusted_records
 from swarmdem.node.recording import Recorder
+from swarmdem.node.resuming import Parts
 from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.node.waiting import WaitingStore
@@ -125,6 +126,7 @@ async def assemble(
         learner=learner, craft=craft, trainer=trainer, hooks=wanted.hooks,
         on_event=on_event if brokers is None else partial(_noticed, brokers, on_event),
         on_hello=None if brokers is None else brokers.heard,
+        parts=None if wanted.state is None else Parts(wanted.state / "parts"),
     )  # fmt: skip
     stack.push_async_callback(driver.close)
     recorder = None

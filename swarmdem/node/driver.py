@@ -1,7 +1,7 @@
 """Feeds the core and performs its effects: the only place where one peer's inputs meet.
 
-    port ──arrivals──> listen ──frames──> inputs ──> decide ──effects──> port, store, bench, downloads
-                          └──chunks, offers, wants──> downloads, uploads
+    port ──arrivals──> listen ──frames──> inputs ──> decide ──effects──> port, store, bench, bulk
+                          └──chunks, offers, wants──> bulk
 
 One task decides, so nothing needs a lock. Effects are performed in order, and a `Persist` or
 `SaveModel` is on disk before a later effect leaves. Bounds: `INPUTS_MAX` frames wait to be
@@ -18,13 +18,13 @@ from swarmdem.errors import LearningError, StoreError, TransportError, WireError
 from swarmdem.identifiers import Micros, PeerId, Round, brief
 from swarmdem.learning.learner import Learner
 from swarmdem.node.bench import Bench
+from swarmdem.node.bulk import Bulk
 from swarmdem.node.counters import NodeCounters
 from swarmdem.node.craft import Craft
 from swarmdem.node.models import Model, ModelShelf
-from swarmdem.node.serving import Uploads
+from swarmdem.node.resuming import Parts
 from swarmdem.node.store import Store
 from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
-from swarmdem.node.transfer import Downloads
 from swarmdem.node.unpacking import Unpacking
 from swarmdem.node.vetting import Vetting
 from swarmdem.node.watching import LinkWatch
@@ -55,11 +55,9 @@ from swarmdem.protocol.events import (
 )
 from swarmdem.transport.base import Arrival, LinkState, Port
 from swarmdem.wire import topics
-from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, decode_chunk
-from swarmdem.wire.charter import charter_hash
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import BlobOffer, BlobWant, Hello, Message
+from swarmdem.wire.messages import BlobOffer, BlobWant, Hello
 from swarmdem.wire.replay import ReplayWindow
 
 _log = logging.getLogger("swarmdem.node.driver")
@@ -87,6 +85,7 @@ class Driver:
         hooks: An experiment's measurements.
         on_event: Called on the loop with everything that is reported.
         on_hello: Called on the loop with every greeting, for what it says beside the protocol.
+        parts: Where large models are kept until they are whole.
     """
 
     def __init__(
@@ -103,6 +102,7 @@ class Driver:
         hooks: Hooks,
         on_event: Callable[[NodeEvent], None],
         on_hello: Callable[[Frame, Hello], None] | None = None,
+        parts: Parts | None = None,
     ) -> None:
         charter = craft.charter
         self._core = core
@@ -114,7 +114,6 @@ class Driver:
         self._on_event = on_event
         self._on_hello = on_hello
         self._loop = asyncio.get_running_loop()
-        self._scope = charter_hash(charter)
         self._window = ReplayWindow()
         self._inputs: deque[tuple[Input, Model | None]] = deque()
         self._signal = asyncio.Event()
@@ -133,19 +132,18 @@ class Driver:
             craft=craft, learner=learner, shelf=shelf, store=store, trainer=trainer, hooks=hooks,
             deliver=self.deliver, report=on_event, failed=self._order_failed,
         )  # fmt: skip
-        self.uploads = Uploads(shelf, self, chunk_leaves=charter.chunk // LEAF_BYTES)
         self._vetting = Vetting(craft, trainer, self.deliver)
         self._unpacking = Unpacking(
             charter=charter, packing=craft.packing, shelf=shelf, trainer=trainer,
-            fetch=lambda order: self.downloads.fetch(order),  # noqa: PLW0108 - made below
-            stop=lambda model: self.downloads.stop(model),  # noqa: PLW0108
+            fetch=lambda order: self.bulk.downloads.fetch(order),  # noqa: PLW0108 - made below
+            stop=lambda model: self.bulk.downloads.stop(model),  # noqa: PLW0108
             deliver=self._vetting.deliver,
         )  # fmt: skip
-        self.downloads = Downloads(
-            charter=charter, schemas=craft.layout.schemas, me=sealer.peer, shelf=shelf, trainer=trainer,
-            send=self.uploads.send, deliver=self._unpacking.arrived, exchanged=self.counters.exchanged,
+        self.bulk = Bulk(
+            charter=charter, schemas=craft.layout.schemas, sealer=sealer, port=port, shelf=shelf,
+            trainer=trainer, counters=self.counters, deliver=self._unpacking.arrived, parts=parts,
         )  # fmt: skip
-        self._link = LinkWatch(deliver=self.deliver, downloads=self.downloads, report=on_event)
+        self._link = LinkWatch(deliver=self.deliver, downloads=self.bulk.downloads, report=on_event)
 
     @property
     def held_back(self) -> bool:
@@ -175,7 +173,7 @@ class Driver:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name=f"swarmdem[{me}].listen")
             tasks.create_task(self._decide(), name=f"swarmdem[{me}].decide")
-            tasks.create_task(self.uploads.run(), name=f"swarmdem[{me}].upload")
+            tasks.create_task(self.bulk.run(), name=f"swarmdem[{me}].upload")
             tasks.create_task(self._until_broken(), name=f"swarmdem[{me}].watch")
 
     async def leave(self) -> None:
@@ -187,25 +185,12 @@ class Driver:
 
     async def close(self) -> None:
         """Stop what works for this peer; afterwards nothing touches its learner."""
-        self.downloads.close()
+        self.bulk.close()
         await self.bench.close()
         if not self._broken.done():
             self._broken.cancel()
 
-    # Outgoing, also used by `Uploads`
-
-    async def message(self, receiver: PeerId, message: BlobWant | BlobOffer) -> None:
-        """See `serving.BulkSender.message`."""
-        frame = self._sealer.seal(message)
-        topic = self._topic(frame, receiver)
-        await self._port.publish(topic, frame.raw, bulk=True)
-        self.counters.sent(topic, frame.raw)
-
-    async def chunk(self, receiver: PeerId, chunk: bytes) -> None:
-        """See `serving.BulkSender.chunk`."""
-        topic = topics.bulk(self._scope, receiver, self._sealer.peer)
-        await self._port.publish(topic, chunk, bulk=True)
-        self.counters.sent(topic, chunk)
+    # Outgoing
 
     def _topic(self, frame: Frame, receiver: PeerId | None = None) -> str:
         return topics.topic_of(frame.message, frame.scope, self._sealer.peer, receiver)
@@ -235,15 +220,14 @@ class Driver:
         payload = arrival.payload
         self.counters.received(arrival.topic, payload)
         try:
-            if len(payload) > 3 and payload[3] == CHUNK:
-                self.downloads.on_chunk(topics.sender_of(arrival.topic), decode_chunk(payload))
+            if self.bulk.took(arrival):
                 return
             frame = self._sealer.open(payload)
             blob = isinstance(frame.message, BlobWant | BlobOffer)
             if not self._window.admits(frame, "bulk" if blob else "control"):
                 self.counters.refuse("replayed")
             elif blob:
-                self._on_blob_message(frame.sender, frame.message)
+                self.bulk.on_message(frame.sender, frame.message)
             else:
                 if self._on_hello is not None and isinstance(frame.message, Hello):
                     self._on_hello(frame, frame.message)
@@ -252,14 +236,6 @@ class Driver:
         except WireError as error:
             self.counters.refuse(type(error).__name__)
             _log.debug("frame_refused topic=%s reason=%s", arrival.topic, error)
-
-    def _on_blob_message(self, sender: PeerId, message: Message) -> None:
-        if sender == self._sealer.peer:
-            return
-        if isinstance(message, BlobWant):
-            self.uploads.on_want(sender, message)
-        elif isinstance(message, BlobOffer):
-            self.downloads.on_offer(sender, message)
 
     # Deciding
 

@@ -150,6 +150,51 @@ class Appender:
         self._ragged = False
 
 
+class Scattered:
+    """A file of a known length whose pieces come in any order; what was not written reads as zeros.
+
+    Nothing waits for the disk, and no piece is promised to be whole: readers check what they read.
+
+    Args:
+        path: The file; made when it is not there.
+        length: In bytes.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+
+    def __init__(self, path: Path, length: int) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(self._descriptor, length)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Put *data* at *offset*.
+
+        Raises:
+            OSError: The disk is full or broken.
+        """
+        rest = memoryview(data).cast("B")
+        while len(rest):
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return what is at *offset*: fewer bytes only at the end of the file.
+
+        Raises:
+            OSError: The disk is broken.
+        """
+        return os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        """Release the file."""
+        os.close(self._descriptor)
+
+
 def make_directory(path: Path, *, mode: int = 0o777) -> None:
     """Make *path* and what is above it, unless it is there.
 

@@ -2,27 +2,37 @@
 
 Wants of our own go first: they are small and keep others busy. Then whoever asked first is served:
 the leaf hashes, then as many leaves as its credit says. Waiting for each publish is the
-back-pressure: a slow broker slows the chunks down and nothing piles up here.
+back-pressure: a slow broker slows the chunks down and nothing piles up here. What several ask for at a
+time is published once for all of them (`casting.py`).
 
 Bounds: `RECEIVERS_MAX` requests are open at once, each for at most `LEAVES_MAX` leaves; what
 goes beyond is ignored and will be asked for again. A repeated request adds nothing that is
-still queued.
+still queued. `CASTS_MAX` blobs are remembered as asked for by several.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarmdem.errors import TransportError
 from swarmdem.identifiers import ModelHash, PeerId
+from swarmdem.node import casting
+from swarmdem.node.casting import Cast
 from swarmdem.node.models import Model, ModelShelf
+from swarmdem.wire import extensions
 from swarmdem.wire.blobs import CHUNK_LEAVES_MAX, encode_chunk, leaf_count
+from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import BlobOffer, BlobWant
 
 RECEIVERS_MAX = 1024
 LEAVES_MAX = 256
 """Credit one request may hold: 16 MiB."""
+CASTS_MAX = 16
+HELD_UP_S = 0.01
+"""Pause when all that is asked for waits for listeners."""
+INVITED: Extensions = ((extensions.INVITATION, b""),)
 
 
 class BulkSender(Protocol):
@@ -35,8 +45,8 @@ class BulkSender(Protocol):
             TransportError: The link is down.
         """
 
-    async def chunk(self, receiver: PeerId, chunk: bytes) -> None:
-        """Publish a chunk.
+    async def chunk(self, receiver: PeerId | None, chunk: bytes) -> None:
+        """Publish a chunk; for None to all who listen for its blob.
 
         Raises:
             TransportError: The link is down.
@@ -48,17 +58,9 @@ class _Request:
     model: Model
     chunk_leaves: int
     offer: bool = False
+    invited: bool = False
     leaves: dict[int, None] = field(default_factory=dict)
     """Leaves to send, in order."""
-
-    def next_range(self) -> tuple[int, int]:
-        """Take the first leaves that fit one chunk."""
-        first = next(iter(self.leaves))
-        stop = first
-        while stop in self.leaves and stop - first < self.chunk_leaves:
-            del self.leaves[stop]
-            stop += 1
-        return first, stop
 
 
 class Uploads:
@@ -70,7 +72,9 @@ class Uploads:
         self._chunk_leaves = chunk_leaves
         self._messages: deque[tuple[PeerId, BlobWant | BlobOffer]] = deque(maxlen=RECEIVERS_MAX)
         self._requests: dict[tuple[PeerId, ModelHash], _Request] = {}
+        self._casts: OrderedDict[ModelHash, Cast] = OrderedDict()
         self._something = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     def send(self, receiver: PeerId, message: BlobWant | BlobOffer) -> None:
         """Queue a message of our own, ahead of all chunks."""
@@ -78,25 +82,30 @@ class Uploads:
         self._something.set()
 
     def on_want(self, receiver: PeerId, want: BlobWant) -> None:
-        """Queue what *receiver* asks for, or the answer that we do not hold it."""
+        """Queue what *receiver* wants, or that we do not hold it."""
         model = self._shelf.get(want.blob)
         if model is None:
             self.send(receiver, BlobOffer(want.blob, 0, b""))
             return
-        key = (receiver, want.blob)
-        request = self._requests.get(key)
+        cast = self._cast_of(model)
+        flag = extensions.entry(want.ext, extensions.LISTENING)
+        if cast is not None and cast.shared(receiver, self._loop.time()) and want.offer and flag is None:
+            self._invite(cast, model, receiver)
+            return
+        request = self._request(receiver, want, model)
         if request is None:
-            if len(self._requests) >= RECEIVERS_MAX:
-                return
-            chunk_leaves = min(want.chunk_leaves, self._chunk_leaves, CHUNK_LEAVES_MAX)
-            request = self._requests[key] = _Request(model, chunk_leaves)
+            return
         request.offer = request.offer or want.offer
-        count = leaf_count(model.info.total_bytes)
-        for start, stop in want.ranges:
-            for leaf in range(start, min(stop, count, start + LEAVES_MAX)):
-                if len(request.leaves) >= LEAVES_MAX:
-                    break
-                request.leaves[leaf] = None
+        if cast is not None and flag is not None and len(cast.listeners) < RECEIVERS_MAX:
+            leaves = cast.wants(receiver, want.ranges, self._loop.time(), again=flag == b"\1")
+            request.leaves |= dict.fromkeys(leaves[: LEAVES_MAX - len(request.leaves)])
+        else:
+            if cast is not None:
+                cast.listeners.pop(receiver, None)
+            count = leaf_count(model.info.total_bytes)
+            for start, stop in want.ranges:
+                room = LEAVES_MAX - len(request.leaves)
+                request.leaves |= dict.fromkeys(range(start, min(stop, count, start + max(0, room))))
         self._something.set()
 
     async def run(self) -> None:
@@ -107,6 +116,7 @@ class Uploads:
 
     async def send_all(self) -> None:
         """Send what is queued; when the link is down, forget it."""
+        self._something.clear()
         try:
             while self._messages or self._requests:
                 await self._send_next()
@@ -114,20 +124,101 @@ class Uploads:
             # Whoever still wants something asks again when the link is back.
             self._messages.clear()
             self._requests.clear()
-        self._something.clear()
+
+    def _request(self, receiver: PeerId, want: BlobWant, model: Model) -> _Request | None:
+        key = (receiver, want.blob)
+        request = self._requests.get(key)
+        if request is None:
+            if len(self._requests) >= RECEIVERS_MAX:
+                return None
+            request = self._requests[key] = _Request(model, 1)
+        request.chunk_leaves = min(want.chunk_leaves, self._chunk_leaves, CHUNK_LEAVES_MAX)
+        return request
+
+    # Several receivers
+
+    def _cast_of(self, model: Model) -> Cast | None:
+        if model.info.total_bytes < casting.LEAST_BYTES:
+            return None
+        cast = self._casts.setdefault(model.name, Cast(leaf_count(model.info.total_bytes)))
+        self._casts.move_to_end(model.name)
+        while len(self._casts) > CASTS_MAX:
+            self._casts.popitem(last=False)
+        return cast
+
+    def _invite(self, cast: Cast, model: Model, receiver: PeerId) -> None:
+        """Ask *receiver*, and whoever is still served alone, to listen; it will ask again."""
+        alone = [
+            peer
+            for (peer, blob), request in self._requests.items()
+            if blob == model.name and not cast.listens(peer) and not (request.offer or request.invited)
+        ]
+        for peer in alone:
+            self._requests[peer, model.name].invited = True
+        for peer in (receiver, *alone):
+            self.send(peer, BlobOffer(model.name, model.info.total_bytes, model.info.leaves, INVITED))
+        cast.invite(self._loop.time())
 
     async def _send_next(self) -> None:
         if self._messages:
             receiver, message = self._messages.popleft()
             await self._sender.message(receiver, message)
             return
-        (receiver, blob), request = next(iter(self._requests.items()))
-        if request.offer:
-            request.offer = False
+        now = self._loop.time()
+        for (receiver, blob), request in tuple(self._requests.items()):
             info = request.model.info
-            await self._sender.message(receiver, BlobOffer(blob, info.total_bytes, info.leaves))
-        elif request.leaves:
-            first, stop = request.next_range()
-            await self._sender.chunk(receiver, encode_chunk(blob, request.model.data, first, stop - first))
-        else:
-            del self._requests[receiver, blob]
+            if request.offer:
+                request.offer = False
+                await self._sender.message(receiver, BlobOffer(blob, info.total_bytes, info.leaves))
+                return
+            if not request.leaves:
+                del self._requests[receiver, blob]
+                return
+            cast = self._casts.get(blob)
+            if cast is None or not cast.listens(receiver):
+                await self._chunk(receiver, blob, request, lambda _: True)
+                return
+            if cast.starts_at <= now and await self._cast(receiver, blob, request, cast, now):
+                return
+        await asyncio.sleep(HELD_UP_S)
+
+    async def _cast(
+        self, receiver: PeerId, blob: ModelHash, request: _Request, cast: Cast, now: float
+    ) -> bool:
+        """Send the next leaves that a listener wants, to all or to it alone; False: they must wait."""
+        leaf = next(iter(request.leaves))
+        others = [
+            other for (peer, name), other in self._requests.items() if name == blob and cast.listens(peer)
+        ]
+        lacking = sum(leaf in other.leaves for other in others)
+        if not (cast.is_new(leaf) or cast.missed(leaf) or lacking >= casting.REPAIR_ALL):
+            await self._chunk(receiver, blob, request, lambda each: not cast.is_new(each))
+            return True
+        if not cast.may_publish(leaf, now):
+            return False
+        new = cast.is_new(leaf)
+        smallest = min(other.chunk_leaves for other in others)
+        first, stop = _take(request, smallest, lambda each: cast.is_new(each) == new)
+        cast.publish(first, stop)
+        for other in others:
+            for each in range(first, stop):
+                other.leaves.pop(each, None)
+        await self._sender.chunk(None, encode_chunk(blob, request.model.data, first, stop - first))
+        await asyncio.sleep(0)
+        return True
+
+    async def _chunk(
+        self, receiver: PeerId, blob: ModelHash, request: _Request, belongs: Callable[[int], bool]
+    ) -> None:
+        first, stop = _take(request, request.chunk_leaves, belongs)
+        await self._sender.chunk(receiver, encode_chunk(blob, request.model.data, first, stop - first))
+        await asyncio.sleep(0)  # it leaves while the next is put together
+
+
+def _take(request: _Request, most: int, belongs: Callable[[int], bool]) -> tuple[int, int]:
+    """Take the first leaves of a request that fit one chunk; all *belongs* to."""
+    first = stop = next(iter(request.leaves))
+    while stop in request.leaves and stop - first < most and belongs(stop):
+        del request.leaves[stop]
+        stop += 1
+    return first, stop

@@ -24,6 +24,13 @@ Frames = dict[str, tuple[int, int]]
 """Number and bytes of frames by kind, topics included."""
 
 
+class Exchanged(Protocol):
+    """Counts what peers of this process handed each other."""
+
+    def __call__(self, *, sent: Frames, received: Frames) -> None:
+        """Count frames as if they had crossed a connection."""
+
+
 class Neighbour(Protocol):
     """One peer's fetches, as those of its neighbours see them; all on the event loop."""
 
@@ -107,10 +114,11 @@ def frames_of(
         info: The blob.
         topic_bytes: Length of a bulk topic.
         chunk_leaves: Leaves in one chunk.
-        window_leaves: Leaves that one want asks for.
+        window_leaves: Leaves that the first want asks for; the others ask for half of that.
     """
     leaves = leaf_count(info.total_bytes)
-    wants, chunks = -(-leaves // window_leaves), -(-leaves // chunk_leaves)
+    later, half = max(0, leaves - window_leaves), max(1, window_leaves // 2)
+    wants, chunks = 1 + -(-later // half), -(-leaves // chunk_leaves)
     want = encode_body(BlobWant(info.name, True, ((0, min(leaves, window_leaves)),), min(chunk_leaves, 256)))
     offer = encode_body(BlobOffer(info.name, info.total_bytes, info.leaves))
     around = OVERHEAD_BYTES + topic_bytes

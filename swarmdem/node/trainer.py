@@ -2,7 +2,7 @@
 
 *training* takes minutes and runs one peer at a time in the order asked, or several in one pass
 (`together.py`); *tensors* does the short sums in between, so that an aggregator does not wait behind other
-peers' training; *disk* writes.
+peers' training; *disk* writes; *hashing* verifies what arrives.
 `bench.py` says what one peer has done on them.
 """
 
@@ -59,6 +59,7 @@ class Trainer:
         self.together = Together(self.training, vectorise, tell)
         self.tensors = ThreadPoolExecutor(1, "swarmdem-tensors")
         self.disk = ThreadPoolExecutor(1, "swarmdem-disk")
+        self.hashing = ThreadPoolExecutor(1, "swarmdem-hashing")
         self.pool = ModelPool()
         self._neighbours: dict[bytes, Neighbours] = {}
 
@@ -69,5 +70,5 @@ class Trainer:
     def close(self) -> None:
         """End the threads after what they are doing now; what was only waiting is dropped."""
         self.together.close()
-        for threads in (self.training, self.tensors, self.disk):
+        for threads in (self.training, self.tensors, self.disk, self.hashing):
             threads.shutdown(wait=True, cancel_futures=True)

@@ -2,84 +2,49 @@
 
 The receiver drives: its `BlobWant` names leaves, and their number is the sender's credit; the leaf
 hashes and the first leaves are asked for in one go. Every leaf is checked against its hash before
-it is kept, the whole blob against the schema before the core hears of it. After silence, or
-when a source does not hold the blob, the missing leaves are asked of the next source; the silence
-borne doubles each time, up to `patience`. What is here is never asked for again.
+it is kept (`verifying.py`), the whole blob against the schema before the core hears of it. After silence,
+or when a source does not hold the blob, the missing leaves are asked of the next source; the silence
+borne doubles each time, up to `patience`. What is here is never asked for again, and of a large blob that
+is also true after a restart (`resuming.py`).
+
+When the leaf hashes come and no chunk does, something on the way does not take chunks of this size: smaller
+ones are asked for (`download.py`). When the source invites (several fetch the blob), the receiver listens on
+the blob's topic and asks as before; what others asked for, it takes too.
 
 Bounds: `ACTIVE_MAX` downloads receive at once, the others wait for their turn, and one that falls
-silent gives up its turn; each has a window of 4 MiB or 16 chunks. Memory is reserved only once
-name, leaf list and the expected size agree. What peers of one process hand each other instead is in
+silent gives up its turn; the credit of all together is `download.CREDIT_BYTES`. Memory is reserved only
+once name, leaf list and the expected size agree. What peers of one process hand each other instead is in
 `sharing.py`.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 from swarmdem.errors import WireError
-from swarmdem.identifiers import ModelHash, PeerId, brief
+from swarmdem.identifiers import ModelHash, PeerId
 from swarmdem.learning.parameters import model_bytes
 from swarmdem.node.bench import Deliver
+from swarmdem.node.download import CREDIT_BYTES, SMALLER, ChunkLimit, Download, chunk_leaves, window_leaves
+from swarmdem.node.listening import Listen, Listening
 from swarmdem.node.models import Model, ModelShelf, Schema
+from swarmdem.node.opening import Opening
 from swarmdem.node.packing import Packing
-from swarmdem.node.sharing import Frames, Neighbour, Wanted, frames_of
+from swarmdem.node.resuming import Parts
+from swarmdem.node.sharing import Exchanged, Frames, Neighbour, Wanted, frames_of
 from swarmdem.node.trainer import Trainer
+from swarmdem.node.verifying import Verifier, log_refusal
 from swarmdem.protocol.events import Fetch, Fetched, FetchFailed
-from swarmdem.wire import topics
-from swarmdem.wire.blobs import LEAF_BYTES, Assembly, BlobInfo, Chunk, blob_name, leaf_count
+from swarmdem.wire import extensions, topics
+from swarmdem.wire.blobs import LEAF_BYTES, Assembly, BlobInfo, Chunk, blob_name
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.messages import BlobOffer, BlobWant
 
-_log = logging.getLogger("swarmdem.node.transfer")
-
 ACTIVE_MAX = 8
 """Downloads of one peer that receive at once."""
-WINDOW_CHUNKS = 16
-WINDOW_BYTES = 4 * 2**20
-"""Credit of one download: 8 of them may fill 32 MiB of a broker's queue for this peer, no more."""
 SILENCE_LEAST_S = 0.25
 SILENCE_MOST_S = 5.0
 """First silence borne, whatever `patience` is."""
-
-
-class Exchanged(Protocol):
-    """Counts what peers of this process handed each other."""
-
-    def __call__(self, *, sent: Frames, received: Frames) -> None:
-        """Count frames as if they had crossed a connection."""
-
-
-@dataclass(slots=True, eq=False)
-class _Download:
-    model: ModelHash
-    total_bytes: int
-    sources: tuple[PeerId, ...]
-    silence_s: float
-    turn: int = 0
-    """Which source is asked now."""
-    refusals: int = 0
-    """Sources that said no since anything was received."""
-    assembly: Assembly | None = None
-    asked: int = 0
-    """Leaves below this one were asked for since the last silence."""
-    in_flight: int = 0
-    """Leaves asked for and not here yet."""
-    deadline: float = 0.0
-    active: bool = False
-    following: bool = False
-    """A neighbour is receiving the blob: wait for that."""
-
-    @property
-    def wanted(self) -> Wanted:
-        return self.model, self.total_bytes
-
-    @property
-    def source(self) -> PeerId:
-        return self.sources[self.turn % len(self.sources)]
 
 
 class Downloads:
@@ -90,10 +55,13 @@ class Downloads:
         schemas: What a blob may be, by its length; the first is what is expected unless an order says more.
         me: Never asked.
         shelf: What is there already needs no fetching.
-        trainer: Whose threads look for NaN.
+        trainer: Whose threads hash and look for NaN.
         send: Queues a message to one peer.
         deliver: Takes `Fetched` with its model, or `FetchFailed`.
         exchanged: Counts what was taken from a neighbour or given to one.
+        refused: Takes why a chunk was refused that was not refused at once.
+        listen: Subscribes to a blob's topic; None: this peer hears only what is for it alone.
+        parts: Where large blobs are kept until they are whole; None: in memory only.
     """
 
     def __init__(
@@ -107,27 +75,28 @@ class Downloads:
         send: Callable[[PeerId, BlobWant], None],
         deliver: Deliver,
         exchanged: Exchanged,
+        refused: Callable[[WireError], None] = log_refusal,
+        listen: Listen | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self._charter = charter
         self._schemas = {model_bytes(schema): schema for schema in schemas}
         self._model_bytes = next(iter(self._schemas))
-        self._packing = Packing(charter, schemas)
         self.me = me
         self._shelf = shelf
-        self._trainer = trainer
         self._send = send
         self._deliver = deliver
         self._exchanged = exchanged
+        self._parts = parts
         self._loop = asyncio.get_running_loop()
-        self._chunk_leaves = max(1, charter.chunk // LEAF_BYTES)
-        self._window = max(
-            self._chunk_leaves, min(WINDOW_BYTES // LEAF_BYTES, WINDOW_CHUNKS * self._chunk_leaves)
-        )
+        self._limit = ChunkLimit(max(1, charter.chunk // LEAF_BYTES))
         self._silence_s = min(max(charter.patience / 8, SILENCE_LEAST_S), SILENCE_MOST_S)
-        self._downloads: dict[ModelHash, _Download] = {}
-        self._waiting: deque[_Download] = deque()
-        self._checking: set[ModelHash] = set()
+        self._downloads: dict[ModelHash, Download] = {}
+        self._waiting: deque[Download] = deque()
+        self._opening = Opening(Packing(charter, schemas), shelf, trainer, deliver)
         self._timer: asyncio.TimerHandle | None = None
+        self._verifier = Verifier(trainer.hashing, self._added, refused)
+        self._listening = Listening(listen, self._heard) if listen is not None else None
         scope = charter_hash(charter)
         self._topic_bytes = len(topics.bulk(scope, me, me))
         self._neighbours = trainer.neighbours(scope)
@@ -148,9 +117,13 @@ class Downloads:
         known = self._downloads.get(order.model)
         if known is not None and sources:
             known.sources = sources
-        if known is not None or not sources or order.model in self._checking:
+        if known is not None or not sources or order.model in self._opening:
             return
-        download = _Download(order.model, total_bytes, sources, self._silence_s)
+        leaves = chunk_leaves(total_bytes, self._limit.leaves(self._loop.time()))
+        download = Download(order.model, total_bytes, sources, self._silence_s, leaves)
+        if self._parts is not None:
+            download.part = self._parts.of(order.model, total_bytes)
+            download.resumes = download.part is not None and self._parts.known(order.model)
         self._downloads[order.model] = download
         self._waiting.append(download)
         if not self._taken(download):
@@ -158,7 +131,7 @@ class Downloads:
 
     def stop(self, model: ModelHash) -> None:
         """Forget a download."""
-        self._checking.discard(model)
+        self._opening.stop(model)
         download = self._downloads.get(model)
         if download is not None:
             self._forget(download)
@@ -180,55 +153,38 @@ class Downloads:
             WireError: The offer is not that of the named blob.
         """
         download = self._downloads.get(offer.blob)
-        if download is None or sender not in download.sources or download.assembly is not None:
+        if download is None or sender not in download.sources:
             return
-        if not offer.leaves:
-            if sender == download.source:
-                self._refused(download)
-            return
-        named_so = blob_name(offer.total_bytes, offer.leaves) == offer.blob
-        if named_so and offer.total_bytes != download.total_bytes:
-            reason = f"blob of {offer.total_bytes} bytes, expected are {download.total_bytes}"
-            self._forget(download)
-            self._deliver(FetchFailed(offer.blob, reason), None)
-            self._neighbours.failed(download.wanted, self, reason)
-            return
-        try:
-            info = BlobInfo(offer.blob, offer.total_bytes, offer.leaves)
-            download.assembly = Assembly(info, limit_bytes=download.total_bytes)
-        except WireError:
-            if sender == download.source:
-                self._refused(download)
-            raise
-        download.deadline = self._loop.time() + download.silence_s
+        if download.assembly is None:
+            self._begin(download, sender, offer)
+        if download.assembly is not None and extensions.entry(offer.ext, extensions.INVITATION) is not None:
+            self._invited(download)
 
     def on_chunk(self, sender: PeerId, chunk: Chunk) -> None:
-        """Keep the leaves of a chunk.
+        """Verify the leaves of a chunk and keep the good ones.
 
         Raises:
-            WireError: A leaf has the wrong hash, or lies outside the blob.
+            WireError: A leaf lies outside the blob; of a single leaf also: it has the wrong hash.
         """
         download = self._downloads.get(chunk.blob)
         if download is None or download.assembly is None or sender not in download.sources:
             return
-        added = download.assembly.add(chunk)
-        if not added:
-            return
-        download.in_flight = max(0, download.in_flight - added)
-        download.refusals = 0
-        download.silence_s = self._silence_s
-        download.deadline = self._loop.time() + download.silence_s
-        if download.assembly.complete:
-            self._check(download, download.assembly)
-        elif download.in_flight <= self._window // 2:
+        self._verifier.take(download, download.assembly, chunk)
+        if download.held_bytes:
             self._ask(download)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything; what is on the disk stays for a later process."""
         self._neighbours.leave(self)
+        for download in self._downloads.values():
+            download.end()
+            if download.part is not None:
+                self._verifier.put_away(download.part, keep=True)
         self._downloads.clear()
         self._waiting.clear()
-        self._checking.clear()
+        self._opening.clear()
+        if self._listening is not None:
+            self._listening.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -270,18 +226,20 @@ class Downloads:
             self._waiting.append(download)
             self._start_waiting()
 
-    def _following(self, wanted: Wanted) -> _Download | None:
+    def _following(self, wanted: Wanted) -> Download | None:
         download = self._downloads.get(wanted[0])
         follows = download is not None and download.following and download.wanted == wanted
         return download if follows else None
 
     def _frames_of(self, model: Model) -> tuple[Frames, Frames]:
+        size = model.info.total_bytes
         return frames_of(
-            model.info, topic_bytes=self._topic_bytes, chunk_leaves=self._chunk_leaves,
-            window_leaves=self._window,
+            model.info, topic_bytes=self._topic_bytes,
+            chunk_leaves=chunk_leaves(size, self._limit.leaves(self._loop.time())),
+            window_leaves=window_leaves(size),
         )  # fmt: skip
 
-    def _taken(self, download: _Download) -> bool:
+    def _taken(self, download: Download) -> bool:
         """Take the model from a neighbour that holds it, if there is one."""
         found = self._neighbours.holder(download.wanted, download.sources)
         if found is None:
@@ -292,10 +250,62 @@ class Downloads:
 
     # The connection
 
-    def _forget(self, download: _Download) -> None:
+    def _begin(self, download: Download, sender: PeerId, offer: BlobOffer) -> None:
+        """Make room for a blob whose leaf hashes came."""
+        if not offer.leaves:
+            if sender == download.source:
+                self._refused(download)
+            return
+        named_so = blob_name(offer.total_bytes, offer.leaves) == offer.blob
+        if named_so and offer.total_bytes != download.total_bytes:
+            reason = f"blob of {offer.total_bytes} bytes, expected are {download.total_bytes}"
+            self._forget(download)
+            self._deliver(FetchFailed(offer.blob, reason), None)
+            self._neighbours.failed(download.wanted, self, reason)
+            return
+        try:
+            info = BlobInfo(offer.blob, offer.total_bytes, offer.leaves)
+            assembly = Assembly(info, limit_bytes=download.total_bytes)
+        except WireError:
+            if sender == download.source:
+                self._refused(download)
+            raise
+        download.assembly = assembly
+        download.deadline = self._loop.time() + download.silence_s
+        if download.resumes and download.part is not None:
+            self._verifier.restore(download, assembly, download.part)
+
+    def _added(self, download: Download, added: int) -> None:
+        """Leaves of *download* were verified."""
+        assembly = download.assembly
+        if assembly is None or download.ended:
+            return
+        now = self._loop.time()
+        if added and not download.resumes:
+            download.refusals = 0
+            download.silence_s = self._silence_s
+            download.chunks += 1
+            download.patient, download.vain = False, 0
+            if download.smaller:
+                download.smaller = False
+                self._limit.passed(download.chunk_leaves, now)
+        download.deadline = now + download.silence_s
+        download.resumes = False
+        if assembly.complete:
+            self._forget(download)
+            self._opening.open(assembly, self._neighbours, self)
+        else:
+            self._ask(download)
+
+    def _forget(self, download: Download) -> None:
         self._downloads.pop(download.model, None)
+        download.end()
         if download in self._waiting:
             self._waiting.remove(download)
+        if self._listening is not None:
+            self._listening.stop(download)
+        if download.part is not None:
+            self._verifier.put_away(download.part, keep=False)
         self._start_waiting()
 
     def _start_waiting(self) -> None:
@@ -306,61 +316,43 @@ class Downloads:
                 download.active = True
                 self._ask_anew(download)
 
-    def _ask_anew(self, download: _Download) -> None:
+    def _ask_anew(self, download: Download) -> None:
+        """Ask for all that is missing, whatever was asked for."""
         download.asked = 0
-        download.in_flight = 0
-        self._ask(download)
+        self._ask(download, again=True)
         download.deadline = self._loop.time() + download.silence_s
         self._set_timer()
 
-    def _ask(self, download: _Download) -> None:
+    def _ask(self, download: Download, *, again: bool = False) -> None:
         """Fill the window of *download* with leaves not asked for yet."""
-        credit = self._window - download.in_flight
-        ranges = _from(self._missing(download), download.asked, credit)
-        if not ranges:
+        if download.restoring:
             return
-        download.asked = ranges[-1][1]
-        download.in_flight += sum(stop - start for start, stop in ranges)
-        want = BlobWant(download.model, download.assembly is None, ranges, min(self._chunk_leaves, 256))
-        self._send(download.source, want)
+        active = sum(each.active for each in self._downloads.values())
+        share = CREDIT_BYTES // LEAF_BYTES // max(1, active)
+        unknown = download.assembly is None
+        ranges = () if unknown and download.resumes else download.next_ranges(share)
+        if ranges or unknown:
+            ext = ((extensions.LISTENING, bytes([again])),) if download.listening else ()
+            want = BlobWant(download.model, unknown, ranges, download.chunk_leaves, ext)
+            self._send(download.source, want)
 
-    def _missing(self, download: _Download) -> tuple[tuple[int, int], ...]:
-        if download.assembly is None:
-            return ((0, leaf_count(download.total_bytes)),)
-        return download.assembly.missing()
+    def _invited(self, download: Download) -> None:
+        """The source publishes the blob for several: listen there, and ask anew if nothing came yet."""
+        if self._listening is None or download.listening or not download.active:
+            return
+        self._listening.begin(download)
 
-    def _refused(self, download: _Download) -> None:
+    def _heard(self, download: Download) -> None:
+        """Listening began, or is not possible: what was asked for before is not on its way."""
+        if self._downloads.get(download.model) is download and download.active and not download.chunks:
+            self._ask_anew(download)
+
+    def _refused(self, download: Download) -> None:
         """The source does not hold the blob: ask the next at once, or pause when none does."""
         download.turn += 1
         download.refusals += 1
         if download.active and download.refusals < len(download.sources):
             self._ask_anew(download)
-
-    def _check(self, download: _Download, assembly: Assembly) -> None:
-        """Look for NaN off the loop, then hand the model over."""
-        self._checking.add(download.model)
-        self._forget(download)
-        opening = partial(self._packing.opened, assembly.data(), assembly.info, self._shelf.bases)
-        job = self._loop.run_in_executor(self._trainer.tensors, opening)
-        job.add_done_callback(lambda done: self._checked(download.wanted, done))
-
-    def _checked(self, wanted: Wanted, job: "asyncio.Future[Model]") -> None:
-        """Tell the core, unless it stopped the fetch meanwhile, and the neighbours in any case."""
-        name = wanted[0]
-        still = name in self._checking
-        self._checking.discard(name)
-        if job.cancelled():
-            return
-        error = job.exception()
-        if error is not None:
-            _log.warning("model_refused model=%s reason=%s", brief(name), error)
-            if still:
-                self._deliver(FetchFailed(name, str(error)), None)
-            self._neighbours.failed(wanted, self, str(error))
-        else:
-            if still:
-                self._deliver(Fetched(name), job.result())
-            self._neighbours.arrived(job.result(), self)
 
     def _set_timer(self) -> None:
         """One timer for all: it may ring early, since arrivals only move deadlines away."""
@@ -373,25 +365,35 @@ class Downloads:
         self._timer = None
         now = self._loop.time()
         for download in [d for d in self._downloads.values() if d.active and d.deadline <= now]:
-            download.turn += 1
-            download.silence_s = min(2 * download.silence_s, max(self._charter.patience, SILENCE_LEAST_S))
-            self._neighbours.give_way(download.wanted, self)
-            if self._waiting:
-                download.active = False
-                self._waiting.append(download)
-            else:
-                self._ask_anew(download)
+            if download.verifying:
+                download.deadline = now + download.silence_s
+            elif not download.waits_longer(now) and not self._asks_for_less(download):
+                self._turn(download)
         self._start_waiting()
         self._set_timer()
 
+    def _asks_for_less(self, download: Download) -> bool:
+        """Ask the same source for smaller chunks, if those there are may be what does not pass."""
+        if download.assembly is None or download.chunks or download.chunk_leaves == 1:
+            return False
+        download.chunk_leaves = max(1, download.chunk_leaves // SMALLER)
+        download.smaller = True
+        self._ask_anew(download)
+        return True
 
-def _from(missing: tuple[tuple[int, int], ...], first: int, credit: int) -> tuple[tuple[int, int], ...]:
-    """Return at most *credit* leaves of the *missing* ranges, from leaf *first* on."""
-    ranges: list[tuple[int, int]] = []
-    for begin, end in missing:
-        start = max(begin, first)
-        stop = min(end, start + credit)
-        if start < stop:
-            ranges.append((start, stop))
-            credit -= stop - start
-    return tuple(ranges)
+    def _turn(self, download: Download) -> None:
+        """Ask the next source, or let another download have the turn."""
+        download.turn += 1
+        download.vain += 1
+        if download.vain > 1:  # it may be deaf: not every broker says that a subscription has no effect
+            download.listening = False
+        download.silence_s = min(2 * download.silence_s, max(self._charter.patience, SILENCE_LEAST_S))
+        if download.smaller:
+            leaves = self._limit.leaves(self._loop.time())
+            download.chunk_leaves, download.smaller = chunk_leaves(download.total_bytes, leaves), False
+        self._neighbours.give_way(download.wanted, self)
+        if self._waiting:
+            download.active = False
+            self._waiting.append(download)
+        else:
+            self._ask_anew(download)

@@ -10,8 +10,11 @@ memory for a whole blob, and only after the size was found acceptable.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+
+import numpy as np
 
 from swarmdem.errors import MalformedFrameError, OversizeFrameError
 from swarmdem.identifiers import ModelHash
@@ -102,8 +105,17 @@ def decode_chunk(raw: bytes) -> Chunk:
     return Chunk(ModelHash(name), first, memoryview(raw)[CHUNK_HEADER_BYTES:])
 
 
+def blob_of(raw: bytes) -> ModelHash:
+    """Return the name of the blob of a chunk message of our own."""
+    return decode_chunk(raw).blob
+
+
 class Assembly:
-    """Collects the leaves of one blob in any order, each verified before it is kept."""
+    """Collects the leaves of one blob in any order, each verified before it is kept.
+
+    `add` does all at once. In three steps hashing may be done in another thread: `lacks` says whether a
+    chunk is worth it, `verify` hashes and copies and touches nothing else, `keep` counts.
+    """
 
     def __init__(self, info: BlobInfo, *, limit_bytes: int) -> None:
         """Reserve memory for the blob once its description holds together.
@@ -119,7 +131,9 @@ class Assembly:
         if blob_name(info.total_bytes, info.leaves) != info.name:
             raise MalformedFrameError("the leaf list is not that of the named blob")
         self.info = info
-        self._buffer = bytearray(info.total_bytes)
+        # Unlike a bytearray it is not filled with zeros: a page is first touched when its leaf comes.
+        self._buffer = np.empty(info.total_bytes, np.uint8)
+        self._bytes = self._buffer.data
         self._held = bytearray(leaf_count(info.total_bytes))  # one byte a leaf: 0 missing, 1 held
         self._missing = len(self._held)
 
@@ -135,33 +149,67 @@ class Assembly:
             MalformedFrameError: The chunk is of another blob, does not consist of whole leaves
                 within the blob, or a leaf has the wrong hash; leaves before that one are kept.
         """
+        if not self.lacks(chunk):
+            return 0
+        good, wrong = self.verify(chunk)
+        added = self.keep(good)
+        if wrong is not None:
+            raise wrong_leaf(wrong)
+        return added
+
+    def lacks(self, chunk: Chunk) -> bool:
+        """Return whether any leaf of *chunk* is missing.
+
+        Raises:
+            MalformedFrameError: The chunk is of another blob, or does not consist of whole leaves within
+                the blob.
+        """
         start, stop = chunk.first * LEAF_BYTES, chunk.first * LEAF_BYTES + len(chunk.data)
         total = self.info.total_bytes
         if chunk.blob != self.info.name:
             raise MalformedFrameError("chunk of another blob")
         if stop > total or (stop % LEAF_BYTES and stop != total):
             raise MalformedFrameError(f"chunk covers bytes {start} to {stop} of a blob of {total}")
-        added = 0
-        for index in range(chunk.first, leaf_count(stop)):
+        return self._held.find(0, chunk.first, leaf_count(stop)) >= 0
+
+    def verify(self, chunk: Chunk) -> tuple[list[int], int | None]:
+        """Hash the missing leaves of a chunk that `lacks` accepted, and copy the good ones to their place.
+
+        Returns:
+            The good leaves, and the first wrong one; those after it are not looked at.
+        """
+        start, hashes = chunk.first * LEAF_BYTES, self.info.leaves
+        good: list[int] = []
+        for index in range(chunk.first, leaf_count(start + len(chunk.data))):
             if self._held[index]:
                 continue
             offset = index * LEAF_BYTES
             leaf = chunk.data[offset - start : offset - start + LEAF_BYTES]
-            if leaf_hash(leaf) != self.info.leaves[index * HASH_BYTES : (index + 1) * HASH_BYTES]:
-                raise MalformedFrameError(f"leaf {index} has the wrong hash")
-            self._buffer[offset : offset + len(leaf)] = leaf
+            if leaf_hash(leaf) != hashes[index * HASH_BYTES : (index + 1) * HASH_BYTES]:
+                return good, index
+            self._bytes[offset : offset + len(leaf)] = leaf
+            good.append(index)
+        return good, None
+
+    def keep(self, leaves: Iterable[int]) -> int:
+        """Count leaves as held that `verify` found good; return how many were missing until now."""
+        before = self._missing
+        for index in leaves:
+            self._missing -= 1 - self._held[index]
             self._held[index] = 1
-            self._missing -= 1
-            added += 1
-        return added
+        return before - self._missing
+
+    def missing_below(self, leaf: int) -> int:
+        """Return how many leaves before *leaf* are missing."""
+        return self._held.count(0, 0, leaf)
 
     def missing(
-        self, *, most_ranges: int = 256, most_leaves: int | None = None
+        self, *, first: int = 0, most_ranges: int = 256, most_leaves: int | None = None
     ) -> tuple[tuple[int, int], ...]:
-        """Return the first missing leaves as half-open ranges, at most so many ranges and leaves."""
+        """Return missing leaves from *first* on as half-open ranges, at most so many ranges and leaves."""
         ranges: list[tuple[int, int]] = []
         credit = len(self._held) if most_leaves is None else most_leaves
-        start = self._held.find(0)
+        start = self._held.find(0, first)
         while start >= 0 and credit > 0 and len(ranges) < most_ranges:
             end = self._held.find(1, start)
             stop = min(len(self._held) if end < 0 else end, start + credit)
@@ -173,4 +221,9 @@ class Assembly:
     def data(self) -> memoryview:
         """Return the whole blob, read-only and without a copy; only when `complete`."""
         assert self.complete, "leaves are missing"
-        return memoryview(self._buffer).toreadonly()
+        return self._bytes.toreadonly()
+
+
+def wrong_leaf(index: int) -> MalformedFrameError:
+    """Return the error that says that a leaf is not what the list says."""
+    return MalformedFrameError(f"leaf {index} has the wrong hash")

@@ -10,6 +10,9 @@ from swarmdem.wire.messages import Digest, Plan
 BROKERS = 2
 """`Hello`: URLs of brokers that the sender hosts (`node/announcements.py`)."""
 
+STANDING = 2
+"""`Ping`: frame id of the digest its sender stands by on the base (`protocol/agreement.py`)."""
+
 LOSS = 2
 """`Digest`: the mean training loss (`protocol/state.py`)."""
 
@@ -38,6 +41,13 @@ SUMMED = 2
 
 CONDUCT = 9
 """`Plan`: what elections and deadlines follow from beside the charter (`protocol/conduct.py`)."""
+
+LISTENING = 2
+"""`BlobWant`: the asker hears what is published to all who fetch the blob; one byte: 1 when it has waited in
+vain for what it asks for here, else 0 (`node/casting.py`)."""
+
+INVITATION = 2
+"""`BlobOffer`: the sender will publish the blob for all who fetch it: listen there, and ask again; empty."""
 
 UNDERSTOOD: dict[type, frozenset[int]] = {
     Digest: frozenset({CELL, ORIGIN}),

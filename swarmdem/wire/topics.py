@@ -3,15 +3,16 @@
     swarmdem/1/SCOPE/all/KIND/SENDER        to every peer
     swarmdem/1/SCOPE/to/RECEIVER/SENDER     to one peer, control connection
     swarmdem/1/SCOPE/bulk/RECEIVER/SENDER   to one peer, bulk connection: blobs and the wants for them
+    swarmdem/1/SCOPE/blob/BLOB/SENDER       to all who fetch this blob, bulk connection: its chunks
 
 SCOPE is the first 32 hex digits of the charter's hash, or of the swarm's for `Hello` and `Refusal`;
-KIND is the message's name in lower case; SENDER and RECEIVER are peer ids in hex. The sender is always
-the last level, so that a broker can let each user write under its own name only. A topic is a hint:
-what counts is the signed scope and sender inside the frame.
+KIND is the message's name in lower case; BLOB the first 32 hex digits of a blob's name; SENDER and RECEIVER
+are peer ids in hex. The sender is always the last level, so that a broker can let each user write under its
+own name only. A topic is a hint: what counts is the signed scope and sender inside the frame.
 """
 
 from swarmdem.errors import MalformedFrameError
-from swarmdem.identifiers import PeerId
+from swarmdem.identifiers import ModelHash, PeerId
 from swarmdem.wire.charter import swarm_hash
 from swarmdem.wire.messages import BlobOffer, BlobWant, Hello, Message
 
@@ -62,6 +63,16 @@ def bulk(scope: bytes, receiver: PeerId, sender: PeerId) -> str:
 def bulk_all(scope: bytes, me: PeerId) -> str:
     """Return the pattern of all bulk traffic to *me*."""
     return f"{ROOT}/{scope_level(scope)}/bulk/{me.hex()}/+"
+
+
+def blob(scope: bytes, name: ModelHash, sender: PeerId) -> str:
+    """Return where *sender* passes the chunks of a blob to all who fetch it."""
+    return f"{ROOT}/{scope_level(scope)}/blob/{scope_level(name)}/{sender.hex()}"
+
+
+def blob_all(scope: bytes, name: ModelHash) -> str:
+    """Return the pattern of what is passed to all who fetch a blob."""
+    return f"{ROOT}/{scope_level(scope)}/blob/{scope_level(name)}/+"
 
 
 def topic_of(message: Message, scope: bytes, sender: PeerId, receiver: PeerId | None = None) -> str:

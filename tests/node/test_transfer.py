@@ -8,6 +8,7 @@ import pytest
 from swarmdem.errors import MalformedFrameError
 from swarmdem.identifiers import ModelHash, PeerId
 from swarmdem.learning.parameters import schema_of
+from swarmdem.node.download import chunk_leaves, window_leaves
 from swarmdem.node.models import ModelPool, ModelShelf, model_of, model_of_bytes
 from swarmdem.node.serving import LEAVES_MAX, Uploads
 from swarmdem.node.trainer import Trainer
@@ -130,7 +131,7 @@ async def test_what_is_held_is_not_fetched(getting):
 
 
 async def test_a_small_credit_is_renewed_until_all_is_here(monkeypatch):
-    monkeypatch.setattr("swarmdem.node.transfer.WINDOW_BYTES", 4 * LEAF_BYTES)
+    monkeypatch.setattr("swarmdem.node.transfer.CREDIT_BYTES", 4 * LEAF_BYTES)
     getting, served = Getting(), Served(MODEL)
     getting.downloads.fetch(order(ANNA))
     largest = 0
@@ -287,3 +288,90 @@ async def test_who_does_not_hold_a_blob_says_so():
     messages = await Served().answer(BlobWant(MODEL.name, True, ((0, 1),), 1))
 
     assert messages == [BlobOffer(MODEL.name, 0, b"")]
+
+
+LARGE = {"w": np.arange(40 * LEAF_BYTES // 4, dtype=np.float32)}
+LARGE_MODEL = model_of(LARGE, schema_of(LARGE))
+LARGE_CHARTER = Charter(swarm="s", schema=LARGE_MODEL.schema, patience=2.0, chunk=16 * LEAF_BYTES)
+
+
+@pytest.fixture
+async def large():
+    getting = Getting(LARGE_CHARTER, LARGE_MODEL.schema)
+    yield getting
+    getting.downloads.close()
+    getting.trainer.close()
+
+
+def large_chunk(first, count, data=LARGE_MODEL.data):
+    return decode_chunk(encode_chunk(LARGE_MODEL.name, data, first, count))
+
+
+def large_order(*sources):
+    return order(*sources, model=LARGE_MODEL.name, size=LARGE_MODEL.info.total_bytes)
+
+
+LARGE_OFFER = BlobOffer(LARGE_MODEL.name, LARGE_MODEL.info.total_bytes, LARGE_MODEL.info.leaves)
+
+
+async def test_large_chunks_are_hashed_in_another_thread(large):
+    large.downloads.fetch(large_order(ANNA))
+    large.take(ANNA, [LARGE_OFFER, *(large_chunk(first, 8) for first in range(0, 40, 8))])
+    assert large.answers.empty()
+
+    assert (await large.answer())[0] == Fetched(LARGE_MODEL.name)
+
+
+async def test_a_wrong_leaf_found_in_the_thread_is_counted_and_asked_for_again(large):
+    refused = []
+    large.downloads._verifier._refused = lambda error: refused.append(str(error))
+    large.downloads.fetch(large_order(ANNA, BERT))
+    forged = bytearray(LARGE_MODEL.data)
+    forged[10 * LEAF_BYTES] ^= 1
+    large.take(ANNA, [LARGE_OFFER, *(large_chunk(first, 8, bytes(forged)) for first in range(0, 40, 8))])
+    receiver, want = await large.next_want()
+
+    assert (receiver, want.ranges, refused) == (BERT, ((10, 16),), ["leaf 10 has the wrong hash"])
+
+
+async def test_what_nobody_asked_for_is_not_held(large, monkeypatch):
+    monkeypatch.setattr("swarmdem.node.verifying.HELD_MOST_BYTES", 17 * LEAF_BYTES)
+    large.downloads.fetch(large_order(ANNA))
+    large.take(ANNA, [LARGE_OFFER, *(large_chunk(first, 8) for first in range(0, 40, 8))])
+    [download] = large.downloads._downloads.values()
+
+    assert download.held_bytes == 16 * LEAF_BYTES
+
+
+async def test_when_the_offer_comes_and_no_chunk_smaller_ones_are_asked_for(large):
+    large.downloads.fetch(large_order(ANNA, BERT))
+    large.take(ANNA, [LARGE_OFFER])
+    sizes = [large.wants[0][1].chunk_leaves]
+    for _ in range(2):
+        receiver, want = await large.next_want()
+        sizes.append(want.chunk_leaves)
+        assert (receiver, want.ranges) == (ANNA, ((0, 40),))
+    large.take(ANNA, [large_chunk(0, 1)])
+
+    assert sizes == [8, 2, 1]
+    other = order(ANNA, model=ModelHash(bytes(32)), size=LARGE_MODEL.info.total_bytes)
+    large.downloads.fetch(other)
+    assert large.wants[-1][1].chunk_leaves == 1
+
+
+async def test_when_the_smallest_chunks_do_not_come_either_the_next_source_is_asked_for_large_ones(large):
+    large.downloads.fetch(large_order(ANNA, BERT))
+    large.take(ANNA, [LARGE_OFFER])
+    for _ in range(3):
+        receiver, want = await large.next_want()
+
+    assert (receiver, want.chunk_leaves) == (BERT, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "chunk"),
+    [(10**5, 2, 8), (3_300_000, 51, 8), (50 * 10**6, 38, 8), (500 * 10**6, 128, 16), (10**10, 128, 16)],
+)
+def test_credit_is_a_twentieth_of_a_blob_within_bounds(size, window, chunk):
+    assert (window_leaves(size), chunk_leaves(size, 256)) == (window, chunk)
+    assert chunk_leaves(size, 1) == 1
