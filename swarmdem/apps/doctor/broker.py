@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from swarmdem.apps.doctor.report import Line, Verdict, fail, ok, skip, warn
+from swarmdem.apps.peer import MDNS
 from swarmdem.errors import ConfigError, TransportError
 from swarmdem.identifiers import PeerId
 from swarmdem.transport.base import Arrival, Port
+from swarmdem.transport.discovery import check_installed
 from swarmdem.transport.mqtt import MqttLink
 from swarmdem.transport.settings import BrokerAddress, MqttSettings, TlsFiles
 from swarmdem.wire import topics
@@ -46,10 +48,8 @@ class Patient:
 
 async def broker_lines(patient: Patient) -> list[Line]:
     """Return what there is to say about one broker."""
-    if patient.url == "mdns":
-        return [
-            skip("broker mdns", "brokers found by mDNS are not looked at", "give their URLs to look at them")
-        ]
+    if patient.url == MDNS:
+        return [_nearby()]
     try:
         address = BrokerAddress.parse(patient.url)
     except ConfigError as error:
@@ -88,6 +88,14 @@ async def broker_lines(patient: Patient) -> list[Line]:
     finally:
         await link.close()
     return lines
+
+
+def _nearby() -> Line:
+    try:
+        check_installed()
+    except ConfigError as error:
+        return fail("broker mdns", str(error), "install it, or do without --discover")
+    return skip("broker mdns", "brokers found by mDNS are not looked at", "give their URLs to look at them")
 
 
 def _secrecy(name: str, address: BrokerAddress) -> list[Line]:

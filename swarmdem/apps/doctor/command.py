@@ -50,6 +50,7 @@ async def _look(
     from swarmdem.apps.doctor import local
     from swarmdem.apps.doctor.broker import Patient, broker_lines
     from swarmdem.apps.doctor.report import fail, skip
+    from swarmdem.apps.peer import MDNS
     from swarmdem.config import Settings, load_settings
     from swarmdem.errors import ConfigError, StoreError
     from swarmdem.node.keys import read_key
@@ -69,16 +70,21 @@ async def _look(
             settings = Settings()
     lines += [] if settings.charter is None and lines else local.charter_lines(settings.charter)
     found, schema = local.data_lines(settings.learner, settings.charter)
-    lines += [*local.state_lines(settings.peer.state, schema), *local.clock_lines(), *found]
+    lines += [*local.state_lines(settings.peer.state, schema), *local.journal_lines(settings.peer.journal)]
+    lines += [*local.clock_lines(), *found]
     lines += local.machine_lines(settings.learner, schema)
     me = Identity.generate().peer
     if settings.peer.state is not None:
         with contextlib.suppress(StoreError):  # told above
             me = read_key(settings.peer.state / KEY_FILE).peer  # topic rights go by it
-    if not settings.peer.brokers:
+    urls = dict.fromkeys([*settings.peer.brokers, *([MDNS] if settings.peer.discover else [])])
+    if settings.peer.host_broker is not None:
+        what = "whether the broker that this peer hosts starts, and others reach it, is not known"
+        lines.append(skip("hosted broker", what, "give its URL as --broker while the peer runs"))
+    elif not urls:
         what = "none is given: whether one is reached and carries what peers say is not known"
         lines.append(skip("broker", what, "give --broker mqtt://host"))
-    for url in settings.peer.brokers:
+    for url in urls:
         known = settings.charter is not None
         charter = settings.charter or Charter(swarm="doctor")
         patient = Patient(url, settings.tls, me, charter, known, wait_s)

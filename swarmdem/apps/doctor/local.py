@@ -1,4 +1,4 @@
-"""What a peer needs on its own machine: charter, key, state folder, clock, data, learner, memory."""
+"""What a peer needs on its own machine: charter, key, state folder, journal, clock, data, learner, memory."""
 
 import errno
 import fcntl
@@ -113,6 +113,22 @@ def _locked(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def journal_lines(journal: Path | None) -> list[Line]:
+    """Return what there is to say about the journal's file, or the folder it is to be made in."""
+    if journal is None:
+        return []
+    try:
+        if journal.exists() and not journal.is_dir():
+            journal.open("ab").close()
+        else:
+            folder = next(path for path in (journal, *journal.absolute().parents) if path.exists())
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        fix = "choose another --journal, or let this user write there"
+        return [fail("journal", f"{journal} cannot be written: {error.strerror}", fix)]
+    return [ok("journal", f"{journal} can be written")]
 
 
 def clock_lines() -> list[Line]:

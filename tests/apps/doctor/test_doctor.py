@@ -13,6 +13,7 @@ from swarmdem.apps.doctor import broker as broker_check, local
 from swarmdem.apps.doctor.broker import Patient, broker_lines
 from swarmdem.apps.doctor.report import Line, Verdict, as_json
 from swarmdem.config import LearnerSettings
+from swarmdem.errors import ConfigError
 from swarmdem.identifiers import PeerId
 from swarmdem.node.keys import write_key
 from swarmdem.node.store import DirectoryStore
@@ -216,6 +217,19 @@ def test_a_state_folder_that_is_a_file_or_cannot_be_written_is_a_failure(tmp_pat
     assert failure.what == f"{tmp_path} cannot be written: Read-only file system"
 
 
+def test_a_journal_that_cannot_be_written_is_a_failure(tmp_path):
+    old = tmp_path / "journal.jsonl"
+    old.write_text("a line")
+
+    assert local.journal_lines(None) == []
+    for good in (old, tmp_path, tmp_path / "new" / "journal.jsonl"):
+        assert verdicts(local.journal_lines(good)) == {"ok"}
+    assert old.read_text() == "a line"
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
+    failure = the_failure(local.journal_lines(old / "below"))
+    assert failure.what == f"{old / 'below'} cannot be written: Not a directory"
+
+
 def test_a_state_folder_of_another_user_is_a_failure(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -348,6 +362,23 @@ def test_what_was_not_looked_at_is_named_and_exits_with_three(tmp_path):
     assert bare.stdout.splitlines()[-1] == ("nothing found that stops a peer; not looked at: charter, broker")
     assert told.return_value == 3
     assert (json.loads(told.stdout)["ok"], json.loads(told.stdout)["complete"]) == (True, False)
+
+
+def test_brokers_that_are_hosted_or_found_nearby_are_not_looked_at(tmp_path):
+    (tmp_path / "peer.toml").write_text('[peer]\nhost_broker = "auto"\ndiscover = true\n')
+    result = doctor(str(tmp_path / "peer.toml"))
+
+    assert result.return_value == 3
+    assert result.stdout.splitlines()[-1].endswith("; not looked at: charter, hosted broker, broker mdns")
+
+
+async def test_looking_nearby_without_its_package_is_a_failure(monkeypatch):
+    def refuse():
+        raise ConfigError("finding brokers by mDNS needs the package zeroconf")
+
+    monkeypatch.setattr(broker_check, "check_installed", refuse)
+
+    assert the_failure(await broker_lines(patient("mdns"))).what.endswith("needs the package zeroconf")
 
 
 def test_a_failure_counts_more_than_what_was_not_looked_at(tmp_path):
