@@ -354,7 +354,7 @@ class Core:
     def _advance(self, time: Micros) -> list[Effect]:
         """Do everything that is due now."""
         effects = self._round.advance(time)
-        if self._base.founding:
+        if self._base.founding and self._refusals.any:
             effects += self._refusals.judged(self._membership.in_sight(time), time)
         if self._round.genesis_lost(time):
             effects += self._refound(time)

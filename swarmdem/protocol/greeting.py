@@ -7,6 +7,7 @@ from swarmdem.identifiers import Micros, PeerId
 from swarmdem.protocol.catchup import Catchup
 from swarmdem.protocol.events import CharterRefused, Degraded, Effect, Reject, Report, Send
 from swarmdem.protocol.plans import Base
+from swarmdem.protocol.recent import Recent
 from swarmdem.wire import charter as charters, codec, extensions
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import WIRE_VERSION, Frame, Sealer
@@ -31,6 +32,11 @@ class Refusals:
         """Note a refusal."""
         if len(self._settings) < REFUSALS_MAX:
             self._settings.setdefault(sender, settings)
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody refused."""
+        return bool(self._settings)
 
     def judged(self, alike: Collection[PeerId], now: Micros) -> list[Effect]:
         """Report the first refusal if refusals are to be believed now.
@@ -58,11 +64,14 @@ def hello(charter: Charter, sealer: Sealer, nonce: bytes, brokers: bytes, base: 
     return sealer.seal(Hello(charters.encode(charter), nonce, WIRE_VERSION, WIRE_VERSION, 0, stands_on, ext))
 
 
+_encoded: Recent[Charter, bytes] = Recent()
+
+
 def answer(
     charter: Charter, sealer: Sealer, catchup: Catchup, base: Base, *, sender: PeerId, greeting: Hello
 ) -> list[Effect]:
     """Return the answer to a *greeting*: our certificate, or which settings differ, or nothing."""
-    if greeting.charter != charters.encode(charter):
+    if greeting.charter != _encoded.get(charter, lambda: charters.encode(charter)):
         return _refuse(charter, sealer, sender, greeting, answers=catchup.welcomes(base))
     behind = greeting.base == b"" or catchup.knows_older(greeting.base)
     if not behind or base.certificate is None or not catchup.welcomes(base):
