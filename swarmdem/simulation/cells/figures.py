@@ -22,7 +22,7 @@ class CellFigures:
     rounds: float = 0.0
     """Rounds that a peer finished in its cell, on the average."""
     sent: list[float] = field(default_factory=list)
-    """Control bytes each peer sent per round of its cell, ascending; models are not among them."""
+    """Control bytes each peer sent per round of its cell, ascending, once the swarm was whole; no models."""
     received: list[float] = field(default_factory=list)
     """Control bytes that reached each peer per round of its cell, ascending."""
     heard: list[float] = field(default_factory=list)

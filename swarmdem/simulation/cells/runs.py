@@ -122,6 +122,8 @@ class CellRun(Run):
         self.tally = self.whole.cells
         self.world.observe = self.whole
         self._whole_at: Micros | None = None
+        self._before: list[list[int]] = []
+        """`_counts` when the swarm was whole for the first time: what founding costs is not a round's."""
 
     def _open(self, **arguments: Any) -> World:
         del arguments["core_factory"]
@@ -134,7 +136,13 @@ class CellRun(Run):
             return False
         if self._whole_at is None:
             self._whole_at = self.world.now
+            self._before = self._counts()
         return True
+
+    def _counts(self) -> list[list[int]]:
+        """Return what each peer sent, received and heard so far, and the updates finished by all."""
+        world, tally = self.world, self.tally
+        return [world.sent.copy(), world.received.copy(), world.heard.copy(), [tally.applied + tally.missed]]
 
     def _settle(self) -> None:
         """Play until the swarm is whole, for no longer than its rounds may last."""
@@ -146,16 +154,17 @@ class CellRun(Run):
             raise Broken("after faults end, cells and region find together", f"{at} {wrong}")
 
     def _finish(self) -> None:
-        """Play until all cells have reached the wanted round of the region."""
+        """Play until all cells have reached the wanted round of the region, at least one more than by now."""
+        wanted = max(self.settings.rounds, self._reached() + 1)
 
         def over() -> bool:
             self._on_time()
             stalled = self.world.now - self.whole.region.adopted_at > STALLED_AFTER * self.patience
-            return stalled or self._reached() >= self.settings.rounds
+            return stalled or self._reached() >= wanted
 
-        most = self.settings.rounds * STALLED_AFTER * self.patience
+        most = wanted * STALLED_AFTER * self.patience
         self.world.run(over, deadline=self.world.now + most)
-        if self._reached() < self.settings.rounds:
+        if self._reached() < wanted:
             raise Broken("a swarm without faults makes rounds", f"the region is in round {self._reached()}")
 
     def _reached(self) -> int:
@@ -163,8 +172,13 @@ class CellRun(Run):
 
     def _count(self, outcome: Outcome) -> None:
         super()._count(outcome)
-        world, whole = self.world, self.whole
-        rounds = outcome.peer_rounds / max(1, len(world.peers)) or 1.0
+        whole, now = self.whole, self._counts()
+        before = self._before or [[0] * len(counts) for counts in now]
+        sent, received, heard, (finished,) = (
+            [count - earlier for count, earlier in zip(*pair, strict=True)]
+            for pair in zip(now, before, strict=True)
+        )
+        rounds = finished / len(self.world.peers)
         outcome.rounds = self._reached()
         outcome.cells = CellFigures(
             sizes=sorted(len(members) for members in whole.members(self.live).values()),
@@ -172,10 +186,10 @@ class CellRun(Run):
             moves=whole.moves,
             first_in_common=self._whole_at or 0,
             agreement=whole.region.agreement(),
-            rounds=rounds,
-            sent=sorted(count / rounds for count in world.sent),
-            received=sorted(count / rounds for count in world.received),
-            heard=sorted(count / rounds for count in world.heard),
+            rounds=outcome.peer_rounds / len(self.world.peers),
+            sent=sorted(count / (rounds or 1) for count in sent),
+            received=sorted(count / (rounds or 1) for count in received),
+            heard=sorted(count / (rounds or 1) for count in heard),
         )
 
 

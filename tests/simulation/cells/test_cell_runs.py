@@ -18,7 +18,7 @@ def played(**settings):
     return outcome
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 4])
 def test_cells_and_region_find_together_after_faults(seed):
     figures = played(seed=seed, vary=seed % 2 == 0).cells
 
