@@ -14,6 +14,7 @@ import typer
 
 from swarmdem import __version__
 from swarmdem.apps import flags
+from swarmdem.apps.bench.command import bench
 from swarmdem.apps.doctor.command import doctor
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.torment.command import torment
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help answers in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(bench)
 _MAY_CHANGE = {"rounds", "broker", "workers", "device", "vectorise"}
 """Settings a resumed run may be given anew; all others stay as they were."""
 INTERRUPTED = 130

@@ -1,7 +1,7 @@
 """One blob on its way here: what is missing, what was asked for and of whom, and how large the steps are.
 
 Credit is what was asked for and is not here; it is the most that a lost connection can cost.
-A blob up to `WHOLE_BYTES` is asked for in one go, a larger one has 1/20 of its length on the way, within
+A blob up to `WHOLE_BYTES` is asked for in one go, a larger one has 1/16 of its length on the way, within
 bounds. Chunks are as large as the charter allows, and smaller where the credit would be only a few of
 them, or where a broker on the way has proven not to take them.
 """
@@ -15,7 +15,7 @@ from swarmdem.node.sharing import Wanted
 from swarmdem.wire.blobs import CHUNK_LEAVES_MAX, LEAF_BYTES, Assembly, Chunk, leaf_count
 
 WHOLE_BYTES = 4 * 2**20
-PARTS = 20
+PARTS = 16
 WINDOW_LEAST_BYTES = 2 * 2**20
 WINDOW_MOST_BYTES = 8 * 2**20
 CREDIT_BYTES = 32 * 2**20

@@ -370,8 +370,8 @@ async def test_when_the_smallest_chunks_do_not_come_either_the_next_source_is_as
 
 @pytest.mark.parametrize(
     ("size", "window", "chunk"),
-    [(10**5, 2, 8), (3_300_000, 51, 8), (50 * 10**6, 38, 8), (500 * 10**6, 128, 16), (10**10, 128, 16)],
+    [(10**5, 2, 8), (3_300_000, 51, 8), (50 * 10**6, 47, 8), (500 * 10**6, 128, 16), (10**10, 128, 16)],
 )
-def test_credit_is_a_twentieth_of_a_blob_within_bounds(size, window, chunk):
+def test_credit_is_a_sixteenth_of_a_blob_within_bounds(size, window, chunk):
     assert (window_leaves(size), chunk_leaves(size, 256)) == (window, chunk)
     assert chunk_leaves(size, 1) == 1

@@ -1,0 +1,46 @@
+"""`swarmdem bench`: one command for each thing that is measured."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarmdem.apps import flags
+
+bench = typer.Typer(
+    name="bench",
+    help="Measure what things cost on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@bench.callback()
+def _top() -> None:
+    pass
+
+
+@bench.command()
+def transfer(
+    broker: Annotated[
+        str, typer.Option("--broker", help="auto, mosquitto, nats, embedded, or mqtt://host[:port].")
+    ] = "auto",
+    sizes: Annotated[
+        str, typer.Option("--sizes", metavar="MB,MB,...", help="Lengths of the models.")
+    ] = "3.3,50,500",
+    chunk: Annotated[
+        int, flags.whole("--chunk", "The charter's: largest chunk in bytes.", least=65_536, most=2**24)
+    ] = 2**20,
+    repeat: Annotated[int, flags.whole("--repeat", "Transfers of each size; medians count.", least=1)] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write (default: none).")] = None,
+) -> None:
+    """Move models from one peer to another, and hold that against a bare aiomqtt pair.
+
+    Each end is a process. Beside the rate: peak memory, how long control messages take meanwhile, and what
+    a connection costs that is cut at half.
+    """
+    import asyncio
+
+    from swarmdem.apps.bench.transfer import read_sizes, run
+
+    asyncio.run(run(broker, read_sizes(sizes), chunk=chunk, repeat=repeat, out=out))
