@@ -1,7 +1,7 @@
 """One blob on its way here: what is missing, what was asked for and of whom, and how large the steps are.
 
 Credit is what was asked for and is not here; it is the most that a lost connection can cost.
-A blob up to `WHOLE_BYTES` is asked for in one go, a larger one has 1/16 of its length on the way, within
+A blob up to `WHOLE_BYTES` is asked for in one go, a larger one has 1/20 of its length on the way, within
 bounds. Chunks are as large as the charter allows, and smaller where the credit would be only a few of
 them, or where a broker on the way has proven not to take them.
 """
@@ -15,13 +15,15 @@ from swarmdem.node.sharing import Wanted
 from swarmdem.wire.blobs import CHUNK_LEAVES_MAX, LEAF_BYTES, Assembly, Chunk, leaf_count
 
 WHOLE_BYTES = 4 * 2**20
-PARTS = 16
+PARTS = 20
 WINDOW_LEAST_BYTES = 2 * 2**20
 WINDOW_MOST_BYTES = 8 * 2**20
 CREDIT_BYTES = 32 * 2**20
 """Of all downloads of a peer together: so much may wait for it in a broker's queue."""
-CHUNK_LEAST_LEAVES = 8
-"""Chunks of 512 KiB cost a broker and two event loops hardly more than a message does anyway."""
+CHUNK_LEAST_LEAVES = 4
+"""Smaller chunks cost broker and event loops more than they gain; larger ones leave the first hop later."""
+ONE_CHUNK_LEAVES = 8
+"""A blob up to this travels as one chunk: there is nothing to overlap."""
 CHUNKS_IN_WINDOW = 8
 REFILL = 4
 """Credit is renewed in quarters: by the half the pipe runs empty, and every want costs a signature."""
@@ -40,6 +42,8 @@ def window_leaves(total_bytes: int) -> int:
 
 def chunk_leaves(total_bytes: int, most: int) -> int:
     """Return how many leaves a chunk of the blob has where *most* pass."""
+    if leaf_count(total_bytes) <= ONE_CHUNK_LEAVES:
+        return min(ONE_CHUNK_LEAVES, most)
     fitting = max(window_leaves(total_bytes) // CHUNKS_IN_WINDOW, CHUNK_LEAST_LEAVES)
     return min(fitting, most, CHUNK_LEAVES_MAX)
 

@@ -347,13 +347,13 @@ async def test_when_the_offer_comes_and_no_chunk_smaller_ones_are_asked_for(larg
     large.downloads.fetch(large_order(ANNA, BERT))
     large.take(ANNA, [LARGE_OFFER])
     sizes = [large.wants[0][1].chunk_leaves]
-    for _ in range(2):
+    for _ in range(1):
         receiver, want = await large.next_want()
         sizes.append(want.chunk_leaves)
         assert (receiver, want.ranges) == (ANNA, ((0, 40),))
     large.take(ANNA, [large_chunk(0, 1)])
 
-    assert sizes == [8, 2, 1]
+    assert sizes == [5, 1]
     other = order(ANNA, model=ModelHash(bytes(32)), size=LARGE_MODEL.info.total_bytes)
     large.downloads.fetch(other)
     assert large.wants[-1][1].chunk_leaves == 1
@@ -362,16 +362,16 @@ async def test_when_the_offer_comes_and_no_chunk_smaller_ones_are_asked_for(larg
 async def test_when_the_smallest_chunks_do_not_come_either_the_next_source_is_asked_for_large_ones(large):
     large.downloads.fetch(large_order(ANNA, BERT))
     large.take(ANNA, [LARGE_OFFER])
-    for _ in range(3):
+    for _ in range(2):
         receiver, want = await large.next_want()
 
-    assert (receiver, want.chunk_leaves) == (BERT, 8)
+    assert (receiver, want.chunk_leaves) == (BERT, 5)
 
 
 @pytest.mark.parametrize(
     ("size", "window", "chunk"),
-    [(10**5, 2, 8), (3_300_000, 51, 8), (50 * 10**6, 47, 8), (500 * 10**6, 128, 16), (10**10, 128, 16)],
+    [(10**5, 2, 8), (3_300_000, 51, 6), (50 * 10**6, 38, 4), (500 * 10**6, 128, 16), (10**10, 128, 16)],
 )
-def test_credit_is_a_sixteenth_of_a_blob_within_bounds(size, window, chunk):
+def test_credit_is_a_twentieth_of_a_blob_within_bounds(size, window, chunk):
     assert (window_leaves(size), chunk_leaves(size, 256)) == (window, chunk)
     assert chunk_leaves(size, 1) == 1
