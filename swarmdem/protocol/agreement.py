@@ -183,12 +183,15 @@ class Agreement:
 
     def _gone(self, peer: PeerId, now: Micros) -> bool:
         s = self.s
-        return s.membership.away(peer) or s.suspicion.gone(peer, self._began or now, now)
+        return s.membership.away(peer) or s.suspicion.gone(peer, self._waited_since(now), now)
+
+    def _waited_since(self, now: Micros) -> Micros:
+        return now if self._began is None else self._began
 
     def _next_gone(self, now: Micros) -> list[Micros]:
         """Return when one of the missing will count as gone: until every one does, nothing is due."""
         here = (p for p in sorted(self._missing - self._hopeless) if not self._gone(p, now))
-        return [self.s.suspicion.gone_at(peer, self._began or now) for peer in islice(here, 1)]
+        return [self.s.suspicion.gone_at(peer, self._waited_since(now)) for peer in islice(here, 1)]
 
     def _others(self, now: Micros) -> set[PeerId]:
         return self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
