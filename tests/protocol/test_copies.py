@@ -61,7 +61,7 @@ def test_of_two_copies_of_a_state_folder_started_at_once_one_falls_silent():
 
     def overheard(index, effect):
         if isinstance(effect, events.Publish):
-            said.append(effect.crossing)
+            said.append(effect.frame)
         perform(index, effect)
 
     copy._perform = overheard
@@ -70,7 +70,7 @@ def test_of_two_copies_of_a_state_folder_started_at_once_one_falls_silent():
 
     def watch(index, effect):
         if index == 1 and isinstance(effect, events.Publish):
-            own.append(effect.crossing)
+            own.append(effect.frame)
         watched(index, effect)
 
     swarm._perform = watch
