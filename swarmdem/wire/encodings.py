@@ -32,7 +32,7 @@ HEADER_BYTES = 36
 SCALE_BYTES = 4
 NESTED_BYTES = HEADER_BYTES + 4
 """What a nested blob has beside the two in it: its head and a length."""
-TOPK_SHARE = 20
+TOPK_SHARE = 16
 """`topk` without a number: one part in so many of the model's bytes."""
 ENTRY_BYTES = 2
 """A sparse entry before compression: at least a byte of its gap and a byte of its value."""

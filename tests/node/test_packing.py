@@ -87,7 +87,7 @@ def test_a_sparse_upload_leaves_the_exact_model_and_the_residual_here():
     upload = packing("topk").upload(TRAINED, reference=REFERENCE, base=MEAN, kept=None)
 
     assert (upload.model.head.kind, upload.model.head.base) == (SPARSE, MEAN.name)
-    assert upload.model.info.total_bytes <= TRAINED.info.total_bytes // 20
+    assert upload.model.info.total_bytes <= TRAINED.info.total_bytes // 16
     assert sorted(upload.beside) == [EXACT + "b", EXACT + "w", RESIDUAL + "w"]
     np.testing.assert_array_equal(upload.beside[EXACT + "w"], TRAINED.parameters["w"])
     np.testing.assert_allclose(
@@ -124,7 +124,7 @@ def test_every_result_brings_the_roots_model_along():
     for result in (middle, low):
         assert (result.head.kind, result.head.base) == (NESTED, REFERENCE.name)
         assert bytes(unnest(result.data)[0]) == bytes(root.data)
-        assert result.info.total_bytes <= MEAN.info.total_bytes // 20
+        assert result.info.total_bytes <= MEAN.info.total_bytes // 16
         assert root_of(result).name == root_of(root).name == root.content().name
         back = opened(pack, result, REFERENCE)
         assert back.parameters["w"].tobytes() == result.parameters["w"].tobytes()
@@ -135,7 +135,7 @@ def test_without_groups_the_root_takes_the_whole_budget():
     flat, tree = (packing("topk", levels=levels) for levels in (0, 3))
     sent = [pack.mean(MEAN, Counter(), reference=REFERENCE, bases={}) for pack in (flat, tree)]
 
-    assert sent[1].info.total_bytes <= 0.03 * MEAN.info.total_bytes < sent[0].info.total_bytes
+    assert sent[1].info.total_bytes <= 0.05 * MEAN.info.total_bytes < sent[0].info.total_bytes
 
 
 def test_a_result_below_a_raw_one_is_raw_too():

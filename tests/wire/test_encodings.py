@@ -32,7 +32,7 @@ def test_small_arrays_integers_and_running_statistics_are_kept():
         ("raw", Encoding("raw")),
         ("fp16", Encoding("fp16")),
         ("int8", Encoding("int8")),
-        ("topk", Encoding("topk", 40_660 // 20)),
+        ("topk", Encoding("topk", 40_660 // 16)),
         ("40660", Encoding("raw")),
         ("40659", Encoding("fp16")),
         ("20700", Encoding("fp16")),
