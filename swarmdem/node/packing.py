@@ -38,7 +38,7 @@ from swarmdem.wire.encodings import NESTED_BYTES, sizes
 EXACT, RESIDUAL, GROUP = "exact/", "residual/", "group"
 """Names in what training leaves with the peer: its exact model, the residual, whose result it stood on."""
 
-ROOT_SHARE = (4, 5)
+ROOT_SHARE = (9, 10)
 """Part of a result's bytes that the root's model may take, and any mean: everything is a difference to it."""
 NOTHING: Parameters = MappingProxyType({})
 
