@@ -300,12 +300,12 @@ class Driver:
             case Publish(frame) | Send(_, frame) if self._store.withholds(frame.message):
                 self.counters.unsent += 1
                 if isinstance(effect, Publish) and self._link.up:
-                    self.deliver(Received(frame))  # its echo: the disk is to blame, not the link
-            case Publish(frame, retain):
-                topic = self._topic(frame)
+                    self.deliver(Received(effect.crossing))  # its echo: the disk is to blame, not the link
+            case Publish(_, retain):
+                topic = self._topic(effect.crossing)
                 if retain:
                     self._retained.add(topic)
-                await self._publish(topic, frame.raw, retain=retain)
+                await self._publish(topic, effect.crossing.raw, retain=retain)
             case Send(receiver, frame):
                 await self._publish(self._topic(frame, receiver), frame.raw)
             case Report(event):

@@ -6,13 +6,15 @@ still listed if the proposer holds it. Everything here counts connected time.
 
 from itertools import islice
 
-from swarmdem.identifiers import Micros, PeerId, PlanId
+from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Reject, Send
 from swarmdem.protocol.proposals import GRACE
+from swarmdem.protocol.shortening import ShortProposals, votes_of
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.voting import Voting
+from swarmdem.wire.extensions import STANDING, entry
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     DIGESTS,
@@ -20,12 +22,15 @@ from swarmdem.wire.messages import (
     PLANS,
     Bundle,
     Digest,
+    Message,
+    Ping,
     Proposal,
     Skip,
     Summary,
     Vote,
     Want,
 )
+from swarmdem.wire.shortened import ShortCertificate, ShortProposal
 
 RECONCILE_CYCLES_MAX = 2
 """Times a peer asks for what another's summary shows it to miss."""
@@ -50,6 +55,7 @@ class Agreement:
         """
         self.s = situation
         self.voting = Voting(situation)
+        self._short = ShortProposals(situation, self.voting.proposals)
         self._began: Micros | None = None
         self._allowance = allowance
         few = 2 * len(hopeless & situation.electors) < len(situation.electors)
@@ -60,6 +66,9 @@ class Agreement:
         self._summarised = False
         self._cycles = 0
         self._mine: Frame | None = None
+        self._said_at: Micros = 0
+        """When this peer's digest last crossed in full."""
+        self._asked_at: dict[PeerId, Micros] = {}
 
     def collect_from(self, now: Micros) -> None:
         """Start the patience of COLLECT: the last update is over and training begins, or one founds anew."""
@@ -76,6 +85,12 @@ class Agreement:
                 return self.voting.on_vote(frame, now)
             case Skip():
                 return self.voting.on_skip(frame, now)
+            case Ping() as ping:
+                return self._on_ping(frame.sender, ping, now)
+            case ShortProposal():
+                return self._short.hear(frame, now)
+            case ShortCertificate() as short:
+                return self._on_votes(frame.sender, short, now)
             case Summary() as summary:
                 return self.on_summary(frame.sender, summary)
             case _:
@@ -88,8 +103,29 @@ class Agreement:
         if frame.sender in self.s.digests.current:
             self._missing.discard(frame.sender)
             if frame.sender == self.s.me:
-                self._mine = frame
+                self._mine, self._said_at = frame, now
         return effects
+
+    def lacks(self, message: Message) -> bool:
+        """Return whether *message*, on this base, is a ping that names a digest not held here."""
+        named = entry(message.ext, STANDING) if isinstance(message, Ping) and message.ext else None
+        return named is not None and FrameId(named) not in self.s.digests.by_id
+
+    def _on_ping(self, sender: PeerId, ping: Ping, now: Micros) -> list[Effect]:
+        """Ask for the digest its sender stands by, at most every patience / 8."""
+        if now < self._asked_at.get(sender, 0) or sender not in self.s.membership.naming(ping.base, now):
+            return []
+        named = entry(ping.ext, STANDING)
+        if named is None or len(named) != 32 or not self.lacks(ping):
+            return []
+        self._asked_at[sender] = now + self.s.patience // 8
+        return [Send(sender, self.s.sealer.seal(Want(DIGESTS, (named,))))]
+
+    def _on_votes(self, sender: PeerId, short: ShortCertificate, now: Micros) -> list[Effect]:
+        """Count the votes of a certificate whose plan we hold, or ask for."""
+        self.voting.proposals.miss(sender, PlanId(short.plan), now)
+        votes = votes_of(self.s, short)
+        return [effect for vote in votes for effect in self.voting.on_vote(vote, now)]
 
     def on_summary(self, sender: PeerId, summary: Summary) -> list[Effect]:
         """Send what the sender lacks; ask for what we lack, at most twice a round."""
@@ -150,6 +186,8 @@ class Agreement:
     def advance(self, now: Micros) -> list[Effect]:
         """Freeze when it is time and do what the votes ask for."""
         effects: list[Effect] = []
+        for frame in self._short.rebuilt():
+            effects += self.voting.on_proposal(frame, now)
         if self.voting.frozen_at is None and self._freeze_due(now):
             self.voting.freeze(now)
         if self.voting.frozen_at is not None and not self._summarised and self.s.clock.connected:
@@ -251,9 +289,22 @@ class Agreement:
     def _summary_at(self) -> Micros:
         return (self.voting.frozen_at or 0) + self.s.patience // GRACE
 
-    def standing(self) -> list[Frame]:
-        """Return the frames repeated until the next certificate."""
-        return ([self._mine] if self._mine else []) + self.voting.standing()
+    def standing(self, now: Micros) -> list[Frame]:
+        """Return the frames repeated until the next certificate, a ping last: it proves presence.
+
+        The ping names this peer's digest for those who missed it. After an outage they may be many, so
+        the digest itself is said once more.
+        """
+        mine, repeated = self._mine, self.voting.standing()
+        if mine is not None and (self.s.base.founding or self._said_at <= self.s.clock.resumed_at):
+            self._said_at = now
+            return [mine, *repeated] if self.s.base.founding else [mine, *repeated, self.ping()]
+        return repeated if self.s.base.founding else [*repeated, self.ping()]
+
+    def ping(self) -> Frame:
+        """Return a sign of life that names the base and the digest this peer stands by."""
+        ext = ((STANDING, self._mine.id),) if self._mine is not None and not self.s.base.founding else ()
+        return self.s.sealer.seal(Ping(self.s.base.id, ext))
 
     def deadlines(self, now: Micros) -> list[Micros]:
         """Return the connected times at which `advance` has something to do."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events, greeting, restart
 from swarmdem.protocol.adopting import certified, regrouped
-from swarmdem.protocol.catchup import Catchup, certificate_frame, named_base
+from swarmdem.protocol.catchup import Catchup, named_base
 from swarmdem.protocol.copies import Copies
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Reject, Report
 from swarmdem.protocol.forwarding import opened
@@ -25,7 +25,7 @@ from swarmdem.protocol.round import Round
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy
 from swarmdem.protocol.status import Phase, RoundRecord, Status, status_of
-from swarmdem.protocol.voting import spread
+from swarmdem.protocol.telling import Telling
 from swarmdem.protocol.watch import Watch
 from swarmdem.wire import charter as charters, codec
 from swarmdem.wire.charter import Charter
@@ -49,6 +49,7 @@ from swarmdem.wire.messages import (
     Want,
     Welcome,
 )
+from swarmdem.wire.shortened import ShortCertificate, ShortProposal
 
 
 class Core:
@@ -80,7 +81,7 @@ class Core:
         self._offered: events.ModelOffered | None = None
         self._nonce = self._brokers = b""
         self._left = False
-        self._tell_at: Micros | None = None
+        self._telling = Telling(sealer, self._patience)
         self._group: GroupId | None = None
         self._now: Micros = 0
         self._base = self._memory.base or founding_base(charter)
@@ -98,8 +99,9 @@ class Core:
         """
         assert now >= self._now, "time went backwards"
         self._now = now
-        if isinstance(event, events.Received) and now < self._watch.due and not self._base.founding:  # noqa: SIM102
-            if self._membership.renews(event.frame, self._base.id, self._clock.read(now)):
+        if isinstance(event, events.Received) and now < self._watch.due and not self._base.founding:
+            known = not self._round.agreement.lacks(event.frame.message)
+            if known and self._membership.renews(event.frame, self._base.id, self._clock.read(now)):
                 return []  # most frames are such; what falls due by itself waits for `Woke` at the latest
         slept = self._watch.woke(now)
         time = self._clock.read(now)
@@ -112,8 +114,8 @@ class Core:
             effects += self._repeat(effects, time)
         for effect in effects:
             if isinstance(effect, Publish):
-                self._watch.sent(effect.frame, now, time)
-                self._copies.said(effect.frame)
+                self._watch.sent(effect.crossing, now, time)
+                self._copies.said(effect.crossing)
         return effects
 
     def next_wakeup(self) -> Micros | None:
@@ -124,8 +126,8 @@ class Core:
             return self._watch.due
         time = self._clock.read(self._now)
         due = [self._watch.speaks_at, *self._catchup.deadlines(), *self._round.deadlines(time)]
-        if self._tell_at is not None:
-            due.append(self._tell_at)
+        if self._telling.at is not None:
+            due.append(self._telling.at)
         due += self._refusals.deadlines(time)
         return self._watch.set(self._clock.next_wakeup(min(due)))
 
@@ -188,7 +190,9 @@ class Core:
             return self._echo(frame)
         message = frame.message
         if frame.session and frame.session < self._membership.session_of(frame.sender):
-            if isinstance(message, Digest | Proposal):  # said again after a restart; proves no presence
+            if isinstance(
+                message, Digest | Proposal | ShortProposal
+            ):  # said again after a restart; proves no presence
                 return self._agreed_upon(frame, time)
             return [Reject(frame.sender, "frame of an earlier session")]
         if isinstance(message, Offline):
@@ -214,8 +218,11 @@ class Core:
     def _dispatch(self, frame: Frame, time: Micros) -> list[Effect]:
         message, sender = frame.message, frame.sender
         match message:
-            case Digest() | Vote() | Skip() | Proposal() | Summary():
+            case Digest() | Vote() | Skip() | Proposal() | Summary() | ShortProposal():
                 return self._agreed_upon(frame, time)
+            case ShortCertificate(base, plan):
+                self._telling.heard(plan)
+                return self._round.agreement.take(frame, time) if base == self._base.id else []
             case Mean() | Final() | GroupSkip() | Ack():
                 return self._updated(frame, time)
             case Want():
@@ -227,6 +234,8 @@ class Core:
             case Welcome():
                 brought = greeting.brought(message, self._nonce, sender)
                 return [brought] if isinstance(brought, Reject) else self._consider(sender, brought, time)
+            case Ping(base) if base == self._base.id:
+                return self._round.agreement.take(frame, time)
             case Hello():
                 return self._greeted(sender, message)
             case Refusal(nonce, settings):
@@ -282,7 +291,7 @@ class Core:
     def _consider(self, sender: PeerId, certificate: Certificate, time: Micros) -> list[Effect]:
         """Adopt a certificate of others if it is valid and ahead of ours."""
         if codec.plan_id(certificate.plan) == self._base.id:
-            self._tell_at = None
+            self._telling.heard(self._base.id)
             return []
         refused, theirs = self._catchup.consider(sender, certificate, self._standpoint(), time)
         return refused if theirs is None else self._adopt(theirs, None, time)
@@ -310,7 +319,7 @@ class Core:
         effects += self._memory.reassured(base, self._sealer.session) + certified(self._charter, left, base)
         self._pace.in_vain = self._round.agreement.in_vain(time)
         self._round = self._open_round(self._round.digests_for(plan), leader, self._round.legacy)
-        self._tell_at = None
+        self._telling.at = None
         met, waiting = self._catchup.adopted(base, left)
         effects += met
         before, self._group = self._group, self._round.group
@@ -327,7 +336,7 @@ class Core:
         effects: list[Effect] = [events.StopFetching(ModelHash(left.reference))]
         effects += [self._catchup.give_up(left, self._base), Persist("certificate", b"")]
         effects.append(Report(events.Degraded(what, passing=True)))
-        self._tell_at = None
+        self._telling.at = None
         self._round = self._open_round(DigestSet(), None)
         self._round.agreement.collect_from(time)
         return effects + self._round.resume(time)
@@ -363,9 +372,7 @@ class Core:
         if theirs is not None:
             effects += self._adopt(theirs, None, time)
         effects += self._catchup.advance(time)
-        if self._tell_at is not None and time >= self._tell_at:
-            self._tell_at = None
-            effects.append(Publish(certificate_frame(self._sealer, self._base)))
+        effects += self._telling.due(self._base, time)
         return effects
 
     def _certify(self, time: Micros) -> list[Effect]:
@@ -374,24 +381,18 @@ class Core:
         if voting.certificate is None:
             return []
         base = base_of(voting.certificate, codec.decode_plan(voting.certificate.plan))
-        effects = self._adopt(base, voting.leader_of_certificate, time)
-        if voting.leader_of_certificate == self._me:
-            return [*effects, Publish(certificate_frame(self._sealer, self._base))]
-        self._tell_at = time + spread(self._me, base.id, self._patience // 8)
-        return effects
+        leader = voting.leader_of_certificate
+        return [*self._adopt(base, leader, time), *self._telling.certified(base, leader, time)]
 
     def _repeat(self, effects: Sequence[Effect], time: Micros) -> list[Effect]:
         """Say again what still stands after a silence, or probe the connection."""
         if any(isinstance(effect, Publish) and effect.frame.session for effect in effects):
             return []
         if self._clock.probe_due(self._now):
-            return [*self._watch.unheard(), self._alive()]
+            return [*self._watch.unheard(), Publish(self._round.agreement.ping())]
         if not self._clock.connected or time < self._watch.speaks_at:
             return []
-        standing = [Publish(frame) for frame in self._round.agreement.standing()]
-        if self._base.founding:
-            return [Publish(self._hello(), retain=True), *standing]
-        return [*standing, self._alive()]
-
-    def _alive(self) -> Publish:
-        return Publish(self._sealer.seal(Ping(self._base.id)))
+        short = self._round.agreement.voting.short
+        frames = self._round.agreement.standing(time)
+        standing: list[Effect] = [Publish(frame, short=short.get(frame.id)) for frame in frames]
+        return [Publish(self._hello(), retain=True), *standing] if self._base.founding else standing

@@ -167,6 +167,13 @@ class Publish:
     frame: Frame
     retain: bool = False
     """Leave it with the broker as a hint for newcomers."""
+    short: Frame | None = None
+    """What crosses in place of *frame*: receivers make the same of it."""
+
+    @property
+    def crossing(self) -> Frame:
+        """What is handed to the transport."""
+        return self.frame if self.short is None else self.short
 
 
 @dataclass(frozen=True, slots=True)

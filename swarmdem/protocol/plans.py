@@ -7,7 +7,8 @@ model and its sketch.
 
 There is a plan every round. By the table `tau` a tree may be kept for longer: the plan that makes it
 says for how many plans (`tau`), each that keeps it says one less, and the plan after the one that
-says 1 makes a new one. A plan that keeps a tree repeats the `hysteresis` it was made with; joins, deaths
+says 1 makes a new one. Digests for a plan that surely keeps its tree need no sketch (`sketched`). A plan
+that keeps a tree repeats the `hysteresis` it was made with; joins, deaths
 and catch-up remain matters of one round. When drift sets the clock of the schedules back (`state`), the
 tree is made anew at once. All tables are read at the plan's own tick (`plan_time`).
 """
@@ -156,6 +157,14 @@ class Decision:
     state: State
 
 
+def sketched(charter: Charter, base: Base) -> bool:
+    """Return whether the tree of the plan that follows *base* is made from its digests' sketches.
+
+    Where the tree is kept, whatever the digests say, they only name what was trained.
+    """
+    return base.hierarchy is None or base.plan is None or base.plan.tau <= 1 or charter.drift > 0
+
+
 def decide(charter: Charter, base: Base, digests: Mapping[PeerId, Digest]) -> Decision:
     """Return round, tree and state of the plan that follows from *base* (not the founding one)."""
     before = base.plan
@@ -301,6 +310,6 @@ def digest_refusal(charter: Charter, base: Base, digest: Digest) -> str:
         return "digest names no model, or one too large"
     if charter.schema and not charter.fits(digest.model_bytes):
         return f"model of {digest.model_bytes} bytes instead of {charter.model_bytes}"
-    if len(digest.sketch) != charter.digest:
+    if len(digest.sketch) != charter.digest and (digest.sketch or sketched(charter, base)):
         return f"sketch of {len(digest.sketch)} buckets instead of {charter.digest}"
     return entry_refusal(charter, digest)

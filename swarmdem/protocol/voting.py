@@ -29,6 +29,7 @@ from swarmdem.protocol.events import (
 from swarmdem.protocol.locks import Locks, lock_of
 from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.proposals import Offered, Proposals, plan_refusal
+from swarmdem.protocol.shortening import shorten_proposal
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.turns import Turns
 from swarmdem.wire import codec
@@ -69,6 +70,8 @@ class Voting:
         self.proposals = Proposals(situation, self._ranked, self.locks)
         self.turns = Turns(situation, self.proposals)
         self._proposed: dict[tuple[int, Term], Frame] = {}
+        self.short: dict[FrameId, Frame | None] = {}
+        """In what form this peer's proposals cross."""
         self._voted: dict[tuple[int, Term], Offered] = {}
         self._cast: dict[int, Frame] = {}
         self._skipped: dict[int, Frame] = {}
@@ -217,7 +220,8 @@ class Voting:
         proposal = Proposal(plan.mode, term, codec.encode_plan(plan), tuple(attached))
         frame = self.s.sealer.seal(proposal)
         self._proposed[plan.mode, term] = frame
-        return [*self.on_proposal(frame, now), self._persist(), Publish(frame)]
+        short = self.short[frame.id] = shorten_proposal(self.s, frame, plan)
+        return [*self.on_proposal(frame, now), self._persist(), Publish(frame, short=short)]
 
     def _persist(self) -> Persist:
         frames = {f.id: f.raw for f in self._proposed.values()}

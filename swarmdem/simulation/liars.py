@@ -95,7 +95,7 @@ class Liar:
         elif self._untold:
             self._whisper(frame, everybody - self._untold)
         else:
-            world.publish(peer, frame, retain=effect.retain)
+            world.publish(peer, effect.crossing, retain=effect.retain)
         if Kind.REPLAY in kinds and self._heard and self._rng.random() < REPLAYS:
             world.inject(peer, self._rng.choice(self._heard).raw)
         if Kind.FORGE in kinds and self._rng.random() < FORGERIES:

@@ -288,7 +288,7 @@ class SimulatedPeer:
         if self.liar is not None:
             self.liar.publish(effect)
         else:
-            self.world.publish(self, effect.frame, retain=effect.retain)
+            self.world.publish(self, effect.crossing, retain=effect.retain)
 
     def _send(self, effect: events.Send) -> None:
         self.said += 1

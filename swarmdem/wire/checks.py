@@ -14,6 +14,7 @@ from swarmdem.errors import MalformedFrameError
 from swarmdem.wire import messages as m
 from swarmdem.wire.extensions import UNDERSTOOD
 from swarmdem.wire.fields import Extensions
+from swarmdem.wire.shortened import ShortCertificate, ShortProposal
 from swarmdem.wire.signing import peer_id
 
 SMALLEST_NORMAL = 2.0**-126
@@ -91,10 +92,8 @@ def _digest(b: m.Digest) -> None:
     if b.kind == m.PRESENCE:
         _must(not b.model and not b.sketch and b.scale == 0.0, "kind: presence with a model or a sketch")
     else:
-        _must(
-            len(b.sketch) > 0 and len(b.reference) == 32,
-            "kind: a model's digest without a sketch or a reference",
-        )
+        _must(bool(b.sketch) == bool(b.reference), "kind: a sketch without a reference, or the reverse")
+        _must(bool(b.sketch) or (b.seed == 0 and b.scale == 0.0), "kind: seed or scale of no sketch")
         _must(b.weight == 0 or len(b.model) == 32, "weight: without a model")
 
 
@@ -154,6 +153,15 @@ def _blob_offer(b: m.BlobOffer) -> None:
     _must(not b.leaves or len(b.leaves) == 32 * leaves, "leaves: do not fit total_bytes")
 
 
+def _short_proposal(b: ShortProposal) -> None:
+    _must(_ascends(b.others), "others: not sorted or not unique")
+
+
+def _short_certificate(b: ShortCertificate) -> None:
+    voters = sum(byte.bit_count() for byte in b.voters)
+    _must(len(b.signatures) == 64 * voters, "signatures: not one for each voter")
+
+
 def _plan(b: m.Plan) -> None:
     _optional(b.reference, 32, "reference")
     _must(b.tau >= 1, "tau: 0")
@@ -188,5 +196,7 @@ _RULES: dict[type, Callable[[Any], None]] = {
     m.Final: _final,
     m.BlobWant: _blob_want,
     m.BlobOffer: _blob_offer,
+    ShortProposal: _short_proposal,
+    ShortCertificate: _short_certificate,
     m.Plan: _plan,
 }

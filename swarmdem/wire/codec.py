@@ -275,6 +275,24 @@ class FrameSealer:
             raise MalformedFrameError(f"{type(frame.message).__name__} under the wrong scope")
         return frame
 
+    def rebuilt(
+        self, message: Message, public_key: bytes, numbers: tuple[int, int], signature: bytes
+    ) -> Frame:
+        """Return the frame of *message* as the holder of *public_key* signed it.
+
+        Args:
+            message: Content of a frame of this charter.
+            public_key: Its sender's.
+            numbers: Its session and sequence.
+            signature: What its sender made of all that.
+
+        Raises:
+            WireError: They did not sign this.
+        """
+        kind = type(message)
+        signed = _pack(kind, self.scope_of(kind), public_key, numbers, encode_body(message))
+        return self.open(signed + signature)
+
     def proves(self, vote: SignedVote, content: Message) -> PeerId | None:
         """Return who signed the standing *content* with *vote*, or None if the signature is wrong."""
         kind = type(content)

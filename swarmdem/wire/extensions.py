@@ -10,6 +10,9 @@ from swarmdem.wire.messages import Digest, Plan
 BROKERS = 2
 """`Hello`: URLs of brokers that the sender hosts (`node/announcements.py`)."""
 
+STANDING = 2
+"""`Ping`: frame id of the digest its sender stands by on the base (`protocol/agreement.py`)."""
+
 LOSS = 2
 """`Digest`: the mean training loss (`protocol/state.py`)."""
 

@@ -68,5 +68,14 @@ class Sealer(Protocol):
             WireError: It is not a well-formed, correctly signed frame of this swarm.
         """
 
+    def rebuilt(
+        self, message: Message, public_key: bytes, numbers: tuple[int, int], signature: bytes
+    ) -> Frame:
+        """Return the frame of *message* as the holder of *public_key* signed it.
+
+        Raises:
+            WireError: It did not sign this.
+        """
+
     def proves(self, vote: SignedVote, content: Message) -> PeerId | None:
         """Return who signed the standing *content* with *vote*, or None if the signature is wrong."""

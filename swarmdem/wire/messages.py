@@ -7,7 +7,7 @@ checked whenever a body is decoded or sealed (`codec.decode_body`, `checks.py`).
 
 To say something new: add a struct with the next free type number and list it in `Message`, route it
 in `protocol/core.py`, add a golden frame (`tests/wire/samples.py`) and a row in `docs/wire.md`.
-Types 20-63 are reserved for security, scale and relay extensions.
+Types 22-63 are reserved for security, scale and relay extensions.
 
 Field order is the wire format: never reorder, never remove, only append before `ext` with a new
 wire version.
@@ -17,11 +17,11 @@ from typing import Annotated, ClassVar, get_args
 
 import msgspec
 
-from swarmdem.wire import fields as f
+from swarmdem.wire import body, fields as f
+from swarmdem.wire.body import KIB, Body
+from swarmdem.wire.shortened import ShortCertificate, ShortProposal
 
-KIB = 1024
-LISTED_MAX = 1024
-"""Peers in one plan (one cell)."""
+LISTED_MAX = body.LISTED_MAX
 CHARTER_BYTES_MAX = 128 * KIB
 
 NORMAL = 0
@@ -38,11 +38,7 @@ PRESENCE, PARAMETERS, UPDATES = range(3)
 is of the trained parameters minus the reference, or minus the parameters that training began with."""
 
 
-class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Common settings of all bodies."""
-
-
-class Hello(_Body, frozen=True):
+class Hello(Body, frozen=True):
     """I want to take part; this is the charter I hold. Topic and signature scope: the swarm's name."""
 
     TYPE: ClassVar[int] = 1
@@ -60,7 +56,7 @@ class Hello(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Welcome(_Body, frozen=True):
+class Welcome(Body, frozen=True):
     """Answer to a `Hello` of the same charter: the newest certificate the sender holds."""
 
     TYPE: ClassVar[int] = 2
@@ -71,7 +67,7 @@ class Welcome(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Refusal(_Body, frozen=True):
+class Refusal(Body, frozen=True):
     """Answer to a `Hello` of another charter. Topic and signature scope: the swarm's name."""
 
     TYPE: ClassVar[int] = 3
@@ -82,7 +78,7 @@ class Refusal(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Offline(_Body, frozen=True):
+class Offline(Body, frozen=True):
     """The sender leaves, or its broker lost sight of it (last will). A hint, never proof."""
 
     TYPE: ClassVar[int] = 4
@@ -92,7 +88,7 @@ class Offline(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Ping(_Body, frozen=True):
+class Ping(Body, frozen=True):
     """I am here and stand on this certificate."""
 
     TYPE: ClassVar[int] = 5
@@ -101,7 +97,7 @@ class Ping(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Digest(_Body, frozen=True):
+class Digest(Body, frozen=True):
     """My trained model for the round that follows `base`, as others may compare it."""
 
     TYPE: ClassVar[int] = 6
@@ -113,7 +109,8 @@ class Digest(_Body, frozen=True):
     """`PRESENCE`, `PARAMETERS` or `UPDATES`; the last two as the charter's `basis` says."""
     seed: f.U64
     reference: f.HashOrNone
-    """Model whose parameters were subtracted before sketching (`PARAMETERS`); the base's in both kinds."""
+    """Model whose parameters were subtracted before sketching (`PARAMETERS`); the base's in both kinds; empty
+    without a sketch."""
     weight: f.U32
     """What the sender counts for in eq. 9: 1, or its training samples; 0 takes no part."""
     model: f.HashOrNone
@@ -126,11 +123,11 @@ class Digest(_Body, frozen=True):
     scale: float
     """Step of the sketch; finite, not negative, not subnormal (a float32 value)."""
     sketch: Annotated[bytes, msgspec.Meta(max_length=8192)]
-    """int8 buckets; -128 is refused."""
+    """int8 buckets; -128 is refused. Empty where the plan to come keeps its tree whatever digests say."""
     ext: f.Extensions = ()
 
 
-class Summary(_Body, frozen=True):
+class Summary(Body, frozen=True):
     """The digests I hold for `base`, so that a receiver can tell what either of us misses."""
 
     TYPE: ClassVar[int] = 7
@@ -148,7 +145,7 @@ DIGESTS, PLANS, CERTIFICATES, NEWEST = range(4)
 plan id, or the certificate the receiver stands on (`ids` is empty)."""
 
 
-class Want(_Body, frozen=True):
+class Want(Body, frozen=True):
     """Send me these frames; a `Bundle` answers."""
 
     TYPE: ClassVar[int] = 8
@@ -161,7 +158,7 @@ class Want(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Bundle(_Body, frozen=True):
+class Bundle(Body, frozen=True):
     """Frames of others, byte for byte as they were signed."""
 
     TYPE: ClassVar[int] = 9
@@ -172,7 +169,7 @@ class Bundle(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Entry(_Body, frozen=True):
+class Entry(Body, frozen=True):
     """One peer in a plan."""
 
     peer: f.Peer16
@@ -186,7 +183,7 @@ class Entry(_Body, frozen=True):
     """In the set of peers this plan is about: the electorate of the next round."""
 
 
-class GroupEntry(_Body, frozen=True):
+class GroupEntry(Body, frozen=True):
     """One group of a plan's tree."""
 
     group: f.Group16
@@ -195,7 +192,7 @@ class GroupEntry(_Body, frozen=True):
     """Empty for the root."""
 
 
-class Fork(_Body, frozen=True):
+class Fork(Body, frozen=True):
     """One step of a lineage: a provisional plan and where it left the common path."""
 
     id: f.Bytes16
@@ -203,7 +200,7 @@ class Fork(_Body, frozen=True):
     round: f.RoundNumber
 
 
-class Plan(_Body, frozen=True):
+class Plan(Body, frozen=True):
     """What a round's certificate certifies: the whole state a peer needs in order to take part.
 
     Its id is the hash of its body (`codec.plan_id`): no votes and no term inside, so every holder
@@ -230,7 +227,7 @@ class Plan(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Proposal(_Body, frozen=True):
+class Proposal(Body, frozen=True):
     """The leader of a term puts a plan to the vote."""
 
     TYPE: ClassVar[int] = 10
@@ -246,7 +243,7 @@ class Proposal(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Vote(_Body, frozen=True):
+class Vote(Body, frozen=True):
     """I hold all that this plan lists and compute the same tree. Sent with session = sequence = 0."""
 
     TYPE: ClassVar[int] = 11
@@ -258,7 +255,7 @@ class Vote(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Skip(_Body, frozen=True):
+class Skip(Body, frozen=True):
     """I give up on this term and all below. Sent with session = sequence = 0."""
 
     TYPE: ClassVar[int] = 12
@@ -273,14 +270,14 @@ class Skip(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class SignedVote(_Body, frozen=True):
+class SignedVote(Body, frozen=True):
     """A vote as a certificate carries it: enough to rebuild the signed bytes."""
 
     public_key: f.Bytes32
     signature: f.Bytes64
 
 
-class Certificate(_Body, frozen=True):
+class Certificate(Body, frozen=True):
     """A plan with the votes that make it valid, all of one term."""
 
     TYPE: ClassVar[int] = 13
@@ -293,7 +290,7 @@ class Certificate(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Mean(_Body, frozen=True):
+class Mean(Body, frozen=True):
     """MEAN(g): eq. 9 over the inputs of one group, made by the leader of `term`."""
 
     TYPE: ClassVar[int] = 14
@@ -315,7 +312,7 @@ class Mean(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Final(_Body, frozen=True):
+class Final(Body, frozen=True):
     """FINAL(g): eq. 10 for one group (the root's is its mean)."""
 
     TYPE: ClassVar[int] = 15
@@ -334,7 +331,7 @@ class Final(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class GroupSkip(_Body, frozen=True):
+class GroupSkip(Body, frozen=True):
     """The first leader of this group is late. Sent with session = sequence = 0."""
 
     TYPE: ClassVar[int] = 16
@@ -346,7 +343,7 @@ class GroupSkip(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class Ack(_Body, frozen=True):
+class Ack(Body, frozen=True):
     """I have what you announced (a `Mean`, `Final` or `GroupSkip`): stop repeating it to me."""
 
     TYPE: ClassVar[int] = 17
@@ -355,7 +352,7 @@ class Ack(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class BlobWant(_Body, frozen=True):
+class BlobWant(Body, frozen=True):
     """Send me these leaves of a blob; the offer first when asked for."""
 
     TYPE: ClassVar[int] = 18
@@ -370,7 +367,7 @@ class BlobWant(_Body, frozen=True):
     ext: f.Extensions = ()
 
 
-class BlobOffer(_Body, frozen=True):
+class BlobOffer(Body, frozen=True):
     """The leaf hashes of a blob; their hash is its name. With no leaves: I do not hold it."""
 
     TYPE: ClassVar[int] = 19
@@ -384,7 +381,7 @@ class BlobOffer(_Body, frozen=True):
 
 Message = (
     Hello | Welcome | Refusal | Offline | Ping | Digest | Summary | Want | Bundle | Proposal | Vote | Skip
-    | Certificate | Mean | Final | GroupSkip | Ack | BlobWant | BlobOffer
+    | Certificate | Mean | Final | GroupSkip | Ack | BlobWant | BlobOffer | ShortProposal | ShortCertificate
 )  # fmt: skip
 
 KINDS: dict[int, type[Message]] = {kind.TYPE: kind for kind in get_args(Message)}
@@ -396,5 +393,8 @@ STANDING: tuple[type[Message], ...] = (Vote, Skip, GroupSkip)
 NAMED: tuple[type[Message], ...] = (Hello, Refusal)
 """Kinds whose scope is the hash of the swarm's name; all others have the charter's hash."""
 
-REPEATED = (Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip)
+REPEATED = (
+    Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip, ShortProposal,
+    ShortCertificate,
+)  # fmt: skip
 """Kinds that are sent again byte for byte, or left with the broker: a second arrival is no replay."""

@@ -18,6 +18,7 @@ from swarmdem.protocol.restart import recall
 from swarmdem.transport.memory import MemoryBus
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.messages import Digest, Ping, Proposal, Skip, Vote
+from swarmdem.wire.shortened import ShortProposal
 from tests.node.faulty_disk import FaultyDisk
 
 
@@ -107,6 +108,8 @@ def check_promises(store, sealer, said):
                 assert overtaken or base is None, "a vote is on disk before it is told"
             case Proposal() if ballots is not None and not overtaken and ballots.base == base:
                 assert frame.raw in ballots.proposals
+            case ShortProposal() if ballots is not None and not overtaken and ballots.base == base:
+                assert message.signature in {raw[-64:] for raw in ballots.proposals}
 
 
 async def test_every_write_of_a_peer_among_three_leaves_what_it_promised(tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ class CoreSwarm:
         match effect:
             case events.Publish(frame):
                 self.sent.append((index, frame.message))
-                self.deliver(frame, *sorted(self.cores))
+                self.deliver(effect.crossing, *sorted(self.cores))
             case events.Send(receiver, frame):
                 self.sent.append((index, frame.message))
                 self.deliver(frame, self.index(receiver))

@@ -61,7 +61,7 @@ def test_of_two_copies_of_a_state_folder_started_at_once_one_falls_silent():
 
     def overheard(index, effect):
         if isinstance(effect, events.Publish):
-            said.append(effect.frame)
+            said.append(effect.crossing)
         perform(index, effect)
 
     copy._perform = overheard
@@ -70,7 +70,7 @@ def test_of_two_copies_of_a_state_folder_started_at_once_one_falls_silent():
 
     def watch(index, effect):
         if index == 1 and isinstance(effect, events.Publish):
-            own.append(effect.frame)
+            own.append(effect.crossing)
         watched(index, effect)
 
     swarm._perform = watch

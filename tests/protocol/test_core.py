@@ -7,6 +7,7 @@ from swarmdem.protocol import events
 from swarmdem.protocol.certificates import open_certificate
 from swarmdem.protocol.election import rank
 from swarmdem.wire.messages import FOUNDING, NORMAL, PROVISIONAL, Certificate, Digest, Proposal, Skip, Vote
+from swarmdem.wire.shortened import ShortProposal
 from tests.protocol.core_swarm import DELAY, CoreSwarm, name
 
 
@@ -103,7 +104,7 @@ def test_when_the_proposer_dies_the_next_rank_leads_after_the_skips():
 def test_a_lost_proposal_is_asked_for_when_votes_name_it():
     swarm = running(5)
     swarm.lose = lambda frame, receiver: (
-        isinstance(frame.message, Proposal) and receiver != swarm.index(frame.sender)
+        isinstance(frame.message, Proposal | ShortProposal) and receiver != swarm.index(frame.sender)
     )
     assert swarm.run(swarm.all_finished(2))
 
@@ -271,7 +272,7 @@ def test_a_peer_falls_silent_when_its_key_is_started_again_elsewhere():
     copy.sessions[1] = 7
     copy.start(1)
     [said] = [
-        e.frame for e in copy.cores[1].handle(events.LeaveRequested(), 0) if isinstance(e, events.Publish)
+        e.crossing for e in copy.cores[1].handle(events.LeaveRequested(), 0) if isinstance(e, events.Publish)
     ]
     before = len(swarm.sent)
     swarm.give(1, events.Received(said))

@@ -5,6 +5,7 @@ import pytest
 from swarmdem.identifiers import SECOND
 from swarmdem.protocol.ballots import read_record
 from swarmdem.wire.messages import FOUNDING, Certificate, Proposal, Skip, Vote
+from swarmdem.wire.shortened import ShortCertificate
 from tests.protocol.core_swarm import CoreSwarm
 
 
@@ -17,7 +18,7 @@ def forgetful(count: int, **settings: object) -> tuple[CoreSwarm, int, bytes]:
     swarm.start(*range(count))
     assert swarm.run(swarm.all_finished(1))
     base = swarm.cores[0].status().base
-    swarm.lose = lambda frame, receiver: isinstance(frame.message, Vote | Certificate)
+    swarm.lose = lambda frame, receiver: isinstance(frame.message, Vote | Certificate | ShortCertificate)
     (victim,) = (i for i in range(count) if swarm.peer(i) == ranked_last(swarm))
     assert swarm.run(lambda: bool(said(swarm, victim, base)))
     swarm.kill(victim)

@@ -97,6 +97,11 @@ class FakeSealer:
             raise MalformedFrameError("not a frame")
         return self._registry[raw]
 
+    def rebuilt(
+        self, message: Message, public_key: bytes, numbers: tuple[int, int], signature: bytes
+    ) -> Frame:
+        raise NotImplementedError
+
     def proves(self, vote: SignedVote, content: Message) -> PeerId | None:
         raise NotImplementedError
 

@@ -124,7 +124,7 @@ def test_the_rule_to_propose_the_highest_vote_again_is_dropped(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Voting, "_repropose", propose_something_else)
         patch.setattr(Proposals, "_justified", lambda self, proposal, plan: True)
-        small = shrunk(schedule, seeds=(1, 7, 18, *range(40)))
+        small = shrunk(schedule, seeds=(56, 67, *range(40)))
 
     assert small.invariant == "at most one normal certificate per base"
     assert len(small.faults) < len(schedule.faults)

@@ -4,6 +4,7 @@ from swarmdem.wire import charter as charters, codec, messages as m
 from swarmdem.wire.blobs import BlobInfo, describe
 from swarmdem.wire.charter import Charter, TensorSpec
 from swarmdem.wire.frame import Frame
+from swarmdem.wire.shortened import ShortCertificate, ShortProposal
 from swarmdem.wire.signing import Identity
 
 IDENTITY = Identity.from_private_bytes(bytes(range(32)))
@@ -103,6 +104,8 @@ MESSAGES: tuple[m.Message, ...] = (
     m.Ack(fill(0xD1)),
     m.BlobWant(BLOB.name, True, ((0, 1), (2, 3)), 1),
     m.BlobOffer(BLOB.name, BLOB.total_bytes, BLOB.leaves),
+    ShortProposal(fill(0xB0), PLAN_ID, 3, 9, fill(0x5E, 64), b"\x05", (fill(0xD3),)),
+    ShortCertificate(fill(0xB0), PLAN_ID, 0, b"\x03", fill(0x51, 64) + fill(0x52, 64)),
 )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from swarmdem.wire import messages as m
+from swarmdem.wire.shortened import ShortCertificate, ShortProposal, bitmap
 from swarmdem.wire.signing import peer_id
 
 bytes16, bytes32, bytes64 = (st.binary(min_size=size, max_size=size) for size in (16, 32, 64))
@@ -31,6 +32,8 @@ def digests(draw: st.DrawFn) -> m.Digest:
     weight = draw(u32) if model else 0
     scale, sketch, ext = draw(st.tuples(scales, sketches, extensions))
     reference = draw(bytes32)
+    if draw(st.booleans()):  # the plan to come keeps its tree
+        seed, reference, scale, sketch = 0, b"", 0.0, b""
     return m.Digest(
         base,
         round_,
@@ -180,6 +183,27 @@ BY_KIND: dict[type, st.SearchStrategy[Any]] = {
     m.Ack: st.builds(m.Ack, bytes32, extensions),
     m.BlobWant: blob_wants(),
     m.BlobOffer: blob_offers(),
+    ShortProposal: st.builds(
+        ShortProposal,
+        bytes32,
+        bytes32,
+        st.integers(1, 2**64 - 1),
+        st.integers(1, 2**64 - 1),
+        st.binary(min_size=64, max_size=64),
+        st.binary(max_size=128),
+        st.sets(bytes32, max_size=4).map(sorted).map(tuple),
+        extensions,
+    ),
+    ShortCertificate: st.builds(
+        lambda voters, *rest: ShortCertificate(
+            *rest[:3], bitmap(voters, 40), bytes(64 * len(voters)), *rest[3:]
+        ),
+        st.sets(st.integers(0, 39), min_size=1),
+        bytes32,
+        bytes32,
+        u16,
+        extensions,
+    ),
 }
 
 any_message: st.SearchStrategy[m.Message] = st.one_of(list(BY_KIND.values()))

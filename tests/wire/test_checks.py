@@ -21,6 +21,8 @@ BAD_DIGESTS = {
     "sketch too long": {"sketch": bytes(8193)},
     "short reference": {"reference": bytes(31)},
     "no reference": {"reference": b""},
+    "scale and seed of no sketch": {"sketch": b"", "reference": b""},
+    "seed of no sketch": {"sketch": b"", "reference": b"", "scale": 0.0},
     "short model": {"model": bytes(16)},
     "weight without model": {"model": b"", "model_bytes": 0},
     "model without size": {"model_bytes": 0},

@@ -44,3 +44,30 @@ def transfer(
     from swarmdem.apps.bench.transfer import read_sizes, run
 
     asyncio.run(run(broker, read_sizes(sizes), chunk=chunk, repeat=repeat, out=out))
+
+
+@bench.command()
+def control(
+    *,
+    peers: Annotated[
+        str, typer.Option("--peers", metavar="N,N,...", help="Sizes of the swarms.")
+    ] = "10,50,200,1000",
+    rounds: Annotated[int, flags.whole("--rounds", "That are counted, after the first.", least=1)] = 10,
+    tau: Annotated[int, flags.whole("--tau", "Rounds that keep a tree.", least=1, most=255)] = 5,
+    patience: Annotated[float, flags.number("--patience", "The charter's, in seconds.")] = 30.0,
+    real: Annotated[int, flags.whole("--real", "Up to so many peers run over a broker.")] = 50,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write (default: none).")] = None,
+) -> None:
+    """Count what a swarm says in order to agree, by kind, and hold it against a budget.
+
+    Small swarms run over a broker, larger ones in virtual time. Exit code 1 when the budget is not kept.
+    """
+    from swarmdem.apps.bench.control import read_peers, run
+
+    lines = run(read_peers(peers), rounds=rounds, tau=tau, patience=patience, real=real, out=out)
+    held = True
+    for line in lines:
+        typer.echo(line)
+        held = held and not line.startswith("over the budget")
+    if not held:
+        raise typer.Exit(1)

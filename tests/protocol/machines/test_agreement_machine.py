@@ -91,7 +91,7 @@ class Agreement(RuleBasedStateMachine):
                 case events.Publish(frame) | events.Send(_, frame):
                     self.hold_against_it(frame)
                     if isinstance(effect, events.Publish):
-                        echoes.append(frame)
+                        echoes.append(effect.crossing)
                 case events.Report(events.Certified() as certified):
                     self.certified(certified)
         if not self.deaf:
