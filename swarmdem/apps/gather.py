@@ -143,20 +143,37 @@ class RoundBook:
             now_s: The caller's clock.
             cpu_s: Gives the CPU seconds of all processes so far; asked for whole rows only: it takes time.
         """
+        return self._rows(self._whole, now_s, cpu_s)
+
+    def rest(self, now_s: float, cpu_s: Callable[[], float]) -> list[tuple[Row, list[Row]]]:
+        """Return (row, trees) of what every live peer finished, whatever is missing: no more will come.
+
+        Args:
+            now_s: When the run ended.
+            cpu_s: As in `due`.
+        """
+        return self._rows(lambda number, _, __: self._finished(number), now_s, cpu_s)
+
+    def _rows(
+        self, ready: Callable[[int, _Round, float], bool], now_s: float, cpu_s: Callable[[], float]
+    ) -> list[tuple[Row, list[Row]]]:
         rows = []
         while (number := min((r for r, e in self._rounds.items() if e.peers), default=0)) > 0:
             entry = self._rounds[number]
-            if not self._whole(number, entry, now_s):
+            if not ready(number, entry, now_s):
                 break
             rows.append((self._row(number, entry, now_s, cpu_s()), _tree_rows(entry)))
             self.last_round = number
             self._rounds = {r: e for r, e in self._rounds.items() if r > number}
         return rows
 
+    def _finished(self, number: int) -> bool:
+        return all(self._furthest.get(peer, 0) >= number for peer in self._live)
+
     def _whole(self, number: int, entry: _Round, now_s: float) -> bool:
         if now_s - entry.first_s > self._straggle_s:
             return True
-        if any(self._furthest.get(peer, 0) < number for peer in self._live):
+        if not self._finished(number):
             return False
         entry.complete_s = now_s if entry.complete_s is None else entry.complete_s
         unscored = self._evaluated(number) and set(entry.finals) - set(entry.scores)

@@ -34,37 +34,58 @@ def rows_of(
         straggle_s=STRAGGLE_PATIENCES * settings.patience_s,
         grouped=grouped,
     )
-    offsets = Offsets()
-    cpu: dict[int, float] = {}
-    rounds: list[Row] = []
-    trees: list[Row] = []
-    begun = False
+    reader = _Reader(book)
+    found: list[tuple[Row, list[Row]]] = []
     for line in lines:
+        reader.take(line)
+        found += book.due(line.t, reader.cpu_s)
+    found += book.rest(reader.now_s, reader.cpu_s)
+    return [row for row, _ in found], [tree for _, trees in found for tree in trees]
+
+
+class _Reader:
+    """Tells a round book what a history says, line by line."""
+
+    def __init__(self, book: RoundBook) -> None:
+        self.now_s = 0.0
+        self._book = book
+        self._offsets = Offsets()
+        self._cpu: dict[int, float] = {}
+        self._begun = False
+        self._gone: set[str] = set()
+        """Ended or stopped: what is read from their journals after that is no sign of life."""
+
+    def cpu_s(self) -> float:
+        return sum(self._cpu.values())
+
+    def take(self, line: Line) -> None:
+        self.now_s = line.t
         entry = line.entry
-        if line.what == "sample":
-            cpu[entry["pid"]] = entry["cpu"]
-        elif line.what == "start":
-            offsets.restarted(entry["peer"])
-            offsets.restarted(str(entry["device"]))
-        elif line.what in {"kill", "stop", "replaced", "exit"}:
-            book.lost(entry["peer"])
-        elif line.what == "ready" and not begun:
-            book.joined(entry["peer"])  # a founder; who comes later counts from its first round on
-        elif line.what == "told":
-            report = _report(entry, offsets)
-            if isinstance(report, PeerRound):
-                begun = True
-                book.joined(report.peer)
-            elif not begun:
-                book.begin(line.t, sum(cpu.values()))
-            if isinstance(report, PeerRound | TreeSeen | GroupResult | GroupScored):
-                book.add(entry["device"], report, line.t)
-        for row, of_row in book.due(line.t, lambda: sum(cpu.values())):
-            rounds.append(row)
-            trees.extend(of_row)
-    return rounds, trees
+        match line.what:
+            case "sample":
+                self._cpu[entry["pid"]] = entry["cpu"]
+            case "start":
+                self._offsets.restarted(entry["peer"])
+                self._offsets.restarted(str(entry["device"]))
+                self._gone.discard(entry["peer"])
+            case "continue":
+                self._gone.discard(entry["peer"])
+            case "kill" | "stop" | "replaced" | "exit":
+                self._gone.add(entry["peer"])
+                self._book.lost(entry["peer"])
+            case "ready" if not self._begun:
+                self._book.joined(entry["peer"])  # a founder; who comes later counts from its first round on
+            case "told":
+                self._told(entry)
 
-
-def _report(entry: dict[str, Any], offsets: Offsets) -> FromWorker:
-    report: FromWorker = msgspec.convert(entry["note"], FromWorker)
-    return offsets.continued(report, str(entry["device"])) if isinstance(report, PeerRound) else report
+    def _told(self, entry: dict[str, Any]) -> None:
+        report: FromWorker = msgspec.convert(entry["note"], FromWorker)
+        if isinstance(report, PeerRound):
+            report = self._offsets.continued(report, str(entry["device"]))
+            self._begun = True
+            if report.peer not in self._gone:
+                self._book.joined(report.peer)
+        elif not self._begun:
+            self._book.begin(self.now_s, self.cpu_s())
+        if isinstance(report, PeerRound | TreeSeen | GroupResult | GroupScored):
+            self._book.add(entry["device"], report, self.now_s)

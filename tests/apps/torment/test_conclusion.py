@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from swarmdem.apps.charter import make_charter
-from swarmdem.apps.pipes import Counts, PeerRound, Score, Usage, line
+from swarmdem.apps.pipes import Counts, PeerRound, Score, TreeSeen, Usage, line
 from swarmdem.apps.reading import read_run
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.torment.conclusion import conclude
 from swarmdem.apps.torment.rows import rows_of
 from swarmdem.errors import DataError
 from tests.apps.torment.made import PEERS, MadeHistory, settings
+
+ROOT = {"level": 1, "id": "r", "parent": None, "members": [], "leaves": list(PEERS)}
 
 
 def told(history: MadeHistory, device: int, round: int, *, sent: int, correct: float) -> None:
@@ -51,6 +53,30 @@ def test_counters_of_a_restarted_peer_go_on():
     rounds, _ = rows_of(history.lines, settings().swarm)
     assert [row["bytes_sent"] for row in rounds] == [300, 300, 240]
     assert [row["peers"] for row in rounds] == [3, 3, 3]
+
+
+def test_rows_do_not_wait_for_a_replaced_peer_whose_journal_is_read_to_its_end_afterwards():
+    history = learning(2, 5.0)
+    told(history, 1, 3, sent=300, correct=5.0)
+    history.add("replaced", device=0, peer=PEERS[0], pid=100)
+    told(history, 0, 3, sent=300, correct=5.0)
+    told(history, 2, 3, sent=300, correct=5.0)
+    for device in (1, 2):
+        told(history, device, 4, sent=400, correct=5.0)
+    rounds, _ = rows_of(history.lines, settings().swarm)
+    assert [(row["round"], row["peers"]) for row in rounds] == [(1, 3), (2, 3), (3, 2), (4, 2)]
+
+
+def test_a_history_that_ends_leaves_the_rows_of_what_all_had_finished():
+    history = learning(3, 5.0)
+    tree = TreeSeen(certificate="plan-4", round=4, certified=True, term=0, groups=(ROOT,))
+    history.add("told", device=0, peer=PEERS[0], note=json.loads(line(tree)))
+    for device in range(3):
+        told(history, device, 4, sent=400, correct=5.0)
+    told(history, 0, 5, sent=500, correct=5.0)
+    rounds, trees = rows_of(history.lines, settings().swarm)
+    assert [row["round"] for row in rounds] == [1, 2, 3, 4], "the groups' results were never told of"
+    assert [(row["round"], row["groups"][0]["aggregator"]) for row in trees] == [(4, None)]
 
 
 def test_a_sound_run_ends_with_zero_and_leaves_a_run_folder(tmp_path):

@@ -53,7 +53,7 @@ def test_five_peers_two_brokers_an_aggregator_killed_and_a_broker_lost(tmp_path:
     verdict = json.loads((folder / "verdict.json").read_text())
     assert (verdict["findings"], verdict["ended"]) == ([], True)
     run = read_run(folder)
-    assert run.rounds  # the last may be missing: rows wait for a peer that was replaced
+    assert len(run.rounds) >= 4
     assert run.evaluated, "whoever applied a result was measured"
     assert len(run.peers) == 6, "five and a newcomer"
     assert write_report(folder, None).stat().st_size > 10_000
