@@ -59,7 +59,9 @@ class Supervisor:
 
     async def _start(self, worker: int, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
-        self._started(await self._crew.restart(worker, self._jobs[worker]))
+        pid = await self._crew.restart(worker, self._jobs[worker])
+        if pid is not None:
+            self._started(pid)
 
 
 class Offsets:

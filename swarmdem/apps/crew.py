@@ -48,8 +48,11 @@ class Crew:
         self.order(number, first)
         return number
 
-    async def restart(self, number: int, first: ToWorker) -> int:
-        """Put a new worker in the place of one that has given up; return its process id."""
+    async def restart(self, number: int, first: ToWorker) -> int | None:
+        """Put a new worker in the place of one that has given up; return its process id.
+
+        None: the machine lets no further process start; it is reported as the worker's failure.
+        """
         old = self._processes[number]
         if old.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -57,7 +60,12 @@ class Crew:
             await old.wait()
         if old.stdin is not None:
             old.stdin.close()
-        self._processes[number] = new = await _spawned()
+        try:
+            self._processes[number] = new = await _spawned()
+        except OSError as error:
+            why = f"worker {number} could not be started again: {error.strerror}"
+            self._on_report(number, Failed(error=why, expected=False))
+            return None
         self._listen_to(number)
         self.order(number, first)
         return new.pid

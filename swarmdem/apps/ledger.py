@@ -5,6 +5,7 @@ journals, a simulated one's from its shells. The round in which a swarm is found
 are others: greetings and first models cross once, not every round.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def ledger_of(accounts: Sequence[Account]) -> Ledger:
 def ledger_of_run(peers: Path) -> Ledger:
     """Return the ledger of the run whose journals are in the folder *peers*.
 
-    Lines that cannot be read count for nothing: a run that ends must not fail over its bookkeeping.
+    Files and lines that cannot be read count for nothing: a run that ends must not fail over its bookkeeping.
     """
     of_peer: dict[str, list[_Line]] = {}
     for journal in sorted(peers.glob("*.jsonl*")):
@@ -124,7 +125,7 @@ def ledger_of_run(peers: Path) -> Ledger:
 
 def _traffic_of(journal: Path) -> Iterator[_Line]:
     decoder = msgspec.json.Decoder(_Line)
-    with journal.open("rb") as file:
+    with contextlib.suppress(OSError), journal.open("rb") as file:
         for line in file:
             if b'"traffic"' not in line:
                 continue

@@ -1,5 +1,7 @@
 """Worker processes: which package they import, and how they leave."""
 
+import asyncio
+import errno
 import json
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import swarmdem
 from swarmdem.apps import crew
-from swarmdem.apps.pipes import Go, Job, line
+from swarmdem.apps.pipes import Begin, Failed, Go, Job, line
 from swarmdem.apps.settings import SwarmSettings
 
 
@@ -36,6 +38,27 @@ def test_the_package_of_the_coordinator_comes_before_the_users_path(monkeypatch)
     assert crew.worker_environment()["PYTHONPATH"] == f"{here}:/home/me/lib"
 
 
+async def test_a_worker_that_cannot_be_started_again_is_told_of(monkeypatch):
+    told = asyncio.Queue()
+    job = Job(settings=SwarmSettings(model="softmax", peers=1).as_mapping(), devices=(0,), run="run")
+    async with crew.Crew(lambda worker, report: told.put_nowait((worker, report))) as workers:
+        await workers.start(job)
+
+        async def no_process(*arguments, **options):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", no_process)
+        assert await workers.restart(0, job) is None
+
+        reports = [await told.get()]
+        while not isinstance(reports[-1][1], Failed) or "again" not in reports[-1][1].error:
+            reports.append(await told.get())
+    assert reports[-1][0] == 0
+    assert reports[-1][1].error == (
+        "worker 0 could not be started again: Resource temporarily unavailable"
+    )
+
+
 def test_a_worker_whose_coordinator_is_gone_leaves_without_a_word(tmp_path):
     settings = SwarmSettings(model="softmax", peers=1, rounds=100_000, patience=1.0, broker="memory")
     worker = subprocess.Popen(
@@ -49,7 +72,7 @@ def test_a_worker_whose_coordinator_is_gone_leaves_without_a_word(tmp_path):
         prepared = json.loads(worker.stdout.readline())
         worker.stdout.close()  # from here on nobody reads
         charter = charter_of(settings, prepared)
-        worker.stdin.write(line(Go(charter=charter, brokers=("memory",), peers=("0" * 32,))))
+        worker.stdin.write(line(Go(charter=charter, brokers=("memory",), peers=("0" * 32,))) + line(Begin()))
         worker.stdin.flush()
         journal = tmp_path / "peers" / f"{'0' * 32}.jsonl"
         while worker.poll() is None and not (journal.exists() and b"round_finished" in journal.read_bytes()):

@@ -64,3 +64,10 @@ def test_a_table_ends_with_the_median_peer():
 
 def test_nothing_counted_is_no_table():
     assert list(ledger_lines(ledger_of([]).as_mapping())) == []
+
+
+def test_a_journal_that_cannot_be_read_counts_for_nothing(tmp_path):
+    write_lines(tmp_path / "aa11.jsonl", [told(1, {"hello": [1, 999]}, {})])
+    (tmp_path / "bb22.jsonl").mkdir()  # a folder of that name: as unreadable as a damaged disk's file
+
+    assert ledger_of_run(tmp_path).as_mapping()["kinds"]["hello"]["bytes_sent"] == 999
