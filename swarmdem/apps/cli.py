@@ -16,6 +16,7 @@ from swarmdem import __version__
 from swarmdem.apps import flags
 from swarmdem.apps.bench.command import bench
 from swarmdem.apps.doctor.command import doctor
+from swarmdem.apps.peer_flags import chosen, takes_peer
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.torment.command import torment
 from swarmdem.errors import ConfigError, NoTrainingError, SwarmError
@@ -132,45 +133,10 @@ def _given(context: typer.Context) -> set[str]:
 
 
 @app.command()
-@flags.takes(*flags.SPLIT, holdout_seed=None)
+@takes_peer
 def peer(
     config: Annotated[
         Path | None, typer.Argument(help="TOML file; flags and SWARMDEM_* win over it.")
-    ] = None,
-    charter: Annotated[Path | None, typer.Option("--charter", help="What all peers agree on.")] = None,
-    broker: Annotated[
-        list[str] | None,
-        typer.Option("--broker", help="mqtt://[user:password@]host[:port]; may be repeated."),
-    ] = None,
-    host_broker: Annotated[
-        str | None,
-        typer.Option("--host-broker", metavar="URL|auto", help="Run one for the swarm; announce it so."),
-    ] = None,
-    discover: Annotated[
-        bool | None, typer.Option("--discover", help="Find brokers on the local network (mDNS).")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="An .npz, a folder of IDX files, or digits.")
-    ] = None,
-    part: Annotated[int | None, flags.whole("--part", "Which device of the data this peer is.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="mlp, cnn, softmax or module:function.")
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="Folder for key, checkpoints, records.")
-    ] = None,
-    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd or adam.")] = None,
-    lr: flags.StepSize = None,
-    epochs: Annotated[int | None, flags.whole("--epochs", "E: local epochs a round.")] = None,
-    batch_size: Annotated[int | None, flags.whole("--batch-size", "B: samples a step.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    rounds: Annotated[int | None, flags.whole("--rounds", "Stop after this round.")] = None,
-    journal: Annotated[Path | None, typer.Option("--journal", help="File for events as JSON lines.")] = None,
-    capability: Annotated[
-        int | None,
-        flags.whole(
-            "--capability", "How gladly it leads groups: 0 spare it, 1 ordinary, to 3.", least=0, most=3
-        ),
     ] = None,
     **values: Any,
 ) -> None:
@@ -184,17 +150,7 @@ def peer(
     from swarmdem.apps.peer import run_peer
     from swarmdem.config import load_settings
 
-    chosen: dict[str, dict[str, Any]] = {
-        "peer": {
-            "charter": charter, "brokers": broker or None, "host_broker": host_broker, "discover": discover,
-            "state": state, "journal": journal, "rounds": rounds, "capability": capability,
-        },
-        "learner": {
-            "data": data, "part": part, "model": model, "optimizer": optimizer, "lr": lr, "epochs": epochs,
-            "batch_size": batch_size, "device": device, **values,
-        },
-    }  # fmt: skip
-    asyncio.run(run_peer(load_settings(config, environment=os.environ, chosen=chosen), _say))
+    asyncio.run(run_peer(load_settings(config, environment=os.environ, chosen=chosen(values)), _say))
 
 
 def _say(line: str) -> None:

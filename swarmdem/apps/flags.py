@@ -5,7 +5,7 @@ them to a command, which receives their values as keywords.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -183,15 +183,18 @@ def takes(*names: str, **defaults: Any) -> Callable[[_Command], _Command]:
         defaults: Where they differ from those of `SwarmSettings`.
     """
     usual = SwarmSettings().as_mapping() | {"broker": list(SwarmSettings().all_brokers)} | defaults
+    return adds({name: (SETTINGS[name], usual[name]) for name in names})
+
+
+def adds(flags: Mapping[str, tuple[Any, Any]]) -> Callable[[_Command], _Command]:
+    """Give a command these flags, by name (annotation, default), after its own, as `takes` does."""
 
     def change(command: _Command) -> _Command:
         signature = inspect.signature(command)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         added = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=usual[name], annotation=SETTINGS[name]
-            )
-            for name in names
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in flags.items()
         ]
         command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         return command

@@ -7,27 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from swarmdem.apps import flags
+from swarmdem.apps.peer_flags import chosen, takes_peer
 
 
+@takes_peer
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(help="The peer's TOML file; flags and SWARMDEM_* win over it.")
     ] = None,
-    charter: Annotated[Path | None, typer.Option("--charter", help="What all peers agree on.")] = None,
-    broker: Annotated[
-        list[str] | None,
-        typer.Option("--broker", help="mqtt://[user:password@]host[:port]; may be repeated."),
-    ] = None,
-    state: Annotated[Path | None, typer.Option("--state", help="The peer's state folder.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="As `swarmdem peer` takes it.")] = None,
-    part: Annotated[int | None, flags.whole("--part", "As `swarmdem peer` takes it.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="As `swarmdem peer` takes it.")] = None,
     wait: Annotated[float, flags.number("--wait", "Seconds to wait for each answer.", least=0.1)] = 5.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+    **values: Any,
 ) -> int:
     """Look a deployment over and name the fix.
 
-    Broker, rights, limits, charter, key, state folder, clock, data and memory, as one peer would meet them.
+    It takes the flags of `swarmdem peer`: broker, rights, limits, charter, key, state folder, clock, data
+    and memory, as that peer would meet them.
     Exit code 0: a peer would work; 1: something would stop it; 3: nothing found, but not all was looked at.
     """
     import asyncio
@@ -35,17 +30,13 @@ def doctor(
 
     from swarmdem.apps.doctor.report import as_json, conclusion, exit_code
 
-    chosen: dict[str, dict[str, Any]] = {
-        "peer": {"charter": charter, "brokers": broker or None, "state": state},
-        "learner": {"data": data, "part": part, "model": model},
-    }
-    lines = asyncio.run(_look(config, chosen, dict(os.environ), wait))
+    lines = asyncio.run(_look(config, chosen(values), dict(os.environ), wait))
     typer.echo(as_json(lines) if json else "\n".join([*map(str, lines), conclusion(lines)]))
     return exit_code(lines)
 
 
 async def _look(
-    config: Path | None, chosen: dict[str, dict[str, Any]], environment: dict[str, str], wait_s: float
+    config: Path | None, given: dict[str, dict[str, Any]], environment: dict[str, str], wait_s: float
 ) -> "list[Any]":
     from swarmdem.apps.doctor import local
     from swarmdem.apps.doctor.broker import Patient, broker_lines
@@ -60,12 +51,12 @@ async def _look(
 
     lines = []
     try:
-        settings = load_settings(config, environment=environment, chosen=chosen)
+        settings = load_settings(config, environment=environment, chosen=given)
     except ConfigError as error:
         lines.append(fail("settings", str(error), "correct this; what follows goes by the other flags alone"))
-        flags = {**chosen, "peer": {**chosen["peer"], "charter": None}}
+        without = {**given, "peer": {**given["peer"], "charter": None}}
         try:
-            settings = load_settings(chosen=flags)
+            settings = load_settings(chosen=without)
         except ConfigError:
             settings = Settings()
     lines += [] if settings.charter is None and lines else local.charter_lines(settings.charter)

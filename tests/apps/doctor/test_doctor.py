@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from swarmdem.apps.cli import app
@@ -387,3 +388,12 @@ def test_a_failure_counts_more_than_what_was_not_looked_at(tmp_path):
 
     assert result.return_value == 1
     assert result.stdout.splitlines()[-1] == ("a peer would not work: state; not looked at: charter, broker")
+
+
+def test_the_doctor_takes_every_flag_of_a_peer():
+    commands = get_command(app).commands
+    of_peer, of_doctor = (
+        {flag for p in commands[name].params for flag in p.opts} for name in ("peer", "doctor")
+    )
+    assert of_peer <= of_doctor
+    assert "--journal" in of_peer
