@@ -16,6 +16,7 @@ A disk that refuses costs lines, never the peer: how many were lost is told as s
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -57,7 +58,9 @@ class Journal:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open while the peer runs
+                self._file = _opened(path)
+            except BlockingIOError:
+                raise StoreError(f"journal {path}: another peer writes it") from None
             except OSError as error:
                 raise StoreError(f"journal {path}: {error.strerror}") from error
 
@@ -120,12 +123,30 @@ class Journal:
         try:
             with contextlib.suppress(FileNotFoundError):  # renamed before, and then no new one could be made
                 os.replace(self._path, older_part(self._path))
-            begun = open(self._path, "ab", buffering=0)  # noqa: SIM115 - open while the peer runs
+            begun = _opened(self._path)
         except OSError:
             return False
         self._file.close()
         self._file = begun
         return True
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a journal for one peer alone: parts of two would replace each other.
+
+    Raises:
+        BlockingIOError: Another peer has it open.
+        OSError: It cannot be opened.
+    """
+    file = open(path, "ab", buffering=0)  # noqa: SIM115 - open while the peer runs
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError as error:  # a file system without locks
+        _log.info("journal_not_locked path=%s reason=%s", path, error.strerror)
+    return file
 
 
 def older_part(path: Path) -> Path:

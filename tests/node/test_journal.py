@@ -67,6 +67,23 @@ def test_a_journal_that_cannot_be_opened_names_its_path(tmp_path):
         Journal(tmp_path / "file" / "a.jsonl")
 
 
+def test_two_peers_cannot_write_one_journal(tmp_path):
+    journal = Journal(tmp_path / "j.jsonl")
+    with pytest.raises(StoreError, match=r"j\.jsonl: another peer writes it"):
+        Journal(tmp_path / "j.jsonl")
+    journal.close()
+    Journal(tmp_path / "j.jsonl").close()
+
+
+def test_a_journal_begun_anew_is_still_one_peers_alone(tmp_path):
+    journal = Journal(tmp_path / "j.jsonl", part_bytes=200)
+    while not older_part(tmp_path / "j.jsonl").exists():
+        journal.note(Recovered("broker"))
+    with pytest.raises(StoreError, match="another peer writes it"):
+        Journal(tmp_path / "j.jsonl")
+    journal.close()
+
+
 def test_traffic_is_told_since_the_line_before(tmp_path):
     journal = Journal(tmp_path / "a.jsonl")
     rest = {"messages_received": 0, "bytes_received": 0, "train_cpu_s": 0.0, "evaluate_cpu_s": 0.0}
