@@ -1,14 +1,12 @@
-"""One MQTT 3.1.1 connection, renewed for as long as somebody wants it; the only module that knows aiomqtt.
+"""One MQTT 3.1.1 connection, renewed for as long as somebody wants it; one of three that know aiomqtt.
 
 Each connection begins with a clean session: what was in flight is lost and the protocol asks
 again. All subscriptions are in force before a connection counts as up, but for those that the broker
 refused: it is asked for them again for as long as the connection lasts, ever more seldom. A cluster that
 is choosing a leader refuses as one does that denies the right, and MQTT 3.1.1 has one code for both.
 
-Two departures from aiomqtt's usual way keep a message cheap. Arrivals leave through `queue_type`,
-at the moment they are decoded, instead of through a task per message. A publish returns when the
-message is handed to the connection; acknowledgements are followed in the background and bounded
-by a window (`window_messages`, `window_bytes`), beyond which publishers wait.
+A publish returns when the message is handed to the connection (`client.py`); what is not acknowledged is
+bounded by a window (`window_messages`, `window_bytes`), beyond which publishers wait.
 """
 
 import asyncio
@@ -20,7 +18,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -28,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from swarmdem.errors import TransportError
 from swarmdem.transport.base import NOT_YET, Arrival
+from swarmdem.transport.client import Client
 from swarmdem.transport.routing import Routes
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.transport.window import SendWindow
@@ -47,34 +46,12 @@ UNAVAILABLE = 136
 REFUSED = 0x80
 """The code that means failure in SUBACK (MQTT 3.1.1, 3.9.3)."""
 
-Deliver = Callable[[Arrival, bool], None]
-"""Called with each arrival, and whether it was a retained message."""
-
 
 class Receiver(Protocol):
     """Somebody who subscribes."""
 
     def accept(self, arrival: Arrival, *, retained: bool, bulk: bool) -> None:
         """Take *arrival*; must not raise and must not block."""
-
-
-class _Handover(asyncio.Queue[aiomqtt.Message]):
-    """Stands where aiomqtt queues arrivals and passes them on at once; nothing ever waits in it."""
-
-    def __init__(self, deliver: Deliver) -> None:
-        super().__init__()
-        self._deliver = deliver
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        self._deliver(Arrival(item.topic.value, item.payload), bool(item.retain))
-
-
-class _Client(aiomqtt.Client):
-    """An attempt that ran out of time trips over nothing that still comes from its broker."""
-
-    def _on_disconnect(self, *arguments: Any, **named: Any) -> None:
-        if not self._connected.cancelled():  # else asking how it ended raises, in a callback of the loop
-            super()._on_disconnect(*arguments, **named)
 
 
 class Connection:
@@ -107,9 +84,7 @@ class Connection:
         self._identifier = f"{settings.client_id}-{secrets.token_hex(4)}{letter}"
         self._tls = (address.files or settings.tls).context() if address.tls else None
         self._door = 0
-        self._client: aiomqtt.Client | None = None
-        self._window = self._new_window()
-        self._pending: set[asyncio.Task[None]] = set()
+        self._client: Client | None = None
         self._wanted: dict[str, None] = {}
         self._refused: set[str] = set()
         self._subscribing = asyncio.Lock()
@@ -143,37 +118,26 @@ class Connection:
         """Hand a message to the broker as soon as the window has room for it."""
         if self._client is None or not self.up:
             raise TransportError(f"{self._address}: {self.reason}")
-        client, window = self._client, self._window
-        size_bytes = len(topic) + len(payload)
-        await window.take(size_bytes)
-        self._hand_over(client, window, topic, payload, retain=retain)
+        client = self._client
+        await client.window.take(len(topic) + len(payload))
+        if not self._handed_over(client, topic, payload, retain=retain):
+            raise TransportError(f"{self._address}: connection lost")
 
     def try_publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
         """Hand a message to the broker if the window has room for it now; False: nothing was done."""
-        client, window = self._client, self._window
-        if client is None or not self.up or not window.try_take(len(topic) + len(payload)):
+        client = self._client
+        if client is None or not self.up or not client.window.try_take(len(topic) + len(payload)):
             return False
-        self._hand_over(client, window, topic, payload, retain=retain)
-        return True
+        return self._handed_over(client, topic, payload, retain=retain)
 
-    def _hand_over(
-        self, client: aiomqtt.Client, window: SendWindow, topic: str, payload: bytes, *, retain: bool
-    ) -> None:
-        """Send a message for which *window* has given room; the room comes back with the acknowledgement."""
+    def _handed_over(self, client: Client, topic: str, payload: bytes, *, retain: bool) -> bool:
+        """Send what the window has given room for; False: the connection was lost just now."""
         size_bytes = len(topic) + len(payload)
+        if not client.hand_over(topic, payload, size_bytes, retain=retain):
+            client.window.give(size_bytes)
+            return False
         self.bytes_sent += size_bytes
-        task = asyncio.create_task(
-            client.publish(topic, payload, qos=1, retain=retain, timeout=math.inf), name="swarmdem.publish"
-        )
-        self._pending.add(task)
-
-        def acknowledged(task: asyncio.Task[None]) -> None:
-            self._pending.discard(task)
-            window.give(size_bytes)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.debug("publish_lost: %s: %s", self._address, error)
-
-        task.add_done_callback(acknowledged)
+        return True
 
     async def subscribe(self, pattern: str, port: "Receiver") -> None:
         """Add *port* to the receivers of *pattern*; while down this waits for the next connection."""
@@ -198,7 +162,7 @@ class Connection:
             with contextlib.suppress(aiomqtt.MqttError):  # a lost connection forgets its patterns anyway
                 await self._client.unsubscribe(pattern, timeout=self._settings.attempt_s)
 
-    async def _subscribe(self, client: aiomqtt.Client, pattern: str) -> None:
+    async def _subscribe(self, client: Client, pattern: str) -> None:
         """Send SUBSCRIBE for *pattern* and whatever else gathered while others were being sent."""
         async with self._subscribing:
             while pattern in self._wanted and client is self._client:
@@ -213,7 +177,7 @@ class Connection:
                     code = answer.value if isinstance(answer, ReasonCode) else cast(int, answer)
                     (self._refused.add if code >= REFUSED else self._refused.discard)(each)
 
-    async def _ask_again(self, client: aiomqtt.Client) -> None:
+    async def _ask_again(self, client: Client) -> None:
         """Ask for what was refused on this connection, until nothing is."""
         pause_s = self._settings.backoff_min_s
         while refused := [pattern for pattern in self.routes.patterns if pattern in self._refused]:
@@ -227,13 +191,14 @@ class Connection:
                 if pattern not in self._refused:
                     log.info("subscription_granted: %s: %s", self._address, pattern)
 
-    def _new_client(self) -> aiomqtt.Client:
+    def _new_client(self) -> Client:
         settings, will = self._settings, self._will()
-        handover = cast(type[asyncio.Queue[aiomqtt.Message]], lambda maxsize: _Handover(self._receive))
         host, port = self._address.door(self._door)
-        client = _Client(
+        client = Client(
             host,
             port,
+            deliver=self._receive,
+            window=self._new_window(),
             username=self._address.username,
             password=self._address.password,
             logger=library_log,
@@ -243,7 +208,6 @@ class Connection:
             keepalive=settings.keepalive_s,
             timeout=settings.attempt_s,
             will=aiomqtt.Will(will[0], will[1], qos=1) if will is not None else None,
-            queue_type=handover,
             max_inflight_messages=settings.window_messages,
             tls_context=self._tls,
             socket_options=(
@@ -253,17 +217,14 @@ class Connection:
             ),
         )
         client.pending_calls_threshold = 2 * settings.window_messages
-        # A topic that is no UTF-8 would otherwise be read again and again until the connection is given up.
-        client._client.suppress_exceptions = True
         return client
 
     def _new_window(self) -> SendWindow:
         return SendWindow(messages_max=self._settings.window_messages, bytes_max=self._settings.window_bytes)
 
-    async def _begin(self, client: aiomqtt.Client) -> None:
+    async def _begin(self, client: Client) -> None:
         """Put all subscriptions in force on a fresh connection, then report it."""
         self._client = client
-        self._window = self._new_window()
         self._wanted = dict.fromkeys(self.routes.patterns)
         while self._wanted:
             await self._subscribe(client, next(iter(self._wanted)))
@@ -274,13 +235,12 @@ class Connection:
 
     def _end(self, error: Exception | None) -> None:
         """Forget the connection and whatever was in flight on it."""
-        self._client = None
+        client, self._client = self._client, None
         self._wanted.clear()
         self.up = False
         self.reason, self.hopeless = _explain(error, *self._address.door(self._door))
-        self._window.close(f"{self._address}: {self.reason}")
-        for task in self._pending:
-            task.cancel()
+        if client is not None:
+            client.window.close(f"{self._address}: {self.reason}")
         self._changed()
 
     def _receive(self, arrival: Arrival, retained: bool) -> None:
@@ -301,13 +261,13 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _opened(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
+async def _opened(client: Client) -> AsyncIterator[Client]:
     """Connect *client*, and disconnect it in the end, without ever leaking its socket.
 
     An attempt under way cannot be cancelled cleanly (it blocks in a thread): a cancellation waits
     for its end.
     """
-    opening = asyncio.ensure_future(cast(Awaitable[aiomqtt.Client], client.__aenter__()))
+    opening = asyncio.ensure_future(cast(Awaitable[Client], client.__aenter__()))
     try:
         await asyncio.shield(opening)
     except asyncio.CancelledError:
@@ -323,7 +283,7 @@ async def _opened(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
         await _disconnect(client)
 
 
-async def _disconnect(client: aiomqtt.Client, *, failed: bool = False) -> None:
+async def _disconnect(client: Client, *, failed: bool = False) -> None:
     """Close the socket; after a *failed* attempt the library would leave it open, and no answer will come."""
     if failed:
         client.timeout = GOODBYE_S

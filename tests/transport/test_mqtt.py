@@ -9,9 +9,10 @@ import pytest
 from swarmdem.errors import ConfigError, MisuseError, TransportError
 from swarmdem.transport.base import Arrival, LinkState
 from swarmdem.transport.brokers import start_broker
-from swarmdem.transport.connection import _Client
+from swarmdem.transport.client import Client
 from swarmdem.transport.mqtt import MqttLink
 from swarmdem.transport.settings import MqttSettings
+from swarmdem.transport.window import SendWindow
 
 PATIENCE_S = 20.0
 QUICK = MqttSettings(backoff_min_s=0.02, backoff_max_s=0.1, window_messages=4, window_bytes=1000)
@@ -172,7 +173,8 @@ async def test_publishers_wait_while_too_much_is_unacknowledged_and_fail_when_th
 
 async def test_a_connection_that_ends_as_its_attempt_runs_out_of_time_is_no_crash() -> None:
     """The library has given up waiting, and has not put the waiting away yet."""
-    client = _Client("127.0.0.1")
+    window = SendWindow(messages_max=1, bytes_max=1)
+    client = Client("127.0.0.1", 1883, deliver=lambda *_: None, window=window)
     client._connected.cancel()
 
     client._on_disconnect(None, None, None, None, None)

@@ -145,6 +145,8 @@ async def test_bulk_leaves_a_broker_that_stops() -> None:
         await arrival(stream)
         [used] = [m for m in link.members if m.link.connection(bulk=True).bytes_received]
         broker = a if used.link.address.port == a.port else b
+        client = used.link.connection(bulk=True)._client
+        await until(lambda: client is not None and client.window.messages == 0)  # arrived is not acknowledged
 
         with stopped(broker):
             for _ in range(QUICK.window_messages):  # what the window takes is lost with the broker

@@ -1,0 +1,88 @@
+"""An aiomqtt client whose messages cost less: nothing is queued, and no task or extra wake-up goes with them.
+
+Three departures from aiomqtt's usual way. Arrivals are handed on at the moment they are decoded, instead of
+through a queue. A publish is written to the socket at once, when that takes it, instead of in a later pass
+of the event loop; what the socket does not take follows when it does. Acknowledgements are counted in the
+connection's window instead of being awaited by a task each.
+
+Limits: QoS 1 only; used on the event loop it was made on.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import aiomqtt
+import paho.mqtt.client as mqtt
+
+from swarmdem.transport.base import Arrival
+from swarmdem.transport.window import SendWindow
+
+Deliver = Callable[[Arrival, bool], None]
+"""Called with each arrival, and whether it was a retained message."""
+
+
+class Client(aiomqtt.Client):
+    """One attempt at a connection, and the connection it leads to.
+
+    Args:
+        deliver: Takes what arrives; must not raise.
+        window: Has given room for what is published, and gets it back with the acknowledgement.
+        named: As aiomqtt takes them.
+    """
+
+    def __init__(self, host: str, port: int, *, deliver: Deliver, window: SendWindow, **named: Any) -> None:
+        super().__init__(host, port, **named)
+        self.window = window
+        self._deliver = deliver
+        self._unacknowledged: dict[int, int] = {}
+        self._thread = threading.get_ident()
+        self._writing = False
+        # A topic that is no UTF-8 would otherwise be read again and again until the connection is given up.
+        self._client.suppress_exceptions = True
+
+    def hand_over(self, topic: str, payload: bytes, size_bytes: int, *, retain: bool) -> bool:
+        """Publish what the window has given room for; False: there is no connection any more."""
+        self._writing = True
+        try:
+            info = self._client.publish(topic, payload, 1, retain)
+        finally:
+            self._writing = False
+        if info.rc != mqtt.MQTT_ERR_SUCCESS:
+            return False
+        self._unacknowledged[info.mid] = size_bytes
+        self._write()
+        return True
+
+    def _write(self) -> None:
+        """Write what waits; the event loop goes on with what the socket does not take."""
+        try:
+            self._client.loop_write()
+        except Exception as error:  # as aiomqtt does: the connection is of no use any more
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+            return
+        connected = self._client.socket()
+        if connected is not None and self._client.want_write():
+            self._loop.add_writer(connected.fileno(), self._write)
+
+    # What the client library calls
+
+    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+        self._deliver(Arrival(message.topic, bytes(message.payload)), message.retain)
+
+    def _on_publish(self, client: mqtt.Client, userdata: Any, mid: int, *_: Any) -> None:
+        size_bytes = self._unacknowledged.pop(mid, None)
+        if size_bytes is not None:
+            self.window.give(size_bytes)
+
+    def _on_disconnect(self, *arguments: Any, **named: Any) -> None:
+        """An attempt that ran out of time trips over nothing that still comes from its broker."""
+        if not self._connected.cancelled():  # else asking how it ended raises, in a callback of the loop
+            super()._on_disconnect(*arguments, **named)
+
+    def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:
+        if threading.get_ident() != self._thread:
+            super()._on_socket_register_write(client, userdata, sock)
+        elif not self._writing:
+            self._loop.call_soon(self._write)
