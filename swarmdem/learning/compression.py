@@ -33,7 +33,7 @@ from swarmdem.learning.encoded import (
 from swarmdem.learning.learner import MutableParameters, Parameters
 from swarmdem.learning.parameters import check_schema, dtype_of
 from swarmdem.wire.charter import TensorSpec
-from swarmdem.wire.encodings import HEADER_BYTES
+from swarmdem.wire.encodings import BLOCK, HEADER_BYTES, blocks
 
 _HALF_MAX = 32_768.0
 _TRIES = 8
@@ -83,9 +83,15 @@ def encode(
     scales: list[float] = []
     numbers: list[bytes] = []
     for spec in form.coded:
-        scale, coded = (_halves if kind == FP16 else _counts)(_difference(parameters, spec, base))
-        scales.append(scale)
-        numbers.append(coded.tobytes())
+        difference = _difference(parameters, spec, base)
+        if kind == FP16:
+            scale, halves = _halves(difference)
+            scales.append(scale)
+            numbers.append(halves.tobytes())
+        else:
+            steps, counts = _block_counts(difference)
+            scales += steps
+            numbers.append(counts.tobytes())
     return _blob(kind, base, [*_kept(parameters, form), _scales(scales), *numbers])
 
 
@@ -120,7 +126,7 @@ def encode_sparse(
         wanted[start:stop] = _difference(parameters, spec, base)
         if residual is not None:
             wanted[start:stop] += residual[spec.name].reshape(-1)
-    head = HEADER_BYTES + form.fixed_bytes + LENGTH.size
+    head = HEADER_BYTES + form.fixed_bytes(SPARSE) + LENGTH.size
     most, kept = form.numbers // ENTRIES_SHARE, _kept(parameters, form)
     magnitude, entries = np.abs(wanted), max(0, min(most, budget - head))
     chosen = np.flatnonzero(magnitude >= guess) if guess else _largest(magnitude, entries)
@@ -172,6 +178,19 @@ def _counts(values: Flat, *, least: float = 0.0) -> tuple[float, Flat]:
         return 0.0, np.zeros(values.shape, np.int8)
     counts = np.rint(values / scale)
     return scale, np.clip(counts, -127, 127, out=counts).astype(np.int8)
+
+
+def _block_counts(values: Flat) -> tuple[list[float], Flat]:
+    """Return a scale for each block of the values, and them as counts of it, from -127 to 127."""
+    padded = np.zeros(blocks(values.size) * BLOCK, values.dtype)
+    padded[: values.size] = values
+    rows = padded.reshape(-1, BLOCK)
+    scales = (np.abs(rows).max(axis=1) / 127).astype(np.float32)
+    scales[scales < TINY] = 0.0
+    steps = scales.astype(values.dtype)[:, np.newaxis]
+    counts = np.rint(np.divide(rows, steps, out=np.zeros_like(rows), where=steps > 0))
+    np.clip(counts, -127, 127, out=counts)
+    return scales.tolist(), counts.astype(np.int8).reshape(-1)[: values.size]
 
 
 def _largest(magnitude: Flat, count: int) -> NDArray[np.int64]:

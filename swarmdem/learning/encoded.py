@@ -2,7 +2,8 @@
 
     blob     head, payload
     head     version, kind, flags, 0, hash of the base's raw bytes (zeros: none): 36 bytes
-    payload  the kept arrays as they are, a float32 scale for every coded array, then
+    payload  the kept arrays as they are, a float32 scale for every coded array (int8: for every
+             block of 256 numbers of each), then
              fp16    the numbers as halves, divided by a scale that is a power of two
              int8    the differences to the base, counted in scales from -127 to 127
              sparse  length of the gaps (u32), the gaps, the values as int8
@@ -18,6 +19,7 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -27,7 +29,7 @@ from swarmdem.identifiers import ModelHash
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.parameters import model_bytes
 from swarmdem.wire.charter import TensorSpec
-from swarmdem.wire.encodings import HEADER_BYTES, is_kept
+from swarmdem.wire.encodings import HEADER_BYTES, blocks, is_kept
 
 FP16, INT8, SPARSE, NESTED = 1, 2, 3, 4
 KINDS: Mapping[str, Collection[int]] = {"raw": (), "fp16": {FP16}, "int8": {INT8}, "topk": {SPARSE, NESTED}}
@@ -88,10 +90,15 @@ class Form:
         """How many numbers are coded."""
         return self.starts[-1]
 
-    @property
-    def fixed_bytes(self) -> int:
-        """Length of the part of a payload that all kinds have."""
-        return self.kept_bytes + SCALE.itemsize * len(self.coded)
+    def scales(self, kind: int) -> int:
+        """How many scales a payload of *kind* has."""
+        if kind != INT8:
+            return len(self.coded)
+        return sum(blocks(stop - start) for start, stop in pairwise(self.starts))
+
+    def fixed_bytes(self, kind: int) -> int:
+        """Length of what a payload of *kind* begins with: the kept arrays and the scales."""
+        return self.kept_bytes + SCALE.itemsize * self.scales(kind)
 
     def parts(self) -> Iterator[tuple[TensorSpec, int, int]]:
         """Yield each coded array and where it lies among all coded numbers."""

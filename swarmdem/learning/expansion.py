@@ -17,6 +17,7 @@ from swarmdem.learning.encoded import (
     ENTRIES_SHARE,
     FP16,
     GAP_MAX,
+    INT8,
     LENGTH,
     NESTED,
     SCALE,
@@ -30,7 +31,7 @@ from swarmdem.learning.encoded import (
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.parameters import dtype_of, from_bytes, model_bytes
 from swarmdem.wire.charter import TensorSpec
-from swarmdem.wire.encodings import HEADER_BYTES
+from swarmdem.wire.encodings import BLOCK, HEADER_BYTES, blocks
 
 _WINDOW_LEAST = 2**20
 """Memory that zstd may ask for whatever the model's size."""
@@ -64,7 +65,7 @@ def decode(
         length = model_bytes((spec,))
         arrays[spec.name].view(np.uint8)[:] = np.frombuffer(payload, np.uint8, length, offset)
         offset += length
-    scales = np.frombuffer(payload, SCALE, len(form.coded), offset)
+    scales = np.frombuffer(payload, SCALE, form.scales(head.kind), offset)
     offset += scales.nbytes
     if not all(isfinite(scale) and (scale == 0 or scale >= TINY) for scale in scales.tolist()):
         raise SchemaError("encoded model: a scale is negative, subnormal or not finite")
@@ -72,7 +73,7 @@ def decode(
         if head.kind == SPARSE:
             _add_entries(payload[offset:], scales, form, arrays, base)
         else:
-            _fill(payload[offset:], scales, form, arrays, base, halves=head.kind == FP16)
+            _fill(payload[offset:], scales, form, arrays, base, kind=head.kind)
     from_bytes(raw, schema)  # refuses what is not finite
     return raw
 
@@ -80,7 +81,7 @@ def decode(
 def _payload(blob: bytes | memoryview, head: Head, form: Form) -> memoryview:
     """Return the payload, unpacked: nothing is reserved before its length was found possible."""
     body = memoryview(blob)[HEADER_BYTES:]
-    fixed = form.fixed_bytes
+    fixed = form.fixed_bytes(head.kind)
     if head.kind == SPARSE:
         entries = form.numbers // ENTRIES_SHARE
         least, most = fixed + LENGTH.size, fixed + LENGTH.size + 2 * entries + form.numbers // GAP_MAX
@@ -128,22 +129,22 @@ def _fill(
     arrays: dict[str, Flat],
     base: Parameters | None,
     *,
-    halves: bool,
+    kind: int,
 ) -> None:
     """Write scale x number + base into every coded array."""
-    numbers = np.frombuffer(payload, "<f2" if halves else np.int8)
-    if not halves and numbers.size and numbers.min() < -127:
+    numbers = np.frombuffer(payload, "<f2" if kind == FP16 else np.int8)
+    if kind == INT8 and numbers.size and numbers.min() < -127:
         raise SchemaError("encoded model: a count of -128")
-    for index, spec in enumerate(form.coded):
-        part, out, work = (
-            numbers[form.starts[index] : form.starts[index + 1]],
-            arrays[spec.name],
-            work_dtype(spec),
-        )
-        if not scales[index] and part.any():
+    used = 0
+    for spec, start, stop in form.parts():
+        part, out, work = numbers[start:stop], arrays[spec.name], work_dtype(spec)
+        count = 1 if kind == FP16 else blocks(stop - start)
+        scale, used = scales[used : used + count], used + count
+        each = scale.astype(work) if count == 1 else np.repeat(scale, BLOCK)[: len(part)].astype(work)
+        if not scale.all() and (part * (each == 0)).any():
             raise SchemaError(f"encoded model: {spec.name!r} has numbers and no scale")
         value = out if out.dtype == work else np.empty(out.shape, work)
-        np.multiply(part, work(scales[index]), out=value, dtype=work)
+        np.multiply(part, each, out=value, dtype=work)
         if base is not None:
             np.add(value, base[spec.name].reshape(-1), out=value, dtype=work)
         if value is not out:

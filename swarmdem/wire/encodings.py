@@ -30,6 +30,8 @@ KEPT_BELOW = 64
 HEADER_BYTES = 36
 """Head of an encoded blob: version, kind, flags, zero, and the hash of its base."""
 SCALE_BYTES = 4
+BLOCK = 256
+"""Numbers of a coded array that share a scale under `int8`: a large one makes its block coarse, not all."""
 NESTED_BYTES = HEADER_BYTES + 4
 """What a nested blob has beside the two in it: its head and a length."""
 TOPK_SHARE = 16
@@ -51,12 +53,14 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a schema's models take; all in bytes but the first two."""
+    """What a schema's models take; all in bytes but the first three."""
 
     numbers: int
     """Numbers in coded arrays."""
     coded: int
     """Coded arrays."""
+    blocks: int
+    """Blocks of coded arrays, the last of each possibly shorter."""
     kept: int
     """Bytes of kept arrays."""
     raw: int
@@ -67,7 +71,7 @@ class Sizes:
 
     def int8(self) -> int:
         """Return the most bytes of an int8 blob."""
-        return HEADER_BYTES + self.kept + SCALE_BYTES * self.coded + self.numbers
+        return HEADER_BYTES + self.kept + SCALE_BYTES * self.blocks + self.numbers
 
     def sparse_least(self) -> int:
         """Return the bytes of a sparse blob with one entry in a thousand: less is not worth a codec."""
@@ -94,7 +98,13 @@ def sizes(schema: "Sequence[TensorSpec]") -> Sizes:
     coded = [spec for spec in schema if not is_kept(spec)]
     raw = sum(prod(spec.shape) * ITEM_BYTES[spec.dtype] for spec in schema)
     loose = sum(prod(spec.shape) * ITEM_BYTES[spec.dtype] for spec in coded)
-    return Sizes(sum(prod(spec.shape) for spec in coded), len(coded), raw - loose, raw)
+    numbers = [prod(spec.shape) for spec in coded]
+    return Sizes(sum(numbers), len(coded), sum(blocks(count) for count in numbers), raw - loose, raw)
+
+
+def blocks(numbers: int) -> int:
+    """Return how many blocks an array of so many numbers has."""
+    return -(-numbers // BLOCK)
 
 
 def flaw(codec: str) -> str:

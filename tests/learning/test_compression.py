@@ -82,13 +82,27 @@ def test_halves_hold_models_far_outside_their_own_range():
     np.testing.assert_allclose(back["x"], model["x"], rtol=2**-10)
 
 
-def test_int8_is_off_by_half_a_step_of_each_array_and_a_quarter_as_long():
+def test_int8_is_off_by_half_a_step_of_each_block_and_a_quarter_as_long():
     blob = encode(NEW, SCHEMA, INT8, base=BASE)
 
     assert len(blob) <= SIZE.int8() < 0.27 * SIZE.raw
     for name in ("weight", "wide"):
-        step = largest(NEW[name] - OLD[name]) / 127
-        assert 0.2 * step < largest(read(blob)[name] - NEW[name]) <= 0.501 * step
+        wanted, error = (NEW[name] - OLD[name]).reshape(-1), (read(blob)[name] - NEW[name]).reshape(-1)
+        for start in range(0, wanted.size, 256):
+            step = largest(wanted[start : start + 256]) / 127
+            assert 0.2 * step < largest(error[start : start + 256]) <= 0.501 * step
+
+
+def test_an_outlier_makes_its_block_coarse_and_no_other():
+    old = {"w": np.zeros(1000, np.float32)}
+    new = {"w": np.linspace(-1, 1, 1000, dtype=np.float32)}
+    new["w"][300] = 1e6
+    schema = schema_of(old)
+    back = read(encode(new, schema, INT8, base=Base(NAME, old)), schema=schema, base=old)["w"]
+
+    error = np.abs(back - new["w"])
+    assert error[256:512].max() > 0.4
+    assert max(error[:256].max(), error[512:].max()) < 0.005
 
 
 def test_a_model_equal_to_its_base_comes_back_bit_by_bit():

@@ -37,8 +37,8 @@ def test_small_arrays_integers_and_running_statistics_are_kept():
         ("40659", Encoding("fp16")),
         ("20700", Encoding("fp16")),
         ("20699", Encoding("int8")),
-        ("10700", Encoding("int8")),
-        ("10699", Encoding("topk", 10_699)),
+        ("10856", Encoding("int8")),
+        ("10855", Encoding("topk", 10_855)),
         ("1508", Encoding("topk", 1508)),
     ],
 )
