@@ -1,12 +1,17 @@
 """`swarmdem torment` between the command line and the run."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option, echo
 
 from swarmdem.apps import flags
 from swarmdem.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from swarmdem.apps.torment.settings import TormentSettings
 
 _DEFAULTS = {"peers": 20, "rounds": 60, "patience": 8.0, "evaluate_last": 10}
 _NOT_OURS = {"workers", "record", "broker", "vectorise"}
@@ -52,13 +57,8 @@ def torment(
     Kills, stops, partitions, broken brokers and links from a seed; then its history is checked. Exit code
     1 when an invariant is broken.
     """
-    import asyncio
-    from datetime import datetime
-
     from swarmdem.apps.settings import SwarmSettings
-    from swarmdem.apps.torment.conclusion import check_runs, conclude
-    from swarmdem.apps.torment.history import FILE
-    from swarmdem.apps.torment.running import torment as run_torment
+    from swarmdem.apps.torment.conclusion import conclude
     from swarmdem.apps.torment.settings import TormentSettings
 
     if check is not None:
@@ -70,7 +70,18 @@ def torment(
         swarm=swarm, brokers=brokers, kills=kills, stops=stops, links=links, broker_every=broker_every,
         partitions=partitions, replace=replace,
     )  # fmt: skip
-    check_runs(compare or ())
+    return _run_and_judge(settings, out, compare or ())
+
+
+def _run_and_judge(settings: "TormentSettings", out: Path | None, compare: "Sequence[Path]") -> int:
+    import asyncio
+    from datetime import datetime
+
+    from swarmdem.apps.torment.conclusion import check_runs, conclude
+    from swarmdem.apps.torment.history import FILE
+    from swarmdem.apps.torment.running import torment as run_torment
+
+    check_runs(compare)
     folder = out or Path("runs") / f"torment-{datetime.now():%Y%m%d-%H%M%S}"
     try:
         asyncio.run(run_torment(settings, folder, echo))
@@ -78,4 +89,4 @@ def torment(
         if (folder / FILE).exists():
             echo(f"stopped; {folder / FILE} holds what happened: swarmdem torment --check {folder} judges it")
         raise
-    return conclude(folder, compare or (), echo)
+    return conclude(folder, compare, echo)
