@@ -59,6 +59,8 @@ CONNECT_S = 30.0
 """`swarm` gives up when no broker can be reached for so long."""
 FRAMES_PER_PEER = 32
 """Verified frames remembered for each peer of the run: a round's, for the slowest peer of the worker too."""
+OPENED_AT_ONCE = 16
+"""Peers that are put together at a time: their waits for disk and broker overlap."""
 TREES_MAX = 8
 """Trees remembered: a group's result may come while the next round has begun."""
 
@@ -110,6 +112,8 @@ class Host:
         self._trainer = Trainer(cast("Vectorise", settings.vectorise), self._tell_of_passes)
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
+        self.begin = asyncio.Event()
+        """Until it is set the peers only listen."""
         self._reports: set[asyncio.Task[None]] = set()
         self._train_cpu_s = self._evaluate_cpu_s = 0.0  # of all: asking every peer for every report adds up
         self._root: Parameters | None = None
@@ -127,9 +131,20 @@ class Host:
         self._link = link
         reader = FrameReader(capacity=max(4096, FRAMES_PER_PEER * self._settings.peers))
         for number, learner in learners.items():
-            hosted = self._new_peer(number, learner, link, reader)
-            self._hosted.append(hosted)
-            await stack.enter_async_context(hosted.peer)
+            self._hosted.append(self._new_peer(number, learner, link, reader))
+        for first in range(0, len(self._hosted), OPENED_AT_ONCE):
+            some = self._hosted[first : first + OPENED_AT_ONCE]
+            opened = await asyncio.gather(
+                *(stack.enter_async_context(hosted.peer) for hosted in some), return_exceptions=True
+            )
+            for outcome in opened:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        stack.push_async_callback(self._leave)
+
+    async def _leave(self) -> None:
+        """Let all say goodbye at once: who has left takes no note of the others' leaving."""
+        await asyncio.gather(*(hosted.peer.leave() for hosted in self._hosted))
 
     async def run(self) -> None:
         """Take part until the last round is over and reported at every peer."""
@@ -177,6 +192,7 @@ class Host:
             journal_bytes=None,  # nothing in a run folder is dropped
             durable=False,
             record=self._run / "record" if self._settings.record else None,
+            begin=self.begin,
         )
         return Hosted(number, learner, peer, peer.events(), {}, scores)
 

@@ -1,9 +1,9 @@
 """What the `swarm` coordinator and its worker processes say to each other: JSON lines over pipes.
 
-The coordinator writes a `Job`, once all workers are `Prepared` a `Go`, and at the end `Stop` to a
-worker's standard input; the worker answers on its standard output with the structs below. End of
-file on its input ends a worker at once. Both ends are ours and start together, so there is no
-version in here.
+The coordinator writes a `Job`, once all workers are `Prepared` a `Go`, once all have `Opened` their peers
+a `Begin`, and at the end `Stop` to a worker's standard input; the worker answers on its standard output
+with the structs below. End of file on its input ends a worker at once. Both ends are ours and start
+together, so there is no version in here.
 """
 
 from typing import Any
@@ -36,6 +36,10 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
     """URLs, or `memory` alone."""
     peers: tuple[str, ...]
     """Ids of all peers of the run, by number."""
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """Every worker's peers are subscribed: speak."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -86,8 +90,12 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """Of the data."""
 
 
+class Opened(msgspec.Struct, frozen=True, tag="opened"):
+    """The peers of this worker hear what is said, and wait for `Begin`."""
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The peers of this worker run and look for the others."""
+    """The peers of this worker look for the others."""
 
 
 class Trained(msgspec.Struct, frozen=True, tag="trained"):
@@ -180,9 +188,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     expected: bool
 
 
-ToWorker = Job | Go | Stop
+ToWorker = Job | Go | Begin | Stop
 FromWorker = (
     Prepared
+    | Opened
     | Ready
     | Trained
     | TrainingFailed

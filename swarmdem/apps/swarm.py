@@ -26,9 +26,10 @@ from swarmdem.apps.charter import check_update, make_charter
 from swarmdem.apps.continuing import Supervisor
 from swarmdem.apps.crew import Crew
 from swarmdem.apps.following import Follower
+from swarmdem.apps.gate import Gate
 from swarmdem.apps.gather import RoundBook, rate
 from swarmdem.apps.ledger import ledger_of_run
-from swarmdem.apps.pipes import Failed, FromWorker, Go, Job, Prepared, Stop
+from swarmdem.apps.pipes import Failed, FromWorker, Go, Job, Opened, Prepared, Stop
 from swarmdem.apps.runfolder import RunFolder, summarise
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.table import View, counted
@@ -306,13 +307,19 @@ async def _follow(session: _Session, last_round: int) -> None:
         cpu_s=session.costs.cpu_s,
         again=supervisor.again,
     )
+    gate = Gate(session.crew, len(session.shares))
     book.begin(time.monotonic(), session.costs.cpu_s())
     async with _memory_sampled(session.costs), aclosing(supervisor):
         async for item in _reports(session):
             now_s = time.monotonic()
-            if item is not None and isinstance(item[1], Prepared):
-                supervisor.prepared(item[0])
-            elif item is not None:
-                follower.take(*item, now_s)
+            match item:
+                case (worker, Prepared()):
+                    supervisor.prepared(worker)
+                case (worker, Opened()):
+                    gate.opened(worker)
+                case (worker, report):
+                    if isinstance(report, Failed):
+                        gate.lost(worker)
+                    follower.take(worker, report, now_s)
             if follower.over(now_s):
                 return

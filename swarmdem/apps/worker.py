@@ -20,11 +20,13 @@ from swarmdem.apps.limits import require_files
 from swarmdem.apps.measure import HeldOut
 from swarmdem.apps.pipes import (
     LINE_MAX,
+    Begin,
     Done,
     Failed,
     FromWorker,
     Go,
     Job,
+    Opened,
     Prepared,
     Ready,
     Score,
@@ -103,6 +105,10 @@ async def _work(reports: BinaryIO) -> None:
     async with AsyncExitStack() as stack:
         await host.open(stack, dict(zip(job.devices, learners, strict=True)))
         gc.freeze()  # torch's half a million objects stay: no collection need look at them again
+        say(Opened())
+        if not isinstance(await _next_order(orders), Begin):
+            return
+        host.begin.set()
         say(Ready())
         running = asyncio.create_task(host.run(), name="rounds")
         stopping = asyncio.create_task(_until_stop(orders), name="orders")

@@ -23,7 +23,7 @@ from swarmdem.node.craft import Craft
 from swarmdem.node.driver import Driver, NodeEvent
 from swarmdem.node.joining import Reach, brokers_of, cancelled, open_port
 from swarmdem.node.layout import Layout
-from swarmdem.node.models import ModelShelf
+from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.parts import trusted_records
 from swarmdem.node.recording import Recorder
 from swarmdem.node.resuming import Parts
@@ -56,6 +56,7 @@ class Wanted:
     durable: bool
     record: Path | None
     capability: int
+    begin: asyncio.Event | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,13 @@ async def assemble(
     for what in store.damage:
         _log.warning("state_damaged what=%s", what)
         on_event(Degraded(what, passing=True))
-    driver.deliver(Started(secrets.token_bytes(16), b"" if brokers is None else brokers.announcement))
+    started = Started(secrets.token_bytes(16), b"" if brokers is None else brokers.announcement)
     offer = ModelOffered(offered.name, offered.info.total_bytes, sketch, scale)
-    driver.deliver(offer, offered)
+    if wanted.begin is None or wanted.begin.is_set():
+        _begin(driver, started, offer, offered)
+    else:
+        task = asyncio.create_task(_begin_at(wanted.begin, driver, started, offer, offered))
+        stack.push_async_callback(cancelled, task)
     return Assembled(charter, core, store, shelf, port, driver, recorder)
 
 
@@ -155,6 +160,18 @@ async def _open_store(
     stack.push_async_callback(loop.run_in_executor, trainer.disk, store.close)
     stack.push_async_callback(cancelled, asyncio.create_task(store.run(), name="swarmdem.disk"))
     return store
+
+
+def _begin(driver: Driver, started: Started, offer: ModelOffered, offered: Model) -> None:
+    driver.deliver(started)
+    driver.deliver(offer, offered)
+
+
+async def _begin_at(
+    begin: asyncio.Event, driver: Driver, started: Started, offer: ModelOffered, offered: Model
+) -> None:
+    await begin.wait()
+    _begin(driver, started, offer, offered)
 
 
 def _noticed(brokers: Brokers, on_event: Callable[[NodeEvent], None], event: NodeEvent) -> None:

@@ -9,7 +9,7 @@ from itertools import islice
 from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
 from swarmdem.protocol.election import rank
-from swarmdem.protocol.events import Effect, Reject, Send
+from swarmdem.protocol.events import Effect, Publish, Reject, Send
 from swarmdem.protocol.proposals import GRACE
 from swarmdem.protocol.shortening import ShortProposals, votes_of
 from swarmdem.protocol.situation import Situation
@@ -69,6 +69,8 @@ class Agreement:
         self._said_at: Micros = 0
         """When this peer's digest last crossed in full."""
         self._asked_at: dict[PeerId, Micros] = {}
+        self._again_at: Micros | None = None
+        """When founders who came after this peer's word are told once more that it is there."""
 
     def collect_from(self, now: Micros) -> None:
         """Start the patience of COLLECT: the last update is over and training begins, or one founds anew."""
@@ -105,6 +107,26 @@ class Agreement:
             if frame.sender == self.s.me:
                 self._mine, self._said_at = frame, now
         return effects
+
+    def introduce(self, founder: PeerId, now: Micros) -> list[Effect]:
+        """Tell a *founder* who has just come that this peer is there.
+
+        Where many come at once all are told together, patience / 8 after the last word: each told by each
+        would be a million messages in a swarm of a thousand.
+        """
+        if self._mine is None:
+            return []
+        if now >= self._said_at + self.s.patience // 8:
+            return [Send(founder, self._mine)]
+        self._again_at = self._said_at + self.s.patience // 8
+        return []
+
+    def _introduced(self, now: Micros) -> list[Effect]:
+        """Say once more that this peer is there, if it is time and the founding has not begun."""
+        if self._again_at is None or now < self._again_at or self._mine is None:
+            return []
+        self._again_at, self._said_at = None, now
+        return [Publish(self._mine)] if self.voting.frozen_at is None else []
 
     def lacks(self, message: Message) -> bool:
         """Return whether *message*, on this base, is a ping that names a digest not held here."""
@@ -190,6 +212,7 @@ class Agreement:
             effects += self.voting.on_proposal(frame, now)
         if self.voting.frozen_at is None and self._freeze_due(now):
             self.voting.freeze(now)
+        effects += self._introduced(now)
         if self.voting.frozen_at is not None and not self._summarised and self.s.clock.connected:
             effects += self._summaries(now)
         return effects + self.voting.advance(now)
@@ -309,6 +332,8 @@ class Agreement:
     def deadlines(self, now: Micros) -> list[Micros]:
         """Return the connected times at which `advance` has something to do."""
         due = self.voting.deadlines(now)
+        if self._again_at is not None:
+            due.append(self._again_at)
         if self.voting.frozen_at is not None:
             due.append(self._summary_at())
         else:

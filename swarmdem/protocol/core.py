@@ -27,7 +27,7 @@ from swarmdem.protocol.starting import Legacy
 from swarmdem.protocol.status import Phase, RoundRecord, Status, status_of
 from swarmdem.protocol.telling import Telling
 from swarmdem.protocol.watch import Watch
-from swarmdem.wire import charter as charters, codec
+from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import (
@@ -282,8 +282,8 @@ class Core:
     # Certificates
 
     def _greeted(self, sender: PeerId, hello: Hello) -> list[Effect]:
-        if hello.charter == charters.encode(self._charter) and self._base.founding:
-            return self._round.introduce(sender)
+        if greeting.alike(self._charter, hello) and self._base.founding:
+            return self._round.introduce(sender, self._clock.read(self._now))
         return greeting.answer(
             self._charter, self._sealer, self._catchup, self._base, sender=sender, greeting=hello
         )

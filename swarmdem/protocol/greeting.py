@@ -67,11 +67,16 @@ def hello(charter: Charter, sealer: Sealer, nonce: bytes, brokers: bytes, base: 
 _encoded: Recent[Charter, bytes] = Recent()
 
 
+def alike(charter: Charter, greeting: Hello) -> bool:
+    """Return whether a *greeting* comes with the same charter."""
+    return greeting.charter == _encoded.get(charter, lambda: charters.encode(charter))
+
+
 def answer(
     charter: Charter, sealer: Sealer, catchup: Catchup, base: Base, *, sender: PeerId, greeting: Hello
 ) -> list[Effect]:
     """Return the answer to a *greeting*: our certificate, or which settings differ, or nothing."""
-    if greeting.charter != _encoded.get(charter, lambda: charters.encode(charter)):
+    if not alike(charter, greeting):
         return _refuse(charter, sealer, sender, greeting, answers=catchup.welcomes(base))
     behind = greeting.base == b"" or catchup.knows_older(greeting.base)
     if not behind or base.certificate is None or not catchup.welcomes(base):

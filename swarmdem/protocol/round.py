@@ -142,12 +142,10 @@ class Round:
         """Note the learner's first model."""
         self._offered = offered
 
-    def introduce(self, founder: PeerId) -> list[Effect]:
-        """Show a founder who came later that this peer is there: it missed the broadcast."""
-        mine = self.s.digests.current.get(self.s.me)
-        if not self.s.base.founding or mine is None or founder in self.s.digests.current:
-            return []
-        return [Send(founder, mine)]
+    def introduce(self, founder: PeerId, time: Micros) -> list[Effect]:
+        """Show a founder who came later that this peer is there: it may have missed the broadcast."""
+        known = founder in self.s.digests.current
+        return [] if known or not self.s.base.founding else self.agreement.introduce(founder, time)
 
     # Collect
 

@@ -54,9 +54,7 @@ async def test_a_worker_that_cannot_be_started_again_is_told_of(monkeypatch):
         while not isinstance(reports[-1][1], Failed) or "again" not in reports[-1][1].error:
             reports.append(await told.get())
     assert reports[-1][0] == 0
-    assert reports[-1][1].error == (
-        "worker 0 could not be started again: Resource temporarily unavailable"
-    )
+    assert reports[-1][1].error == ("worker 0 could not be started again: Resource temporarily unavailable")
 
 
 def test_a_worker_whose_coordinator_is_gone_leaves_without_a_word(tmp_path):

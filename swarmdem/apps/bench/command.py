@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from swarmdem.apps import flags
+from swarmdem.apps.settings import SwarmSettings
 
 bench = typer.Typer(
     name="bench",
@@ -70,4 +71,74 @@ def control(
         typer.echo(line)
         held = held and not line.startswith("over the budget")
     if not held:
+        raise typer.Exit(1)
+
+
+_DATA = typer.Option("--data", help="digits (packaged), an .npz or a folder of IDX files, as of `swarm`.")
+_MODEL = typer.Option("--model", help="mlp, cnn, softmax or module:function.")
+_KIND = typer.Option("--broker", help="auto, mosquitto, nats or embedded: started for each swarm.")
+_WORKERS = flags.whole("--workers", "Processes that host the peers (default: cores).", least=1)
+_OUT = typer.Option("--out", help="JSON file to write (default: none).")
+
+
+@bench.command(name="round")
+def round_(
+    *,
+    peers: Annotated[
+        str, typer.Option("--peers", metavar="N,N,...", help="Sizes of the swarms.")
+    ] = "10,20,50",
+    rounds: Annotated[int, flags.whole("--rounds", "Of each; the first two do not count.", least=3)] = 12,
+    data: Annotated[str, _DATA] = "digits",
+    model: Annotated[str, _MODEL] = "mlp",
+    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd or adam.")] = "adam",
+    levels: Annotated[int, flags.whole("--levels", "Of groups below the root.", least=0)] = 3,
+    tau: Annotated[int, flags.whole("--tau", "Rounds that keep a tree.", least=1, most=255)] = 1,
+    broker: Annotated[str, _KIND] = "auto",
+    workers: Annotated[int | None, _WORKERS] = None,
+    launches: Annotated[int, flags.whole("--launches", "Of single peers; 0: none.", least=0)] = 5,
+    out: Annotated[Path | None, _OUT] = None,
+) -> None:
+    """Measure what a round costs beside training, next to a bare loop that only trains and averages.
+
+    Then how soon a single peer is ready, and what memory it holds.
+    """
+    import asyncio
+
+    from swarmdem.apps.bench.round import run
+    from swarmdem.apps.bench.tables import read_numbers
+
+    base = SwarmSettings(
+        data=data, model=model, optimizer=optimizer, levels=levels, tau=tau, rounds=rounds,
+        evaluate_every=rounds, broker=broker, workers=workers,
+    )  # fmt: skip
+    asyncio.run(run(read_numbers("--peers", peers, least=1, most=1024), base, out=out, launches=launches))
+
+
+@bench.command()
+def scale(
+    *,
+    peers: Annotated[
+        str, typer.Option("--peers", metavar="N,N,...", help="Sizes of the swarms.")
+    ] = "20,200,1000",
+    rounds: Annotated[int, flags.whole("--rounds", "Of each; the first two do not count.", least=3)] = 5,
+    data: Annotated[str, _DATA] = "digits",
+    model: Annotated[str, _MODEL] = "mlp",
+    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd or adam.")] = "adam",
+    tau: Annotated[int, flags.whole("--tau", "Rounds that keep a tree.", least=1, most=255)] = 5,
+    broker: Annotated[str, _KIND] = "auto",
+    workers: Annotated[int | None, _WORKERS] = None,
+    out: Annotated[Path | None, _OUT] = None,
+) -> None:
+    """Run swarms of real processes over a broker, and say how their cost grows with the peers."""
+    import asyncio
+
+    from swarmdem.apps.bench.scale import run
+    from swarmdem.apps.bench.tables import read_numbers
+
+    base = SwarmSettings(
+        data=data, model=model, optimizer=optimizer, tau=tau, rounds=rounds, evaluate_every=rounds,
+        broker=broker, workers=workers,
+    )  # fmt: skip
+    told = asyncio.run(run(read_numbers("--peers", peers, least=1, most=1024), base, out=out))
+    if any(row["certified"] < row["rounds"] for row in told["rows"]):
         raise typer.Exit(1)

@@ -67,6 +67,7 @@ class LoneHost(Host):
         link = MultiLink(self._brokers)
         stack.push_async_callback(link.close)
         self._link = link
+        self.begin.set()
         for number, learner in learners.items():
             hosted = self._new_peer(number, learner, link, FrameReader())
             self._hosted.append(hosted)
