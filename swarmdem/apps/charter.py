@@ -6,11 +6,13 @@ from swarmdem.apps import toml
 from swarmdem.apps.peer import DEVICES
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import ConfigError
+from swarmdem.identifiers import ModelHash
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load_for
 from swarmdem.learning.learner import Learner
 from swarmdem.learning.scaling import standardization
 from swarmdem.learning.strategies import settings_of, strategy_of
+from swarmdem.node.cells_start import refuse_in_cells
 from swarmdem.node.layout import Layout
 from swarmdem.wire import charter_toml
 from swarmdem.wire.charter import Charter, TensorSpec
@@ -29,6 +31,7 @@ def make_charter(
     founders: int,
     gather: float = 30.0,
     chunk: int = 2**16,
+    genesis: bytes = b"",
 ) -> Charter:
     """Return a charter: what the strategy fixes, what was asked for, and what data and model say.
 
@@ -39,10 +42,12 @@ def make_charter(
         founders: Peers whose presence starts the founding.
         gather: Seconds after which whoever is there begins.
         chunk: Bytes per chunk message.
+        genesis: Name of the first model, which cells must share; empty: the founding names one.
 
     Raises:
         ConfigError: Settings contradict the strategy.
     """
+    cells = {} if settings.cells is None else {"cells": settings.cells, "genesis": genesis.hex()}
     return charter_toml.from_mapping(
         charter_toml.to_mapping(Charter(swarm=settings.swarm, schema=schema, inputs=inputs))
         | {
@@ -51,6 +56,7 @@ def make_charter(
             "founders": founders,
             "gather": gather,
             "chunk": chunk,
+            **cells,
         }
         | settings_of(settings.strategy, settings.charter_choices(settings.rounds))
     )
@@ -62,7 +68,8 @@ def check_update(settings: SwarmSettings) -> None:
     Raises:
         ConfigError: One contradicts the strategy or another, or would change nothing; the message names it.
     """
-    charter = make_charter(settings, (), (), founders=settings.peers)
+    charter = make_charter(settings, (), (), founders=settings.peers, genesis=bytes(32))
+    refuse_in_cells(charter, record=settings.record)
     strategy_of(charter)  # which knows the ranges of its options
     for setting, idle, why in _idle(settings, charter):
         if idle:
@@ -102,6 +109,17 @@ def wire_schema(settings: SwarmSettings, learner: Learner) -> tuple[TensorSpec, 
     return Layout(charter, strategy, learner.parameters()).wire
 
 
+def first_model(settings: SwarmSettings, learner: Learner) -> ModelHash:
+    """Return the name of the learner's first model, as a founder offers it.
+
+    Raises:
+        ConfigError: Settings contradict the strategy, or it cannot work with the learner.
+    """
+    charter = make_charter(settings, (), (), founders=settings.peers)
+    initial = learner.parameters()
+    return Layout(charter, strategy_of(charter), initial).offered(initial).name
+
+
 def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Charter:
     """Write the charter of a new swarm; the data gives the input constants, the model its schema.
 
@@ -123,7 +141,10 @@ def write_charter(settings: SwarmSettings, path: Path, *, founders: int) -> Char
         settings=TrainingSettings(device="cpu"),
         seed=settings.seed,
     )[0]
-    charter = make_charter(settings, wire_schema(settings, learner), constants.to_inputs(), founders=founders)
+    charter = make_charter(
+        settings, wire_schema(settings, learner), constants.to_inputs(), founders=founders,
+        genesis=first_model(settings, learner),
+    )  # fmt: skip
     try:
         path.write_text(toml.table("charter", charter_toml.to_mapping(charter)), encoding="utf-8")
     except OSError as error:

@@ -201,7 +201,7 @@ def keygen(
 
 
 @app.command()
-@flags.takes(*flags.INPUT, *flags.UPDATE, "patience", patience=8.0)
+@flags.takes(*flags.INPUT, *flags.UPDATE, "cells", "patience", patience=8.0)
 def charter(
     path: Annotated[Path, typer.Argument(help="File to write, charter.toml for example.")],
     swarm: Annotated[str, typer.Option("--swarm", help="Name of the swarm: where peers find each other.")],

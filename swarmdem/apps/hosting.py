@@ -279,7 +279,8 @@ class Host:
             return
         model = held.parameters
         group = self._trees[event.plan].group(event.group)
-        if group.parent is None and event.round == self._settings.rounds:
+        flat = self._settings.cells is None  # in cells there is a root of each
+        if group.parent is None and event.round == self._settings.rounds and flat:
             names = hosted.peer.model.keys()  # not what a strategy sends along, nor sums of results above
             self._root = {name: array for name, array in model.items() if name in names}
         if self._settings.evaluated(event.round):

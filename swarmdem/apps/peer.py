@@ -21,6 +21,7 @@ from swarmdem.learning.deployment import evaluate
 from swarmdem.learning.learner import Dataset, Evaluation, Learner, task_of
 from swarmdem.learning.scaling import standardization, standardization_of
 from swarmdem.learning.strategy import Deployment
+from swarmdem.node.cells import CellEntered, InRegion, SpeakingChanged
 from swarmdem.node.explaining import Explained, PeerEvent
 from swarmdem.node.peer import Peer
 from swarmdem.node.trainer import Hooks, TrainingFinished
@@ -29,6 +30,7 @@ from swarmdem.protocol.events import (
     Degraded,
     Elected,
     GroupChanged,
+    HandedDown,
     PeerSeen,
     Recovered,
     RoundFinished,
@@ -256,6 +258,12 @@ def _line(event: PeerEvent) -> str:
             return f"now in group {brief(group)} of level {level}, {counted(members, 'peer')}"
         case Elected(round=round, group=group, level=level, rank=0):
             return f"round {round}: aggregates group {brief(group)} of level {level}"
+        case CellEntered(cell=cell):
+            return f"now in cell {brief(cell)}"
+        case SpeakingChanged(speaks=speaks):
+            return f"speaks for its cell {'from now on' if speaks else 'no more'}"
+        case InRegion(event=HandedDown(round=round)):
+            return f"round {round} of the region: its result comes down to the cell"
         case PeerSeen(peer=peer, present=present):
             return f"peer {brief(peer)} {'is here' if present else 'is gone'}"
         case Degraded(what=what, lasted_s=lasted_s):

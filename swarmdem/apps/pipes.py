@@ -88,6 +88,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """What scores are: `accuracy` or `mae`."""
     devices: int
     """Of the data."""
+    genesis: bytes = b""
+    """Name of the first model."""
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):

@@ -62,6 +62,8 @@ class SwarmSettings(UpdateChoices):
     """Peers of one process train in one pass: `on`, `off`, or where a trial says that it is faster."""
     workers: int | None = None
     """Worker processes; None: one per core."""
+    cells: int | None = None
+    """Most peers of a cell; None: a flat swarm."""
     patience: float | None = None
     """Seconds of silence before others act; None: sized for N peers on one machine."""
     record: bool = False
@@ -90,8 +92,12 @@ class SwarmSettings(UpdateChoices):
 
     @property
     def patience_s(self) -> float:
-        """`patience`, or a default that does not take a busy machine for a dead peer: 10 s + .5 s a peer."""
-        return 10.0 + 0.5 * self.peers if self.patience is None else self.patience
+        """`patience`, or a default that does not take a busy machine for a dead peer.
+
+        10 s and half a second for each peer of the swarm, or of a cell.
+        """
+        together = self.peers if self.cells is None else min(self.peers, self.cells)
+        return 10.0 + 0.5 * together if self.patience is None else self.patience
 
     def evaluated(self, round: int) -> bool:
         """Tell whether *round* is evaluated: every `evaluate_every` rounds and each of the last."""
@@ -129,6 +135,7 @@ def _rules(s: SwarmSettings) -> tuple[tuple[str, bool, str], ...]:
         *choices.rules(s),
         ("lr", s.lr is None or (math.isfinite(s.lr) and s.lr > 0.0), "finite and above 0"),
         ("patience", s.patience is None or 0.05 <= s.patience <= 86_400, "0.05 to 86400 seconds"),
+        ("cells", s.cells is None or 4 <= s.cells <= 256, "4 to 256 peers"),
         ("digest_size", 16 <= s.digest_size <= 8192, "16 to 8192"),
         one_of("optimizer", tuple(LEARNING_RATES)),
         one_of("evaluate", ("update", "both")),

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmdem.apps.accounting import Costs
+from swarmdem.apps.cell_summary import cells_of_run
 from swarmdem.apps.charter import check_update, make_charter
 from swarmdem.apps.continuing import Supervisor
 from swarmdem.apps.crew import Crew
@@ -130,6 +131,8 @@ async def run_swarm(
         )
         summary["cpu_s"] = round(sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun, 3)
         summary["untrained_c_gen"] = session.untrained
+        if settings.cells is not None:
+            summary["cells"] = cells_of_run(folder.path / "peers")
         summary["traffic"] = ledger_of_run(folder.path / "peers").as_mapping()
         folder.write_summary(summary)
     except NoTrainingError as error:
@@ -240,6 +243,7 @@ def _charter(settings: SwarmSettings, prepared: Prepared, broker: Broker | tuple
         founders=settings.peers,
         gather=max(120.0, 4 * settings.patience_s),
         chunk=CHUNKS[kind],
+        genesis=prepared.genesis,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from swarmdem.apps.cell_summary import cell_line
 from swarmdem.apps.ledger import ledger_lines
 from swarmdem.apps.reading import is_run
 from swarmdem.apps.runfolder import RunFolder
@@ -48,6 +49,8 @@ def _shown(settings: SwarmSettings, out: Path, *, closing: bool = True, **how: A
     for line in closing_lines(summary):
         view.say(line)
     if closing:
+        if "cells" in summary:
+            view.say(cell_line(summary["cells"]))
         for line in ledger_lines(summary["traffic"]):
             view.say(line)
         view.say(f"run folder {out}")

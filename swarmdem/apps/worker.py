@@ -14,7 +14,7 @@ import traceback
 from contextlib import AsyncExitStack
 from typing import BinaryIO
 
-from swarmdem.apps.charter import wire_schema
+from swarmdem.apps.charter import first_model, wire_schema
 from swarmdem.apps.hosting import Host
 from swarmdem.apps.limits import require_files
 from swarmdem.apps.measure import HeldOut
@@ -93,6 +93,7 @@ async def _work(reports: BinaryIO) -> None:
         Prepared(
             schema=wire_schema(settings, learners[0]),
             inputs=constants.to_inputs(),
+            genesis=first_model(settings, learners[0]),
             untrained=Score(untrained.correct, untrained.count),
             metric="mae" if task_of(learners[0]) == "regression" else "accuracy",
             devices=data.devices,

@@ -14,23 +14,22 @@ from pathlib import Path
 
 import msgspec
 
-from swarmdem.errors import ConfigError
 from swarmdem.identifiers import PeerId
 from swarmdem.learning.learner import Learner, labels_of
 from swarmdem.learning.strategy import Strategy
 from swarmdem.node.brokers import Brokers
+from swarmdem.node.cells import AnyCore
+from swarmdem.node.cells_start import core_of, port_of, refuse_in_cells
 from swarmdem.node.craft import Craft
 from swarmdem.node.driver import Driver, NodeEvent
-from swarmdem.node.joining import Reach, brokers_of, cancelled, open_port
+from swarmdem.node.joining import Reach, brokers_of, cancelled
 from swarmdem.node.layout import Layout
 from swarmdem.node.models import Model, ModelShelf
-from swarmdem.node.parts import trusted_records
 from swarmdem.node.recording import Recorder
 from swarmdem.node.resuming import Parts
 from swarmdem.node.store import DirectoryStore, MemoryStore, Store
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.node.waiting import WaitingStore
-from swarmdem.protocol.cells.charters import limit_of
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Certified, Degraded, ModelOffered, Started
 from swarmdem.transport.base import Link, Port
@@ -65,7 +64,7 @@ class Assembled:
 
     charter: Charter
     """With its schema."""
-    core: Core
+    core: AnyCore
     store: Store
     shelf: ModelShelf
     port: Port
@@ -98,11 +97,10 @@ async def assemble(
     if trainer is None:
         trainer = Trainer()
         stack.callback(trainer.close)
+    refuse_in_cells(wanted.charter, reach=wanted.reach, record=wanted.record is not None)
     learner, loop = wanted.learner, asyncio.get_running_loop()
     await loop.run_in_executor(trainer.training, wanted.strategy.check, learner)
     initial = await loop.run_in_executor(trainer.training, learner.parameters)
-    if limit_of(wanted.charter):
-        raise ConfigError("charter.ext: in cells, which only `swarmdem simulate --cells` runs yet")
     layout = Layout(wanted.charter, wanted.strategy, initial)
     charter = msgspec.structs.replace(wanted.charter, schema=layout.wire)
     store = await _open_store(wanted, trainer, stack, on_event)
@@ -113,15 +111,14 @@ async def assemble(
     offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
     shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
     sealer = FrameSealer(store.identity, charter, store.session, reader=wanted.reader or FrameReader())
-    stored = trusted_records(store.records, shelf, sealer)
-    core = Core(charter, sealer, stored=stored, capability=wanted.capability)
+    core = core_of(charter, sealer, store.records, shelf, capability=wanted.capability)
     link, brokers = wanted.link, None
     if link is None:
         brokers = await brokers_of(
             stack, wanted.reach, me=sealer.peer, charter=charter, state=wanted.state, report=on_event
         )
         link = brokers.link
-    port = await open_port(stack, link, charter, sealer)
+    port = await port_of(stack, link, charter, sealer, store.records)
     driver = Driver(
         core, sealer=sealer, port=port, store=store, shelf=shelf,
         learner=learner, craft=craft, trainer=trainer, hooks=wanted.hooks,
@@ -131,7 +128,7 @@ async def assemble(
     )  # fmt: skip
     stack.push_async_callback(driver.close)
     recorder = None
-    if wanted.record is not None:
+    if wanted.record is not None and isinstance(core, Core):
         recorder = Recorder(
             wanted.record, craft=craft, me=sealer.peer, core=core, shelf=shelf, trainer=trainer
         )

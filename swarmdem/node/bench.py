@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from swarmdem.learning.learner import Learner, Parameters, Scoring
 from swarmdem.learning.strategy import Deployment, Outcome, Task
 from swarmdem.node.counters import TrainingCounters
 from swarmdem.node.craft import Against, Craft, Installed, Slots, Upload
+from swarmdem.node.delivery import DeliverSeveral
 from swarmdem.node.layout import belongs
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.store import Store
@@ -38,7 +39,6 @@ from swarmdem.protocol.events import (
     Apply,
     Averaged,
     FinishMean,
-    Input,
     Mix,
     Mixed,
     SaveModel,
@@ -49,16 +49,6 @@ from swarmdem.protocol.events import (
 )
 
 _log = logging.getLogger("swarmdem.node.bench")
-
-
-class Deliver(Protocol):
-    """Hands an input to the core."""
-
-    def __call__(self, answer: Input, model: Model | None, /) -> None:
-        """Queue *answer*; the shelf takes *model* in the moment the core hears of it.
-
-        Not earlier: until then a `Keep` of the core could not name it.
-        """
 
 
 @dataclass(slots=True)
@@ -98,7 +88,7 @@ class Bench:
         store: Store,
         trainer: Trainer,
         hooks: Hooks,
-        deliver: Deliver,
+        deliver: DeliverSeveral,
         report: Callable[[TrainingFinished], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -168,8 +158,9 @@ class Bench:
         self._submit(self._trainer.tensors, work)
 
     def finish_mean(self, order: FinishMean) -> None:
-        """Eq. 9, and Dem-AI eq. 3 where the group's last mean is here; answers `Averaged`."""
+        """Eq. 9, then Dem-AI eq. 3 with the group's last mean, eq. 10 with what is above; `Averaged`."""
         previous = self._shelf.get(order.previous) if order.previous is not None else None
+        above = self._shelf.get(order.above) if order.above is not None else None
         reference, bases = self._shelf.slot(Slot.REFERENCE), self._shelf.bases
 
         def work() -> None:
@@ -178,8 +169,10 @@ class Bench:
                 raise MisuseError("a mean of no models")
             against = Against(reference, self._inputs.pop((order.plan, order.group), Counter()), bases)
             mean = self._craft.mean(total.result(), order, against, previous=previous)
-            answer = Averaged(order.plan, order.group, mean.name, mean.info.total_bytes)
-            self._soon(self._deliver, answer, mean)
+            result = self._craft.topped(order, mean, above, reference)
+            below = mean.name if order.above is not None else None
+            answer = Averaged(order.plan, order.group, result.name, result.info.total_bytes, below)
+            self._soon(self._deliver, answer, result, mean)
 
         self._submit(self._trainer.tensors, work)
 

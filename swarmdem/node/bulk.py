@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import ModelHash, PeerId
-from swarmdem.node.bench import Deliver
 from swarmdem.node.counters import NodeCounters
+from swarmdem.node.delivery import Deliver
 from swarmdem.node.models import ModelShelf, Schema
 from swarmdem.node.resuming import Parts
 from swarmdem.node.serving import Uploads
@@ -22,7 +22,8 @@ from swarmdem.wire import topics
 from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, blob_of, decode_chunk
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.codec import FrameSealer
-from swarmdem.wire.messages import BlobOffer, BlobWant, Message
+from swarmdem.wire.frame import Frame
+from swarmdem.wire.messages import BlobOffer, BlobWant
 
 
 class Bulk:
@@ -80,12 +81,13 @@ class Bulk:
         self.downloads.on_chunk(topics.sender_of(arrival.topic), decode_chunk(payload))
         return True
 
-    def on_message(self, sender: PeerId, message: Message) -> None:
+    def on_frame(self, frame: Frame) -> None:
         """Take a want or an offer.
 
         Raises:
             WireError: It is an offer that must be refused.
         """
+        sender, message = frame.sender, frame.message
         if sender == self._sealer.peer:
             return
         if isinstance(message, BlobWant):

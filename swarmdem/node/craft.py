@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swarmdem.errors import LearningError, NotFiniteError
+from swarmdem.errors import LearningError, MisuseError, NotFiniteError
 from swarmdem.identifiers import ModelHash
 from swarmdem.learning import digest
 from swarmdem.learning.aggregation import amplified, mix
@@ -184,6 +184,19 @@ class Craft:
         if reference is None:
             return made
         return self.packing.mean(made, against.inputs, reference=reference, bases=against.bases)
+
+    def topped(self, order: FinishMean, mean: Model, above: Model | None, reference: Model | None) -> Model:
+        """Return what is announced of a root's *mean*: where the order says so, mixed with what is *above*.
+
+        Raises:
+            MisuseError: The order names a model that is not here.
+        """
+        if order.above is None:
+            return mean
+        if above is None:
+            raise MisuseError(f"a mean with a result that is not here: {order.above.hex()}")
+        mixing = Mix(order.plan, order.group, mean.name, order.above, order.time)
+        return self.mixed(mixing, mean, above, reference)
 
     def mixed(self, order: Mix, mean: Model, parent: Model, reference: Model | None) -> Model:
         """Return a group's result: eq. 10, and under `pull_to = all` the sum over the groups above."""

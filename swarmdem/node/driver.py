@@ -13,12 +13,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from swarmdem.errors import LearningError, StoreError, TransportError, WireError
 from swarmdem.identifiers import Micros, PeerId, Round, brief
 from swarmdem.learning.learner import Learner
 from swarmdem.node.bench import Bench
 from swarmdem.node.bulk import Bulk
+from swarmdem.node.cells import AnyCore, CellBulk, CellEvent, Earshot, InRegion
 from swarmdem.node.counters import NodeCounters
 from swarmdem.node.craft import Craft
 from swarmdem.node.models import Model, ModelShelf
@@ -28,18 +30,20 @@ from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.node.unpacking import Unpacking
 from swarmdem.node.vetting import Vetting
 from swarmdem.node.watching import LinkWatch
-from swarmdem.protocol.core import Core
+from swarmdem.protocol.cells.charters import limit_of
 from swarmdem.protocol.events import (
     Accumulate,
     Apply,
     Degraded,
     Effect,
     EndUpdate,
+    Enter,
     Event,
     Fetch,
     FinishMean,
     Input,
     Keep,
+    Leave,
     LeaveRequested,
     Mix,
     Persist,
@@ -67,7 +71,7 @@ TURN = 32
 """Inputs handled before other peers of the process get their turn."""
 ASK = 8
 """Inputs after which the core is asked for its next wake-up, however many wait."""
-NodeEvent = Event | TrainingFinished
+NodeEvent = Event | TrainingFinished | CellEvent
 
 
 class Driver:
@@ -90,7 +94,7 @@ class Driver:
 
     def __init__(
         self,
-        core: Core,
+        core: AnyCore,
         *,
         sealer: FrameSealer,
         port: Port,
@@ -115,7 +119,7 @@ class Driver:
         self._on_hello = on_hello
         self._loop = asyncio.get_running_loop()
         self._window = ReplayWindow()
-        self._inputs: deque[tuple[Input, Model | None]] = deque()
+        self._inputs: deque[tuple[Input, tuple[Model, ...]]] = deque()
         self._signal = asyncio.Event()
         self._room = asyncio.Event()
         self._retained: set[str] = set()
@@ -139,10 +143,17 @@ class Driver:
             stop=lambda model: self.bulk.downloads.stop(model),  # noqa: PLW0108
             deliver=self._vetting.deliver,
         )  # fmt: skip
-        self.bulk = Bulk(
-            charter=charter, schemas=craft.layout.schemas, sealer=sealer, port=port, shelf=shelf,
-            trainer=trainer, counters=self.counters, deliver=self._unpacking.arrived, parts=parts,
+        make = partial(
+            Bulk, schemas=craft.layout.schemas, port=port, shelf=shelf, trainer=trainer,
+            counters=self.counters, deliver=self._unpacking.arrived, parts=parts,
         )  # fmt: skip
+        self.bulk: Bulk | CellBulk
+        self._earshot: Earshot | None = None
+        if limit_of(charter):
+            self.bulk = CellBulk(lambda under, own: make(charter=under, sealer=own))
+            self._earshot = Earshot(sealer=sealer, port=port, bulk=self.bulk, report=on_event)
+        else:
+            self.bulk = make(charter=charter, sealer=sealer)
         self._link = LinkWatch(deliver=self.deliver, downloads=self.bulk.downloads, report=on_event)
 
     @property
@@ -150,9 +161,9 @@ class Driver:
         """Whether the core waits for a training beyond the limit of rounds."""
         return self._held is not None
 
-    def deliver(self, event: Input, model: Model | None = None) -> None:
-        """Queue an input; the shelf takes *model* in the moment the core hears of it."""
-        self._inputs.append((event, model))
+    def deliver(self, event: Input, model: Model | None = None, /, *beside: Model) -> None:
+        """Queue an input; the shelf takes *model* and those *beside* in the moment the core hears of it."""
+        self._inputs.append((event, () if model is None else (model, *beside)))
         self._signal.set()
 
     def limit_rounds(self, last: Round | None) -> None:
@@ -186,6 +197,8 @@ class Driver:
     async def close(self) -> None:
         """Stop what works for this peer; afterwards nothing touches its learner."""
         self.bulk.close()
+        if self._earshot is not None:
+            self._earshot.close()
         await self.bench.close()
         if not self._broken.done():
             self._broken.cancel()
@@ -222,16 +235,16 @@ class Driver:
         try:
             if self.bulk.took(arrival):
                 return
-            frame = self._sealer.open(payload)
+            frame = self._sealer.open(payload) if self._earshot is None else self._earshot.open(payload)
             blob = isinstance(frame.message, BlobWant | BlobOffer)
             if not self._window.admits(frame, "bulk" if blob else "control"):
                 self.counters.refuse("replayed")
             elif blob:
-                self.bulk.on_message(frame.sender, frame.message)
+                self.bulk.on_frame(frame)
             else:
                 if self._on_hello is not None and isinstance(frame.message, Hello):
                     self._on_hello(frame, frame.message)
-                self._inputs.append((Received(frame), None))
+                self._inputs.append((Received(frame), ()))
                 self._signal.set()
         except WireError as error:
             self.counters.refuse(type(error).__name__)
@@ -247,19 +260,19 @@ class Driver:
                 wake, asked = self._core.next_wakeup(), True
             now = _now_us()
             event: Input
-            model: Model | None = None
+            models: tuple[Model, ...] = ()
             # A due wake-up goes before any message, but two in a row never keep messages waiting.
             if asked and wake is not None and wake <= now and not (woke and self._inputs):
                 event = Woke()
             elif self._inputs:
-                event, model = self._inputs.popleft()
+                event, models = self._inputs.popleft()
                 if len(self._inputs) == INPUTS_MAX // 2:
                     self._room.set()
             else:
                 await self._wait_until(wake)
                 continue
             woke = isinstance(event, Woke)
-            if model is not None:
+            for model in models:
                 self._shelf.put(model)
             effects, asked = self._core.handle(event, now), False
             if effects or self.watched:
@@ -308,8 +321,10 @@ class Driver:
                 await self._publish(topic, effect.crossing.raw, retain=retain)
             case Send(receiver, frame):
                 await self._publish(self._topic(frame, receiver), frame.raw)
-            case Report(event):
-                self._on_event(event)
+            case Report(event, region):
+                self._on_event(InRegion(event) if region else event)
+            case Enter() | Leave():
+                await self._listen_as(effect)
             case Reject(sender, reason):
                 self.counters.refuse(reason)
                 _log.debug("frame_rejected sender=%s reason=%s", brief(sender), reason)
@@ -336,6 +351,10 @@ class Driver:
                 self.bench.end_update(plan)
             case Persist():
                 raise AssertionError("written by _perform")
+
+    async def _listen_as(self, order: Enter | Leave) -> None:
+        assert self._earshot is not None
+        await (self._earshot.enter(order) if isinstance(order, Enter) else self._earshot.leave(order))
 
     def _train(self, order: Train) -> None:
         if self._round_limit is not None and order.round > self._round_limit:

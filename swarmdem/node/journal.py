@@ -5,6 +5,7 @@ happens. The `round` line carries the hashes all peers of a round must share: ce
 The `traffic` line says what was sent, received, refused and lost since the one before, or since the peer
 started: `sent` and `received` map a kind of frame to [frames, bytes], `refused` a reason to a number of
 arrivals; `dropped` are arrivals, `unsent` frames.
+Of a peer that speaks for its cell, what happened in the region has `region_` before its name.
 What went wrong (`degraded`, `recovered`, `explained`) also says `at` what time of this machine's clock.
 
 A file that has grown to its limit becomes the older part, `ID.jsonl.1`, in place of the one before, and a
@@ -28,6 +29,7 @@ from typing import Any, BinaryIO
 
 from swarmdem.errors import StoreError
 from swarmdem.identifiers import PeerId, PlanId, Round
+from swarmdem.node.cells import InRegion
 from swarmdem.node.counters import PeerCounters
 from swarmdem.node.explaining import Explained
 from swarmdem.node.troubles import moment
@@ -67,6 +69,9 @@ class Journal:
     def note(self, event: object) -> None:
         """Append *event* (a dataclass), and the round's line when it ends a round."""
         if self._file is None:
+            return
+        if isinstance(event, InRegion):
+            self._append({"event": f"region_{event_name(event.event)}", **_plain_fields(event.event)})
             return
         at = {"at": moment(time.time())} if isinstance(event, Degraded | Recovered | Explained) else {}
         self._append({"event": event_name(event), **_plain_fields(event), **at})

@@ -5,7 +5,7 @@ import logging
 from functools import partial
 
 from swarmdem.identifiers import ModelHash, brief
-from swarmdem.node.bench import Deliver
+from swarmdem.node.delivery import Deliver
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.packing import Packing
 from swarmdem.node.sharing import Neighbour, Neighbours, Wanted

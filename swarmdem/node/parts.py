@@ -8,11 +8,11 @@ from swarmdem.errors import ConfigError, WireError
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.strategies import strategy_of
 from swarmdem.learning.strategy import Strategy
+from swarmdem.node.cells import AnyCore
 from swarmdem.node.counters import PeerCounters
 from swarmdem.node.driver import Driver
 from swarmdem.node.models import ModelShelf
 from swarmdem.node.store import Store
-from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Slot
 from swarmdem.transport.base import Port
 from swarmdem.wire.charter import Charter
@@ -24,7 +24,7 @@ from swarmdem.wire.messages import Digest
 class Running:
     """The parts of a peer that runs; what they know outlives its leaving."""
 
-    core: Core
+    core: AnyCore
     store: Store
     shelf: ModelShelf
     port: Port
@@ -49,16 +49,24 @@ class Running:
         )  # fmt: skip
 
 
-def trusted_records(records: Mapping[str, bytes], shelf: ModelShelf, sealer: Sealer) -> dict[str, bytes]:
+def trusted_records(
+    records: Mapping[str, bytes], shelf: ModelShelf, sealer: Sealer, slot: Slot = Slot.UPLOAD
+) -> dict[str, bytes]:
     """Return the *records* without those that speak of a model which is not here, or was found damaged.
 
     Without its reference the core fetches it again, without its digest it trains again.
+
+    Args:
+        records: Of one core.
+        shelf: What is here.
+        sealer: The core's.
+        slot: Where the model is that its digest names.
     """
     trusted = dict(records)
     reference = shelf.slot(Slot.REFERENCE)
     if reference is None or trusted.get("reference") != reference.name:
         trusted.pop("reference", None)
-    upload = shelf.slot(Slot.UPLOAD)
+    upload = shelf.slot(slot)
     try:
         digest = sealer.open(trusted.get("digest", b"")).message
     except WireError:

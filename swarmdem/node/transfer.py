@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from swarmdem.errors import WireError
 from swarmdem.identifiers import ModelHash, PeerId
 from swarmdem.learning.parameters import model_bytes
-from swarmdem.node.bench import Deliver
+from swarmdem.node.delivery import Deliver
 from swarmdem.node.download import CREDIT_BYTES, SMALLER, ChunkLimit, Download, chunk_leaves, window_leaves
 from swarmdem.node.listening import Listen, Listening
 from swarmdem.node.models import Model, ModelShelf, Schema

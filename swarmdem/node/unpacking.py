@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from swarmdem.identifiers import ModelHash, PeerId, brief
-from swarmdem.node.bench import Deliver
+from swarmdem.node.delivery import Deliver
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.packing import Packing
 from swarmdem.node.trainer import Trainer

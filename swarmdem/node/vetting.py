@@ -8,8 +8,8 @@ import asyncio
 import logging
 
 from swarmdem.identifiers import ModelHash, brief
-from swarmdem.node.bench import Deliver
 from swarmdem.node.craft import Craft
+from swarmdem.node.delivery import Deliver
 from swarmdem.node.models import Model
 from swarmdem.node.trainer import Trainer
 from swarmdem.protocol.events import Fetch, Fetched, FetchFailed, Input

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
-from swarmdem.node.transfer import Downloads
 from swarmdem.protocol.events import Degraded, LinkChanged, Recovered
 from swarmdem.transport.base import NOT_YET, LinkState
 
@@ -11,6 +11,13 @@ _log = logging.getLogger("swarmdem.node.watching")
 
 TROUBLES_MAX = 16
 """Reasons for one outage that are told."""
+
+
+class Waiting(Protocol):
+    """Waits for something from the link."""
+
+    def link_changed(self, *, up: bool) -> None:
+        """Take note that the link came up or went down."""
 
 
 class LinkWatch:
@@ -26,7 +33,7 @@ class LinkWatch:
         self,
         *,
         deliver: Callable[[LinkChanged], None],
-        downloads: Downloads,
+        downloads: Waiting,
         report: Callable[[Degraded | Recovered], None],
     ) -> None:
         self.up: bool | None = None

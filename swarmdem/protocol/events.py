@@ -265,6 +265,8 @@ class Fetch:
     sketch: bytes = b""
     """What the plan calls the model's own sketch (`state.pack_sketch`; metric `cosine`); a model of another
     one must not be used. Empty: nothing is said of it."""
+    scope: bytes = b""
+    """Hash of the charter under which the holders are asked; empty: this peer has but one."""
 
 
 @dataclass(frozen=True, slots=True)

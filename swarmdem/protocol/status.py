@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from swarmdem.identifiers import GroupId, Level, PeerId, PlanId, Round
+from swarmdem.identifiers import CellId, GroupId, Level, PeerId, PlanId, Round
 from swarmdem.protocol.plans import Base
 from swarmdem.protocol.reports import Readable
 from swarmdem.wire.messages import NORMAL, Certificate, Digest
@@ -44,6 +44,12 @@ class Status(Readable):
     """Groups this peer leads, with its rank in each."""
     idle: bool
     """Nobody waits for anything of this peer's update."""
+    cell: CellId | None = None
+    """The cell that all of this is said of; None in a flat swarm, and while a peer has no cell yet."""
+    speaks: bool = False
+    """Whether this peer speaks for its cell."""
+    region: Round | None = None
+    """Round of the region's certificate, as far as this peer knows; None where it does not speak."""
 
 
 class Duties(Protocol):

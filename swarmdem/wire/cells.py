@@ -61,6 +61,12 @@ def cell_settings(ext: Extensions) -> CellSettings | None:
     return settings if (whole or part) and LIMIT_MIN <= settings.limit <= LIMIT_MAX else None
 
 
+def founders_max(ext: Extensions, listed_max: int) -> int:
+    """Return the most founders of a swarm: as many as a plan lists, in cells as many cells of the limit."""
+    settings = cell_settings(ext)
+    return listed_max * settings.limit if settings is not None and settings.kind == SWARM else listed_max
+
+
 def flaw(ext: Extensions) -> str:
     """Return what a charter's `ext` must be where it is not that; empty when it is right."""
     if not ext or cell_settings(ext) is not None:

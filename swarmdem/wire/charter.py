@@ -222,6 +222,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
+    most = cells.founders_max(c.ext, LISTED_MAX)
     return (
         (
             "swarm",
@@ -253,7 +254,7 @@ def _rules(c: Charter) -> tuple[tuple[str, bool, str], ...]:
         ),
         ("blob_max", 1 <= c.blob_max <= 2**36, "1 to 2^36: what one offer can list"),
         ("peers_max", 1 <= c.peers_max <= LISTED_MAX, f"1 to {LISTED_MAX}"),
-        ("founders", 1 <= c.founders <= LISTED_MAX, f"1 to {LISTED_MAX}"),
+        ("founders", 1 <= c.founders <= most, f"1 to {most}"),
         ("gather", math.isfinite(c.gather) and 0 <= c.gather <= 86_400, "0 to 86400 seconds"),
         ("genesis", len(c.genesis) in {0, 32}, "empty or 32 bytes"),
         ("version", c.version == WIRE_VERSION, f"this program speaks version {WIRE_VERSION}"),

@@ -11,24 +11,31 @@ from typing import Any
 import msgspec
 
 from swarmdem.errors import ConfigError
+from swarmdem.wire.cells import LIMIT_MAX, LIMIT_MIN, SWARM, CellSettings, cell_settings
 from swarmdem.wire.charter import Charter, TensorSpec, typed
+from swarmdem.wire.fields import Extensions
+
+_CELLS = "cells"
+"""The key of what is an entry of `ext` on the wire."""
 
 
 def from_mapping(settings: Mapping[str, Any]) -> Charter:
     """Return the charter of a TOML table, as `to_mapping` writes it.
 
     Tables stand for tables (`inputs`, `schedules`, the entries of `schema`), base64 for the input
-    constants, hex digits for `genesis`.
+    constants, hex digits for `genesis`. `cells` is the most peers of a cell; 0 or nothing: a flat swarm.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; the message shows its path.
     """
-    unknown = sorted(set(settings) - set(Charter.__struct_fields__))
+    unknown = sorted(set(settings) - {*Charter.__struct_fields__, _CELLS})
     if unknown:
         raise ConfigError(f"charter.{unknown[0]}: unknown setting")
     if "swarm" not in settings:
         raise ConfigError("charter.swarm: missing")
     values = {name: _READERS[name](value) if name in _READERS else value for name, value in settings.items()}
+    if (limit := values.pop(_CELLS, 0)) != 0:
+        values["ext"] = _read_cells(limit)
     return Charter(**values)
 
 
@@ -45,6 +52,9 @@ def to_mapping(charter: Charter) -> dict[str, Any]:
     values["inputs"] = {name: b64encode(constant).decode() for name, constant in charter.inputs}
     values["genesis"] = charter.genesis.hex()
     values["ext"] = [[number, content.hex()] for number, content in charter.ext]
+    settings = cell_settings(charter.ext)
+    if settings is not None and settings.kind == SWARM:
+        values |= {"ext": [], _CELLS: settings.limit}
     return values
 
 
@@ -84,6 +94,13 @@ def _read_hex(path: str, value: Any) -> bytes:
 def _read_ext(value: Any) -> list[tuple[Any, bytes]]:
     pairs = typed("charter.ext", value, list[tuple[int, str]])
     return [(number, _read_hex("charter.ext", content)) for number, content in pairs]
+
+
+def _read_cells(value: Any) -> Extensions:
+    limit = typed("charter.cells", value, int)
+    if not LIMIT_MIN <= limit <= LIMIT_MAX:
+        raise ConfigError(f"charter.cells: {limit} is not possible: {LIMIT_MIN} to {LIMIT_MAX}, or 0: none")
+    return CellSettings(SWARM, limit).ext()
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {

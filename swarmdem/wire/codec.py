@@ -38,6 +38,7 @@ SIGNATURE_TAG = b"swarmdem/1/frame"
 
 _HEADER = struct.Struct(">2sBBH32sH32sQQI")
 HEADER_BYTES = _HEADER.size
+_SCOPE_AT = slice(6, 38)
 OVERHEAD_BYTES = HEADER_BYTES + SIGNATURE_BYTES
 """Bytes of a frame beside its body."""
 
@@ -56,6 +57,11 @@ def frame_id(raw: bytes) -> FrameId:
 def plan_id(plan_body: bytes) -> PlanId:
     """Return BLAKE2b-256 of a plan's body: its name."""
     return PlanId(blake2b(plan_body, digest_size=32, person=b"sd/plan").digest())
+
+
+def scope_in(raw: bytes) -> bytes:
+    """Return the hash that *raw* says it is signed under, unchecked; empty where it is too short."""
+    return raw[_SCOPE_AT] if len(raw) > OVERHEAD_BYTES else b""
 
 
 def encode_body(message: Message) -> bytes:

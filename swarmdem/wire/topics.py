@@ -91,6 +91,12 @@ def topic_of(message: Message, scope: bytes, sender: PeerId, receiver: PeerId | 
     return inbox(scope, receiver, sender)
 
 
+def scope_of(topic: str) -> str:
+    """Return the level of *topic* that stands for a charter or a swarm; empty where there is none."""
+    levels = topic.removeprefix(f"{ROOT}/").split("/", 1)
+    return levels[0] if len(levels) == 2 and topic.startswith(f"{ROOT}/") else ""
+
+
 def sender_of(topic: str) -> PeerId:
     """Return the sender that the last level of *topic* names.
 

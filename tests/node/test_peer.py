@@ -25,7 +25,6 @@ from swarmdem import (
 )
 from swarmdem.errors import SchemaError
 from swarmdem.learning.parameters import from_safetensors
-from swarmdem.protocol.cells.charters import in_cells
 from swarmdem.transport.memory import MemoryBus
 from swarmdem.wire import topics
 from swarmdem.wire.charter import charter_hash
@@ -280,13 +279,6 @@ async def test_a_learner_of_another_schema_is_refused_before_it_connects(swarm):
     stranger = Peer(peer.charter, learner(1, features=9), link=swarm.bus.link())
 
     with pytest.raises(SchemaError, match="weight"):
-        await swarm.enter(stranger)
-
-
-async def test_a_charter_in_cells_is_refused_before_it_connects(swarm):
-    stranger = Peer(in_cells(charter(2, genesis=bytes(32)), 8), learner(1), link=swarm.bus.link())
-
-    with pytest.raises(ConfigError, match=r"charter.ext: in cells"):
         await swarm.enter(stranger)
 
 

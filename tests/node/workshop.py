@@ -82,9 +82,9 @@ class Workshop:
         bare = Charter(swarm="s", **charter)
         return Layout(bare, strategy(bare), Counting().parameters())
 
-    def deliver(self, answer, model=None):
-        if model is not None:
-            self.shelf.put(model)
+    def deliver(self, answer, model=None, *beside):
+        for each in () if model is None else (model, *beside):
+            self.shelf.put(each)
         self.answers.put_nowait(answer)
 
     def model(self, **arrays):

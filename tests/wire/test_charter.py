@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 from swarmdem.errors import ConfigError, MalformedFrameError
 from swarmdem.wire import charter as charters, charter_toml
+from swarmdem.wire.cells import SWARM, CellSettings
 from swarmdem.wire.charter import Charter, TensorSpec
 
 FULL = Charter(
@@ -64,6 +65,32 @@ def test_toml_gives_the_charter():
 def test_mapping_and_body_give_the_charter_back(charter):
     assert charter_toml.from_mapping(charter_toml.to_mapping(charter)) == charter
     assert charters.decode(charters.encode(charter)) == charter
+
+
+def test_cells_are_a_key_of_their_own():
+    charter = Charter(swarm="s", ext=CellSettings(SWARM, 64).ext())
+    mapping = charter_toml.to_mapping(charter)
+
+    assert (mapping["cells"], mapping["ext"]) == (64, [])
+    assert charter_toml.from_mapping(mapping) == charter
+    assert charter_toml.from_mapping({"swarm": "s", "cells": 0}) == Charter(swarm="s")
+    assert "cells" not in charter_toml.to_mapping(Charter(swarm="s"))
+
+
+@pytest.mark.parametrize("limit", [3, 257, -1, "64"])
+def test_a_limit_of_cells_that_is_not_possible_is_named(limit):
+    with pytest.raises(ConfigError, match=r"charter\.cells"):
+        charter_toml.from_mapping({"swarm": "s", "cells": limit})
+
+
+def test_a_swarm_in_cells_may_have_as_many_founders_as_cells_hold():
+    ext = CellSettings(SWARM, 64).ext()
+
+    assert Charter(swarm="s", founders=1024 * 64, ext=ext).founders == 65536
+    with pytest.raises(ConfigError, match=r"charter\.founders"):
+        Charter(swarm="s", founders=1024 * 64 + 1, ext=ext)
+    with pytest.raises(ConfigError, match=r"charter\.founders"):
+        Charter(swarm="s", founders=1025)
 
 
 def test_mapping_holds_only_what_toml_can_say():

@@ -43,3 +43,9 @@ def test_the_sender_is_the_last_level():
     for bad in ("", "x/", f"x/{E}0", f"x/{E.upper()}", "x/" + "٣" * 32):
         with pytest.raises(MalformedFrameError):
             topics.sender_of(bad)
+
+
+def test_the_scope_is_the_level_below_the_version():
+    assert topics.scope_of(topics.bulk(SCOPE, YOU, ME)) == C
+    for bad in ("", "x", "swarmdem/1", f"swarmdem/1/{C}", f"swarmdem/2/{C}/all/ping/{E}"):
+        assert topics.scope_of(bad) == ""

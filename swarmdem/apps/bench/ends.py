@@ -151,7 +151,7 @@ class End:
         elif not self._bulk.took(arrival):
             frame = self._sealer.open(arrival.payload)
             if isinstance(frame.message, BlobWant | BlobOffer):
-                self._bulk.on_message(frame.sender, frame.message)
+                self._bulk.on_frame(frame)
 
 
 def peak_mb() -> float:

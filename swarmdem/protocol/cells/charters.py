@@ -11,6 +11,7 @@ from msgspec import structs
 
 from swarmdem.errors import ConfigError
 from swarmdem.identifiers import CellId, PeerId, PlanId
+from swarmdem.protocol.cells.entries import NO_SITE
 from swarmdem.wire.cells import CELL, LIMIT_MAX, LIMIT_MIN, REGION, SWARM, CellSettings, cell_settings
 from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
 from swarmdem.wire.messages import LISTED_MAX
@@ -78,11 +79,20 @@ def founding_cells(swarm: Charter) -> int:
     return max(1, -(-4 * swarm.founders // (3 * limit_of(swarm))))
 
 
-def founding_cell(swarm: Charter, peer: PeerId) -> CellId:
-    """Return the cell in which *peer* begins when there is nothing to compare yet: its lot decides."""
+def founding_cell(swarm: Charter, peer: PeerId, site: bytes = NO_SITE) -> CellId:
+    """Return the cell of *site* in which *peer* begins with nothing to compare yet: its lot decides."""
     name = charter_hash(swarm)
     draw = int.from_bytes(blake2b(name + peer, digest_size=8, person=b"sd/lot").digest(), "big")
-    return _cell(name + (draw % founding_cells(swarm)).to_bytes(4, "big"))
+    return _founded(name, site, draw % founding_cells(swarm))
+
+
+def first_cell(swarm: Charter, site: bytes) -> CellId:
+    """Return the cell in which the peers of a *site* begin when others are there already, but none there."""
+    return _founded(charter_hash(swarm), site, 0)
+
+
+def _founded(name: bytes, site: bytes, number: int) -> CellId:
+    return _cell(name + number.to_bytes(4, "big") + (site if site != NO_SITE else b""))
 
 
 def new_cell(certificate: PlanId) -> CellId:

@@ -15,41 +15,53 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
 
-from swarmdem.identifiers import CellId, Micros, ModelHash, PeerId, PlanId
+from swarmdem.identifiers import CellId, Micros, ModelHash, PeerId
 from swarmdem.protocol import events
-from swarmdem.protocol.cells.charters import cell_charter, limit_of, new_cell, region_charter, scopes_of
+from swarmdem.protocol.cells.charters import cell_charter, limit_of, region_charter, scopes_of
 from swarmdem.protocol.cells.entering import Entering, directory
-from swarmdem.protocol.cells.entries import handed_down
+from swarmdem.protocol.cells.entries import NO_SITE, handed_down
 from swarmdem.protocol.cells.fetching import Fetching
 from swarmdem.protocol.cells.part import Part
-from swarmdem.protocol.cells.reshaping import known_cells, merges, movers
-from swarmdem.protocol.cells.rooting import Rooting
+from swarmdem.protocol.cells.records import Records
+from swarmdem.protocol.cells.reshaping import known_cells, merges
+from swarmdem.protocol.cells.rooting import Rooting, mean_alone
 from swarmdem.protocol.cells.speaking import USED, Speaker
-from swarmdem.protocol.cells.staying import Staying, records_of
+from swarmdem.protocol.cells.status import status_in_cells
+from swarmdem.protocol.cells.staying import Staying
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Report
+from swarmdem.protocol.restart import DOUBT
+from swarmdem.protocol.status import RoundRecord, Status
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import Bundle, Final, Hello, Mean
 
-_CELL, _REGION = "cell", "region"
+_CELL, REGION = "cell", "region"
+"""What keys on disk begin with: of the core in a cell, and in the region."""
 
 
 class CellCore:
-    """The protocol of one peer of a swarm in cells; arguments as of `core.Core`."""
+    """The protocol of one peer of a swarm in cells; arguments as of `core.Core`, and `entries.site_of`."""
 
     def __init__(
-        self, charter: Charter, sealer: Sealer, *, stored: Mapping[str, bytes] | None = None
+        self,
+        charter: Charter,
+        sealer: Sealer,
+        *,
+        stored: Mapping[str, bytes] | None = None,
+        capability: int = 1,
+        site: bytes = NO_SITE,
     ) -> None:
         self._charter = charter
         self._limit = limit_of(charter)
         self._sealer = sealer
         self._me = sealer.peer
-        self._records = dict(stored or {})
+        self._records = Records(stored or {})
+        self._capability, self._site = capability, site
         self._region_charter = region_charter(charter)
         self._scopes = scopes_of(charter)
         self._region_scopes = scopes_of(self._region_charter)
         self._now: Micros = 0
-        self._nonce = b""
+        self._nonce = self._brokers = b""
         self._up = False
         self._left = False
         self._offered: events.ModelOffered | None = None
@@ -70,6 +82,15 @@ class CellCore:
     def speaks(self) -> bool:
         """Whether this peer speaks for its cell in the region."""
         return self._speaker is not None
+
+    def status(self) -> Status:
+        """Return this peer's state in plain values: in its cell, with what it knows of the region."""
+        region = self._speaker.region if self._speaker is not None else None
+        return status_in_cells(self._me, self._staying, region, connected=self._up, left=self._left)
+
+    def round_record(self) -> RoundRecord | None:
+        """Return the evidence for the cell's certificate that this peer stands on; None before the first."""
+        return self._staying.part.round_record() if self._staying is not None else None
 
     def handle(self, event: Input, now: Micros) -> list[Effect]:
         """Take one input and return what must be done about it, in order."""
@@ -92,8 +113,8 @@ class CellCore:
 
     def _take(self, event: Input) -> list[Effect]:
         match event:
-            case events.Started(nonce):
-                self._nonce = nonce
+            case events.Started(nonce, brokers):
+                self._nonce, self._brokers = nonce, brokers
                 return self._begin()
             case events.Received(frame):
                 return self._received(event, frame)
@@ -118,10 +139,10 @@ class CellCore:
         return self._feed_all(event)
 
     def _begin(self) -> list[Effect]:
-        cell = self._records.get("cell", b"")
+        cell = self._records.get("cell")
         if len(cell) == 16:
             return self._sit(CellId(cell))
-        self._entering = Entering(self._charter, self._sealer, self._nonce)
+        self._entering = Entering(self._charter, self._sealer, self._nonce, self._site)
         return [events.Enter(self._charter, to_all=False)]
 
     def _received(self, event: events.Received, frame: Frame) -> list[Effect]:
@@ -143,7 +164,7 @@ class CellCore:
             return directory(frame.sender, speaker.region, *sealers)
         if isinstance(frame.message, Bundle) and self._entering is not None:
             ordered = self._entering.answered(frame.message.frames, self._offered)
-            return self._fetching.order("own", ordered)
+            return self._fetching.order("own", ordered, self._scopes[0])
         return []
 
     def _trained(self, event: events.Trained | events.TrainingFailed) -> list[Effect]:
@@ -177,7 +198,8 @@ class CellCore:
         if down.merge:
             staying.leave(down.merge)
             return []
-        return self._fetching.order("own", self._rooting.told(final, sender, staying.part.base.id))
+        told = self._rooting.told(final, sender, staying.part.base.id)
+        return self._fetching.order("own", told, staying.scopes[0])
 
     # The two cores
 
@@ -194,30 +216,24 @@ class CellCore:
         ordered = part.handle(event, self._now)
         adopted = part.base.id != stood_on
         in_cell = self._staying is not None and part is self._staying.part
-        if adopted and in_cell:
-            self._divide(part)
+        if adopted and in_cell and self._staying is not None:
+            self._staying.divide(self._me)
         translate = self._of_cell if in_cell else self._of_region
         effects = [done for effect in ordered for done in translate(part, effect)]
         if adopted:
             effects += self._cell_adopted(part) if in_cell else self._region_adopted(part)
         return effects
 
-    def _divide(self, part: Part) -> None:
-        """Leave for a new cell if this certificate divides the old one and says so."""
-        assert self._staying is not None
-        if self._me in movers(part.base, self._limit) and part.base.certificate is not None:
-            self._staying.leave(new_cell(PlanId(part.base.id)))
-
     def _of_cell(self, part: Part, effect: Effect) -> list[Effect]:
         staying = self._staying
         assert staying is not None
         match effect:
-            case Persist(key, value):
-                return [self._write(staying.key(key), value)]
+            case Persist():
+                return [staying.written(self._records, effect)]
             case events.Train():
                 return [] if staying.held_back(self._now, self._charter.patience_us) else [effect]
             case events.Fetch() | events.StopFetching():
-                return self._fetching.order(_CELL, [effect])
+                return self._fetching.order(_CELL, [effect], staying.scopes[0])
             case events.Keep():
                 return [self._keep(effect)]
             case events.FinishMean(plan, group) if group == part.root:
@@ -226,10 +242,7 @@ class CellCore:
             case Publish(frame) if isinstance(frame.message, Mean):
                 return [effect, *self._root_announced(self._me, frame.message)]
             case Report(events.GroupAveraged() as made) if part.base.electorate == (self._me,):
-                alone = Mean(
-                    made.plan, 0, made.group, made.term, made.weight, made.included, made.model or b"",
-                    self._fetching.size(made.model), (), self._rooting.ext,
-                )  # fmt: skip
+                alone = mean_alone(made, self._fetching.size(made.model), self._rooting.ext)
                 return [effect, *self._root_announced(self._me, alone)]
             case Report(events.KeyRefused()):
                 self._left = True
@@ -240,14 +253,14 @@ class CellCore:
         assert speaker is not None
         match effect:
             case Persist(key, value):
-                return [self._write(f"{_REGION}-{key}", value)]
+                return [] if key == DOUBT else [self._records.write(f"{REGION}-{key}", value)]
             case events.SaveModel(events.Slot.UPLOAD, model):
                 return [events.SaveModel(events.Slot.CELL, model)]
             case events.Train():
                 speaker.order = effect
                 return []
             case events.Fetch() | events.StopFetching():
-                return self._fetching.order(_REGION, [effect])
+                return self._fetching.order(REGION, [effect], self._region_scopes[0])
             case events.Keep():
                 return [self._keep(effect)]
             case events.Apply(parent=model):
@@ -271,13 +284,6 @@ class CellCore:
         for part in self._parts():
             models.update(part.models)
         return events.Keep(tuple(sorted(models)))
-
-    def _write(self, key: str, value: bytes) -> Persist:
-        if value:
-            self._records[key] = value
-        else:
-            self._records.pop(key, None)
-        return Persist(key, value)
 
     # Certificates
 
@@ -336,13 +342,13 @@ class CellCore:
     def _sit(self, cell: CellId) -> list[Effect]:
         """Begin in *cell*, from what is on disk of it."""
         charter = cell_charter(self._charter, cell)
-        effects: list[Effect] = [self._write("cell", cell), events.Enter(charter)]
-        self._staying = Staying(cell, charter, self._sealer, self._records)
+        effects: list[Effect] = [self._records.write("cell", cell), events.Enter(charter)]
+        self._staying = Staying(cell, charter, self._sealer, self._records, self._capability)
         return effects + self._start(self._staying.part, charter)
 
     def _start(self, part: Part, charter: Charter) -> list[Effect]:
         nonce = blake2b(self._nonce + charter_hash(charter), digest_size=16, person=b"sd/nonce").digest()
-        effects = self._feed(part, events.Started(nonce))
+        effects = self._feed(part, events.Started(nonce, self._brokers))
         if self._offered is not None:
             effects += self._feed(part, self._offered)
         return effects + (self._feed(part, events.LinkChanged(up=True)) if self._up else [])
@@ -352,12 +358,10 @@ class CellCore:
         effects = self._hush() if self._speaker is not None else []
         effects += self._feed(staying.part, events.LeaveRequested())
         effects.append(events.Leave(staying.charter))
-        origin, target = staying.origin_there(), staying.target
-        assert target is not None
+        assert staying.target is not None
         self._rooting = Rooting()
-        effects += [self._write("cell", target), self._write("origin", origin)]
-        effects += [self._write(key, b"") for key in sorted(self._records) if key.startswith(staying.key(""))]
-        return effects + self._sit(target)
+        effects += staying.moved(self._records)
+        return effects + self._sit(staying.target)
 
     def _speak(self) -> list[Effect]:
         staying = self._staying
@@ -370,9 +374,9 @@ class CellCore:
             return self._hush()
         effects: list[Effect] = [events.Enter(self._region_charter), events.Enter(self._charter)]
         sealer = self._sealer.under(self._region_charter)
-        region = Part(self._region_charter, sealer, stored=records_of(f"{_REGION}-", self._records))
+        region = Part(self._region_charter, sealer, stored=self._records.of(f"{REGION}-"))
         in_cell = self._sealer.under(staying.charter)
-        self._speaker = Speaker(staying.cell, region, in_cell, self._records.get(USED, b""))
+        self._speaker = Speaker(staying.cell, region, in_cell, self._records.get(USED), self._site)
         return effects + self._start(region, self._region_charter)
 
     def _hush(self) -> list[Effect]:
@@ -384,15 +388,12 @@ class CellCore:
 
     def _send_up(self) -> list[Effect]:
         """Answer the region's order as soon as the root model is at hand."""
-        speaker = self._speaker
+        speaker, staying = self._speaker, self._staying
         need = speaker.needed() if speaker is not None else None
-        if speaker is None or need is None:
+        if speaker is None or staying is None or need is None:
             return []
         if need.model in self._rooting.at_hand:
             effects, trained = speaker.answer()
             return effects + self._feed(speaker.region, trained)
-        return (
-            []
-            if self._fetching.awaits("own", need.model)
-            else self._fetching.order("own", [self._rooting.want(need)])
-        )
+        wanted = [] if self._fetching.awaits("own", need.model) else [self._rooting.want(need)]
+        return self._fetching.order("own", wanted, staying.scopes[0])

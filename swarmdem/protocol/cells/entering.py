@@ -11,7 +11,8 @@ from swarmdem.errors import WireError
 from swarmdem.identifiers import CellId, Micros, ModelHash, PeerId
 from swarmdem.protocol import events
 from swarmdem.protocol.catchup import certificate_frame
-from swarmdem.protocol.cells.charters import founding_cell, limit_of, region_charter
+from swarmdem.protocol.cells.charters import first_cell, founding_cell, limit_of, region_charter
+from swarmdem.protocol.cells.entries import NO_SITE
 from swarmdem.protocol.cells.part import Part
 from swarmdem.protocol.cells.reshaping import KnownCell, descend, known_cells
 from swarmdem.protocol.certificates import open_certificate
@@ -51,10 +52,12 @@ class Entering:
         charter: The whole swarm's.
         sealer: Signs under it.
         nonce: Of this start.
+        site: Where this peer is (`entries.site_of`).
     """
 
-    def __init__(self, charter: Charter, sealer: Sealer, nonce: bytes) -> None:
+    def __init__(self, charter: Charter, sealer: Sealer, nonce: bytes, site: bytes = NO_SITE) -> None:
         self._charter = charter
+        self._site = site
         self._sealer = sealer
         self._region_sealer = sealer.under(region_charter(charter))
         self._nonce = nonce
@@ -71,7 +74,7 @@ class Entering:
             return []
         self._since = now if self._since is None else self._since
         if now >= self._since + self._charter.patience_us // 2:
-            self.chosen = founding_cell(self._charter, self._sealer.peer)
+            self.chosen = founding_cell(self._charter, self._sealer.peer, self._site)
             return []
         if self._asked_at is not None and now < self._asked_at + self._charter.patience_us // 8:
             return []
@@ -129,11 +132,11 @@ class Entering:
         if self._found is None or event.base != self._found.id:
             return
         if isinstance(event, events.TrainingFailed):
-            self.chosen = founding_cell(self._charter, self._sealer.peer)
+            self.chosen = founding_cell(self._charter, self._sealer.peer, self._site)
             return
         point = Sketch(self._sealer.peer, event.scale, event.sketch)
         limit = limit_of(self._charter)
-        near = descend(point, self._found, self._cells, limit)
+        near = descend(point, self._found, self._cells, limit, self._site)
         if near is None:  # all are full: the nearest will divide
-            near = descend(point, self._found, self._cells, 2 * limit)
-        self.chosen = near or founding_cell(self._charter, self._sealer.peer)
+            near = descend(point, self._found, self._cells, 2 * limit, self._site)
+        self.chosen = near or first_cell(self._charter, self._site)

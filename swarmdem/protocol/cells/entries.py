@@ -4,6 +4,8 @@ In the region, the digest of a peer that speaks for a cell carries a `CellEntry`
 certificate and round of it, how many peers, how far these scatter. Two peers may both believe that they
 speak for one cell (a partition, a failover), so a plan of the region lists a cell once.
 
+A peer may be of a site: then it is in cells of that site alone, which may have a broker of their own.
+
 A peer that moves to another cell says so in its digests there (`Origin`), for as long as an upload of its
 old cell that still counts it may be about. From them follow the *fences* of its new cell: cell X up to
 round r. A plan lists no cell together with one that its fences name. With both rules no peer's model is
@@ -13,6 +15,7 @@ in two uploads of one plan.
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from swarmdem.identifiers import CellId, PeerId, PlanId, Round
 from swarmdem.wire.cells import REGION, cell_settings
@@ -25,7 +28,10 @@ FENCES_MAX = 64
 """Cells that one entry names in its fences."""
 SCATTER_MAX = 2**64 - 1
 
-_ENTRY = struct.Struct(">16s32sIHQ")
+NO_SITE = bytes(8)
+"""Site of a cell whose peers may be anywhere."""
+
+_ENTRY = struct.Struct(">16s32sIHQ8s")
 _FENCE = struct.Struct(">16sI")
 _DOWN = struct.Struct(">I16s")
 
@@ -47,11 +53,14 @@ class CellEntry:
     """Mean squared distance of the peers' sketches to the cell's, in (step / 256)^2 of the latter."""
     fences: Fences = ()
     """Cells that peers of this one came from, with the last round in which one may have counted there."""
+    site: bytes = NO_SITE
+    """Where its peers are (`site_of`)."""
 
     def ext(self) -> Extensions:
         """Return the `ext` of a digest that says this."""
         fences = b"".join(_FENCE.pack(cell, number) for cell, number in self.fences[:FENCES_MAX])
-        packed = _ENTRY.pack(self.cell, self.certificate, self.round, self.peers, self.scatter)
+        told = (self.cell, self.certificate, self.round, self.peers, self.scatter, self.site)
+        packed = _ENTRY.pack(*told)
         return ((CELL, packed + fences),)
 
 
@@ -63,9 +72,14 @@ def cell_entry(digest: Digest) -> CellEntry | None:
     rest = content[_ENTRY.size :]
     if len(rest) % _FENCE.size or len(rest) > FENCES_MAX * _FENCE.size:
         return None
-    cell, certificate, number, peers, scatter = _ENTRY.unpack(content[: _ENTRY.size])
+    cell, certificate, number, peers, scatter, site = _ENTRY.unpack(content[: _ENTRY.size])
     fences = tuple((CellId(name), last) for name, last in _FENCE.iter_unpack(rest))
-    return CellEntry(CellId(cell), PlanId(certificate), number, peers, scatter, fences)
+    return CellEntry(CellId(cell), PlanId(certificate), number, peers, scatter, fences, site)
+
+
+def site_of(name: str) -> bytes:
+    """Return what entries say of the site of this *name*, empty for none."""
+    return blake2b(name.encode(), digest_size=8, person=b"sd/site").digest() if name else NO_SITE
 
 
 def entry_refusal(charter: Charter, digest: Digest) -> str:

@@ -5,6 +5,7 @@ Sizes of the last models are remembered, because who announces one must say how 
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from swarmdem.identifiers import ModelHash
 from swarmdem.protocol.events import Effect, Fetch, StopFetching
@@ -20,14 +21,22 @@ class Fetching:
         self._waiting: dict[ModelHash, set[str]] = {}
         self._sizes: OrderedDict[ModelHash, int] = OrderedDict()
 
-    def order(self, who: str, effects: Iterable[Effect]) -> list[Effect]:
-        """Return the *effects* of one core without stops of what another still waits for."""
+    def order(self, who: str, effects: Iterable[Effect], scope: bytes) -> list[Effect]:
+        """Return the *effects* of one core without stops of what another still waits for.
+
+        Args:
+            who: Which core.
+            effects: Its own.
+            scope: Hash of the charter under which the holders are asked.
+        """
         passed: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Fetch):
                 self._waiting.setdefault(effect.model, set()).add(who)
                 self.note(effect.model, effect.model_bytes)
-            elif isinstance(effect, StopFetching):
+                passed.append(replace(effect, scope=scope))
+                continue
+            if isinstance(effect, StopFetching):
                 waiting = self._waiting.get(effect.model, set())
                 waiting.discard(who)
                 if waiting:

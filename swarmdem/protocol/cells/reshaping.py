@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from swarmdem.identifiers import CellId, PeerId
 from swarmdem.protocol.cells.centroids import distances
-from swarmdem.protocol.cells.entries import CellEntry, cell_entry
+from swarmdem.protocol.cells.entries import NO_SITE, CellEntry, cell_entry
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.hierarchy import Group, Hierarchy
 from swarmdem.protocol.plans import Base
@@ -89,7 +89,8 @@ def known_cells(base: Base, digests: Mapping[PeerId, Digest]) -> dict[CellId, Kn
 def merges(cells: Mapping[CellId, KnownCell], limit: int) -> dict[CellId, CellId]:
     """Return which cells are merged into which others: smallest first, each into the nearest with room.
 
-    A cell that another is merged into stays itself. Distances are mean squared ones between the cells' peers.
+    A cell that another is merged into stays itself, and only cells of one site are merged. Distances are
+    mean squared ones between the cells' peers.
     """
     peers = {name: cell.entry.peers for name, cell in cells.items()}
     into: dict[CellId, CellId] = {}
@@ -99,7 +100,10 @@ def merges(cells: Mapping[CellId, KnownCell], limit: int) -> dict[CellId, CellId
         room = [
             other
             for other in cells
-            if other != name and other not in into and peers[other] + peers[name] <= limit
+            if other != name
+            and other not in into
+            and peers[other] + peers[name] <= limit
+            and cells[other].entry.site == cells[name].entry.site
         ]
         if room:
             target = nearest(cells[name].centroid, {other: cells[other] for other in room})
@@ -115,17 +119,20 @@ def nearest(point: Sketch, cells: Mapping[CellId, KnownCell]) -> CellId:
     return min(zip(found, names, strict=True))[1]
 
 
-def descend(point: Sketch, base: Base, cells: Mapping[CellId, KnownCell], limit: int) -> CellId | None:
-    """Return the cell that a newcomer with the sketch *point* enters, from the top of the region's tree down.
+def descend(
+    point: Sketch, base: Base, cells: Mapping[CellId, KnownCell], limit: int, site: bytes = NO_SITE
+) -> CellId | None:
+    """Return the cell of *site* that a newcomer with the sketch *point* enters, from the region's root down.
 
     At each group it goes on with the nearest of the child groups and direct cells that have room anywhere
     below (Dem-AI, arXiv 2003.09301: new agents join a top-level group first). A group is as far as its
     cells are on the average, weighted by their peers.
 
     Returns:
-        None when no cell has room, or nothing is known of any.
+        None when no cell there has room, or nothing is known of any.
     """
-    names = {cell.speaker: name for name, cell in cells.items() if cell.entry.peers < limit}
+    there = {name: cell for name, cell in cells.items() if cell.entry.site == site}
+    names = {cell.speaker: name for name, cell in there.items() if cell.entry.peers < limit}
     if not names or base.hierarchy is None:
         return None
     listed = sorted(names.items())

@@ -8,7 +8,7 @@ in time the root mean goes without it, as any group is cut from a parent that is
 from collections.abc import Collection
 
 from swarmdem.identifiers import GroupId, ModelHash, PeerId
-from swarmdem.protocol.events import Averaged, Effect, Fetch
+from swarmdem.protocol.events import Averaged, Effect, Fetch, GroupAveraged
 from swarmdem.protocol.remarks import above_ext, above_of
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import Final, Mean
@@ -84,3 +84,9 @@ class Rooting:
         self.at_hand.add(event.below)
         self.ext = above_ext(above, event.below)
         return self.ext
+
+
+def mean_alone(made: GroupAveraged, model_bytes: int, ext: Extensions) -> Mean:
+    """Return what a peer that is alone in its cell would announce of the root mean *made* there."""
+    model = made.model or b""
+    return Mean(made.plan, 0, made.group, made.term, made.weight, made.included, model, model_bytes, (), ext)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from swarmdem.identifiers import CellId, GroupId, ModelHash, PeerId, PlanId
 from swarmdem.protocol import events
 from swarmdem.protocol.cells.centroids import centroid
-from swarmdem.protocol.cells.entries import CellEntry, HandedDown, fences_of
+from swarmdem.protocol.cells.entries import NO_SITE, CellEntry, HandedDown, fences_of
 from swarmdem.protocol.cells.part import Part
 from swarmdem.protocol.events import Effect, Fetch, Persist, Publish, Send
 from swarmdem.protocol.plans import Base
@@ -46,9 +46,12 @@ class Speaker:
         region: The peer's core in the region.
         sealer: Signs in the cell.
         used: The cell's plan whose root model went up last; empty when none did.
+        site: Where the cell is (`entries.site_of`).
     """
 
-    def __init__(self, cell: CellId, region: Part, sealer: Sealer, used: bytes) -> None:
+    def __init__(
+        self, cell: CellId, region: Part, sealer: Sealer, used: bytes, site: bytes = NO_SITE
+    ) -> None:
         self.cell = cell
         self.region = region
         self.order: events.Train | None = None
@@ -58,6 +61,7 @@ class Speaker:
         """The cell that the region merges this one into."""
         self._sealer = sealer
         self._used = used
+        self._site = site
         self._result: events.Apply | None = None
         """What the region's last round brought, until the cell has it."""
         self._model_bytes = 0
@@ -86,7 +90,8 @@ class Speaker:
             return  # a tree that is kept (`tau`) needs no sketches: the cell takes part when it makes one
         peers = len(cell.base.electorate)
         fences = fences_of(digest for _, digest in digests)
-        entry = CellEntry(self.cell, mean.plan, cell.base.round, peers, point.scatter, fences)
+        number = cell.base.round
+        entry = CellEntry(self.cell, mean.plan, number, peers, point.scatter, fences, self._site)
         leaders = tuple(dict.fromkeys((leader, *cell.root_leaders())))
         sources = tuple(peer for peer in leaders if peer != self._sealer.peer)
         self.root = RootModel(

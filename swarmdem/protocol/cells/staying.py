@@ -1,13 +1,15 @@
 """A peer's time in one cell: its core there, where it came from, and when it may go elsewhere."""
 
 import struct
-from collections.abc import Mapping
 
-from swarmdem.identifiers import CellId, Micros, PeerId, Round
-from swarmdem.protocol.cells.charters import scopes_of
+from swarmdem.identifiers import CellId, Micros, PeerId, PlanId, Round
+from swarmdem.protocol.cells.charters import limit_of, new_cell, scopes_of
 from swarmdem.protocol.cells.entries import Origin
 from swarmdem.protocol.cells.part import Part
-from swarmdem.protocol.cells.reshaping import speakers
+from swarmdem.protocol.cells.records import Records
+from swarmdem.protocol.cells.reshaping import movers, speakers
+from swarmdem.protocol.events import Persist
+from swarmdem.protocol.restart import DOUBT
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.frame import Sealer
@@ -27,14 +29,18 @@ class Staying:
         charter: The cell's.
         sealer: Signs for this peer, under whatever charter.
         records: What is on disk of all of this peer's cores.
+        capability: This peer's.
     """
 
-    def __init__(self, cell: CellId, charter: Charter, sealer: Sealer, records: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, cell: CellId, charter: Charter, sealer: Sealer, records: Records, capability: int = 1
+    ) -> None:
         self.cell = cell
         self.charter = charter
         self.scopes = scopes_of(charter)
         """The hashes that frames of this cell are signed under."""
-        self.part = Part(charter, sealer.under(charter), stored=records_of(self.key(""), records))
+        stored = records.of(self.key(""))
+        self.part = Part(charter, sealer.under(charter), stored=stored, capability=capability)
         self.target: CellId | None = None
         """The cell to go to next; None while this peer stays."""
         self.leaves_by: Micros | None = None
@@ -43,7 +49,7 @@ class Staying:
         self._fenced = 0
         self._ranked_on: bytes = b""
         self._ranked: tuple[PeerId, ...] = ()
-        packed = records.get("origin", b"")
+        packed = records.get("origin")
         if len(packed) == _ORIGIN.size:
             origin, last, self._fenced = _ORIGIN.unpack(packed)
             self._origin = Origin(CellId(origin), last)
@@ -57,7 +63,7 @@ class Staying:
 
     def key(self, name: str) -> str:
         """Return the key on disk of a record of this stay."""
-        return f"cell-{self.cell.hex()[:16]}-{name}"
+        return key_of(self.cell, name)
 
     def adopted(self, number: Round) -> None:
         """Take note of a new certificate of the cell: the origin is forgotten in time."""
@@ -72,6 +78,25 @@ class Staying:
     def origin_there(self) -> bytes:
         """Return the record for the next stay: this cell, the last round, how long it counts."""
         return _ORIGIN.pack(self.cell, self.part.base.round, FENCED_ROUNDS)
+
+    def written(self, records: Records, order: Persist) -> Persist:
+        """Return the record that the core here writes, under the key it has on disk."""
+        if order.key == DOUBT:
+            return records.write(DOUBT, order.value)
+        return records.write(self.key(order.key), order.value)
+
+    def moved(self, records: Records) -> list[Persist]:
+        """Return what to write when this peer goes to `target`: rounds are counted on from here."""
+        assert self.target is not None
+        there = [(key_of(self.target, key), records.get(self.key(key))) for key in ("round", "applied")]
+        there += [("origin", self.origin_there()), ("cell", self.target)]  # a crash in between fences nobody
+        return [records.write(key, value) for key, value in there if value] + records.drop(self.key(""))
+
+    def divide(self, me: PeerId) -> None:
+        """Leave for a new cell if the cell's certificate divides it and says so."""
+        base = self.part.base
+        if base.certificate is not None and me in movers(base, limit_of(self.charter)):
+            self.leave(new_cell(PlanId(base.id)))
 
     def leave(self, target: CellId) -> None:
         """Go to *target* after this round."""
@@ -90,6 +115,6 @@ class Staying:
         return self.leaves_by is not None and (self.part.idle or now >= self.leaves_by)
 
 
-def records_of(prefix: str, records: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the records of one core, whose keys on disk begin with *prefix*, by its own keys."""
-    return {key.removeprefix(prefix): value for key, value in records.items() if key.startswith(prefix)}
+def key_of(cell: CellId, name: str) -> str:
+    """Return the key on disk of a record of a stay in *cell*."""
+    return f"cell-{cell.hex()[:16]}-{name}"

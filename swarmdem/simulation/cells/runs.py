@@ -23,7 +23,7 @@ from swarmdem.simulation.peer import SimulatedPeer
 from swarmdem.simulation.runs import STALLED_AFTER, Outcome, Run, Settings
 from swarmdem.simulation.tally import Tally
 from swarmdem.simulation.world import World
-from swarmdem.wire.cells import CELL, cell_settings
+from swarmdem.wire.cells import CELL, SWARM, CellSettings, cell_settings
 from swarmdem.wire.messages import PROVISIONAL, Certificate
 
 SETTLED_ROUNDS = 12
@@ -116,7 +116,8 @@ class CellRun(Run):
         if settings.liars:
             raise ConfigError("--liars: not with --cells")
         self.limit = settings.cells
-        fixed = {"genesis": GENESIS, "update": "tree", "metric": "euclidean"}
+        ext = CellSettings(SWARM, settings.cells).ext()
+        fixed = {"genesis": GENESIS, "update": "tree", "metric": "euclidean", "ext": ext}
         super().__init__(settings, charter={**arguments.pop("charter", {}), **fixed}, **arguments)
         self.whole = CellTally(self.world, settings.cells)
         self.tally = self.whole.cells

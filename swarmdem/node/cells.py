@@ -1,0 +1,263 @@
+"""A peer in cells: what it hears and fetches under each of its charters, and what it tells of it.
+
+In a flat swarm a peer has one charter and one set of topics. In cells the core says under which charters
+to listen (`events.Enter`, `events.Leave`): the whole swarm's, the cell's and, while the peer speaks for its
+cell, the region's. Each has topics of its own, so that a broker or a bridge passes on only what somebody
+beyond it needs; models move under the charter that the core names (`events.Fetch.scope`).
+
+Limits: the last will is said in the cell that the peer was in when it connected. Whoever enters a cell after
+that has none there until it is started again, and is missed by its silence alone.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from swarmdem.errors import MalformedFrameError, TransportError
+from swarmdem.identifiers import CellId, ModelHash
+from swarmdem.node.bulk import Bulk
+from swarmdem.protocol.cells.charters import scopes_of
+from swarmdem.protocol.cells.core import CellCore
+from swarmdem.protocol.core import Core
+from swarmdem.protocol.events import Degraded, Enter, Event, Fetch, Leave
+from swarmdem.protocol.reports import Readable
+from swarmdem.transport.base import Arrival, Port
+from swarmdem.wire import topics
+from swarmdem.wire.cells import CELL, REGION, cell_settings
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.codec import FrameSealer, scope_in
+from swarmdem.wire.frame import Frame
+
+_log = logging.getLogger("swarmdem.node.cells")
+
+RETRY_S = 2.0
+"""Pause before a subscription that was refused is asked for again."""
+
+AnyCore = Core | CellCore
+"""The protocol of a peer, in a flat swarm or in cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellEntered(Readable):
+    """This peer is in a cell from now on; a node's own event."""
+
+    cell: CellId
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingChanged(Readable):
+    """This peer speaks for its cell from now on, or no more; a node's own event."""
+
+    speaks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InRegion(Readable):
+    """Something happened in the region, where this peer speaks for its cell; a node's own event."""
+
+    event: Event
+
+
+CellEvent = CellEntered | SpeakingChanged | InRegion
+
+
+class CellBulk:
+    """The models that one peer in cells fetches and serves, under each of its charters.
+
+    A model is fetched under one charter at a time: a later order under another one takes its place.
+
+    Args:
+        make: Makes what fetches and serves under one charter.
+    """
+
+    def __init__(self, make: Callable[[Charter, FrameSealer], Bulk]) -> None:
+        self.downloads = self
+        self._make = make
+        self._bulks: dict[bytes, Bulk] = {}
+        self._fetching: dict[ModelHash, bytes] = {}
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send what is to be sent, until cancelled."""
+        running: dict[bytes, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._changed.clear()
+                for scope in running.keys() - self._bulks.keys():
+                    running.pop(scope).cancel()
+                for scope in self._bulks.keys() - running.keys():
+                    running[scope] = tasks.create_task(self._bulks[scope].run(), name="swarmdem.upload")
+                await self._changed.wait()
+
+    def enter(self, charter: Charter, sealer: FrameSealer) -> None:
+        """Fetch and serve under *charter* too."""
+        scope = scopes_of(charter)[0]
+        if scope not in self._bulks:
+            self._bulks[scope] = self._make(charter, sealer)
+            self._changed.set()
+
+    def leave(self, charter: Charter) -> None:
+        """Forget what is fetched under *charter*, and serve there no more."""
+        bulk = self._bulks.pop(scopes_of(charter)[0], None)
+        if bulk is not None:
+            bulk.close()
+            self._changed.set()
+
+    def took(self, arrival: Arrival) -> bool:
+        """See `Bulk.took`."""
+        level = topics.scope_of(arrival.topic)
+        bulks = (bulk for scope, bulk in self._bulks.items() if topics.scope_level(scope) == level)
+        return any(bulk.took(arrival) for bulk in bulks)
+
+    def on_frame(self, frame: Frame) -> None:
+        """See `Bulk.on_frame`."""
+        bulk = self._bulks.get(frame.scope)
+        if bulk is not None:
+            bulk.on_frame(frame)
+
+    def fetch(self, order: Fetch) -> None:
+        """See `Downloads.fetch`."""
+        before = self._bulks.get(self._fetching.get(order.model, b""))
+        bulk = self._bulks.get(order.scope)
+        if bulk is None:
+            _log.debug("fetch_dropped model=%s: its charter was left", order.model.hex())
+            return
+        if before is not None and before is not bulk:
+            before.downloads.stop(order.model)
+        self._fetching[order.model] = order.scope
+        bulk.downloads.fetch(order)
+
+    def stop(self, model: ModelHash) -> None:
+        """See `Downloads.stop`."""
+        bulk = self._bulks.get(self._fetching.pop(model, b""))
+        if bulk is not None:
+            bulk.downloads.stop(model)
+
+    def link_changed(self, *, up: bool) -> None:
+        """See `Downloads.link_changed`."""
+        for bulk in self._bulks.values():
+            bulk.downloads.link_changed(up=up)
+
+    def close(self) -> None:
+        """Forget all downloads."""
+        for bulk in self._bulks.values():
+            bulk.close()
+
+
+class Earshot:
+    """What one peer in cells listens to.
+
+    Args:
+        sealer: Signs for this peer and opens what others signed, under whatever charter.
+        port: Subscribes.
+        bulk: Told of every charter.
+        report: Takes what there is to tell.
+    """
+
+    def __init__(
+        self,
+        *,
+        sealer: FrameSealer,
+        port: Port,
+        bulk: CellBulk,
+        report: Callable[[CellEvent | Degraded], None],
+    ) -> None:
+        self._sealer = sealer
+        self._port = port
+        self._bulk = bulk
+        self._report = report
+        self._openers: dict[bytes, FrameSealer] = {}
+        self._wanted: dict[tuple[str, bool], None] = {}
+        self._retries: set[asyncio.Task[None]] = set()
+
+    def open(self, payload: bytes) -> Frame:
+        """Verify and decode what arrived.
+
+        Raises:
+            WireError: It is not a well-formed, correctly signed frame under one of this peer's charters.
+        """
+        opener = self._openers.get(scope_in(payload))
+        if opener is None:
+            raise MalformedFrameError("frame of another swarm, or of a cell that was left")
+        return opener.open(payload)
+
+    async def enter(self, order: Enter) -> None:
+        """Listen as *order* says, and tell of a cell entered or spoken for."""
+        charter = order.charter
+        fresh = scopes_of(charter)[0] not in self._openers
+        if fresh:
+            sealer = self._sealer.under(charter)
+            self._openers |= dict.fromkeys(scopes_of(charter), sealer)
+            self._bulk.enter(charter, sealer)
+            self._tell(charter, entered=True)
+        for pattern, bulk in self._own(charter):
+            await self._subscribe(pattern, bulk=bulk)
+        for pattern in _to_all(charter):
+            await (self._subscribe(pattern) if order.to_all else self._unsubscribe(pattern))
+
+    async def leave(self, order: Leave) -> None:
+        """Listen under a charter no more."""
+        charter = order.charter
+        if scopes_of(charter)[0] not in self._openers:
+            return
+        for scope in scopes_of(charter):
+            self._openers.pop(scope, None)
+        self._bulk.leave(charter)
+        self._tell(charter, entered=False)
+        for pattern, bulk in self._own(charter):
+            await self._unsubscribe(pattern, bulk=bulk)
+        for pattern in _to_all(charter):
+            await self._unsubscribe(pattern)
+
+    def close(self) -> None:
+        """Ask for nothing again."""
+        for task in self._retries:
+            task.cancel()
+
+    def _tell(self, charter: Charter, *, entered: bool) -> None:
+        settings = cell_settings(charter.ext)
+        if settings is not None and settings.kind == CELL and entered:
+            self._report(CellEntered(settings.cell))
+        elif settings is not None and settings.kind == REGION:
+            self._report(SpeakingChanged(entered))
+
+    def _own(self, charter: Charter) -> Iterator[tuple[str, bool]]:
+        """Yield the patterns of what is said to this peer alone, with whether it is bulk."""
+        me, (scope, swarm) = self._sealer.peer, scopes_of(charter)
+        yield topics.inbox_all(scope, me), False
+        yield topics.inbox_all(swarm, me), False
+        yield topics.bulk_all(scope, me), True
+
+    async def _subscribe(self, pattern: str, *, bulk: bool = False) -> None:
+        if (pattern, bulk) in self._wanted:
+            return
+        self._wanted[pattern, bulk] = None
+        try:
+            await self._port.subscribe(pattern, bulk=bulk)
+        except TransportError as error:
+            self._report(Degraded(str(error), passing=True))
+            task = asyncio.create_task(self._ask_again(pattern, bulk=bulk), name="swarmdem.subscribe")
+            self._retries.add(task)
+            task.add_done_callback(self._retries.discard)
+
+    async def _ask_again(self, pattern: str, *, bulk: bool) -> None:
+        """Ask for what was refused until it is granted, or not wanted any more."""
+        while (pattern, bulk) in self._wanted:
+            await asyncio.sleep(RETRY_S)
+            if (pattern, bulk) not in self._wanted:
+                return
+            with contextlib.suppress(TransportError):
+                await self._port.subscribe(pattern, bulk=bulk)
+                return
+
+    async def _unsubscribe(self, pattern: str, *, bulk: bool = False) -> None:
+        if (pattern, bulk) in self._wanted:
+            del self._wanted[pattern, bulk]
+            await self._port.unsubscribe(pattern, bulk=bulk)
+
+
+def _to_all(charter: Charter) -> tuple[str, str]:
+    """Return the patterns of what is said to everybody under *charter*: greetings, and all else."""
+    return topics.hello_all(charter.swarm), topics.everyone_all(scopes_of(charter)[0])

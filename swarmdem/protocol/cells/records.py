@@ -1,0 +1,43 @@
+"""What is on disk of all cores of a peer in cells: each has keys that begin with its own name.
+
+Where the shell says that records were lost (`restart.DOUBT`), every core of this life doubts what it may have
+voted; the record goes as soon as the cell's core is reassured.
+"""
+
+from collections.abc import Mapping
+
+from swarmdem.protocol.events import Persist
+from swarmdem.protocol.restart import DOUBT
+
+
+class Records:
+    """The records in force.
+
+    Args:
+        stored: What is on disk.
+    """
+
+    def __init__(self, stored: Mapping[str, bytes]) -> None:
+        self._stored = dict(stored)
+
+    def get(self, key: str) -> bytes:
+        """Return a record; empty when there is none."""
+        return self._stored.get(key, b"")
+
+    def of(self, prefix: str) -> dict[str, bytes]:
+        """Return the records of the core whose keys begin with *prefix*, by its own keys."""
+        found = self._stored.items()
+        own = {key.removeprefix(prefix): value for key, value in found if key.startswith(prefix)}
+        return own | ({DOUBT: self._stored[DOUBT]} if DOUBT in self._stored else {})
+
+    def write(self, key: str, value: bytes) -> Persist:
+        """Change a record; an empty value deletes it."""
+        if value:
+            self._stored[key] = value
+        else:
+            self._stored.pop(key, None)
+        return Persist(key, value)
+
+    def drop(self, prefix: str) -> list[Persist]:
+        """Delete all records whose keys begin with *prefix*."""
+        return [self.write(key, b"") for key in sorted(self._stored) if key.startswith(prefix)]
