@@ -3,10 +3,12 @@
 from swarmdem.identifiers import SECOND
 from swarmdem.protocol import events
 from swarmdem.protocol.status import Phase
-from swarmdem.wire.messages import Digest
+from swarmdem.wire.messages import Bundle, Digest
 from tests.protocol.core_swarm import CoreSwarm, name
 
 SLOW = 4
+SAID = Digest | Bundle
+"""What a digest crosses in: whoever lacks the one a ping names asks for it."""
 
 
 def swarm_with_a_slow_peer(seconds):
@@ -55,7 +57,7 @@ def test_an_upload_that_came_too_late_to_be_listed_is_offered_again_on_the_next_
     swarm.run(lambda: all(core.status().round == 1 for core in swarm.cores.values()))
     base = swarm.cores[0].status().base
     mine = swarm.peer(SLOW)
-    swarm.lose = lambda frame, to: to != SLOW and frame.sender == mine and frame.message.TYPE == Digest.TYPE
+    swarm.lose = lambda frame, to: to != SLOW and frame.sender == mine and isinstance(frame.message, SAID)
     swarm.run(lambda: all(core.status().round == 2 for core in swarm.cores.values()))
     unlisted = swarm.cores[0].round_record()
     swarm.lose = lambda frame, to: False

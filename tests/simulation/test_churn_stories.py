@@ -50,7 +50,7 @@ def test_one_peer_ten_times_slower_neither_stalls_the_others_nor_is_lost(peers):
     slow.slowness = 10.0
     adopted = certificates(run, by=0)
 
-    run.world.run(lambda: len(adopted) > 20, deadline=400 * SECOND)
+    run.world.run(lambda: len(adopted) > 28, deadline=400 * SECOND)
 
     later = [(at, event) for at, event in adopted if event.round >= 4]
     spans = [b[0] - a[0] for a, b in itertools.pairwise(later)]
