@@ -1,9 +1,9 @@
 """A blob for several receivers: each chunk is published once, to all who listen on the blob's topic.
 
 A source that is asked for a blob by a second peer while it serves the first invites both to listen, and
-waits `GATHER_S` for more. From then on leaves that nobody was sent yet are published to all; what a listener
-lost, or what was published before it listened, is sent to it alone, or once more to all when `REPAIR_ALL`
-have asked for it.
+waits `GATHER_S` for more; the first gets nothing alone any more until it listens, or `GATHER_MOST_S` have
+passed. From then on leaves that were not published yet are published to all; what a listener lost, or what
+was published before it listened, is sent to it alone, or once more to all when `REPAIR_ALL` asked for it.
 
 The pace is that of the slowest listener that still asks: nothing is published more than `LEAD_LEAVES` beyond
 what it has asked for. One that was silent for `LAG_S` holds nobody up.
@@ -50,6 +50,8 @@ class Cast:
     starts_at: float = 0.0
     """Not before."""
     first_invited: float = 0.0
+    _alone: dict[PeerId, bytearray] = field(default_factory=dict)
+    """Which leaves somebody who does not listen was sent; one byte a leaf."""
     _published: list[int] = field(default_factory=list)
     """Of each leaf: the how manieth publication it was last, from 1; 0: none."""
     _count: int = 0
@@ -58,10 +60,24 @@ class Cast:
 
     def shared(self, receiver: PeerId, now: float) -> bool:
         """Note that *receiver* asks; return whether others do, too."""
-        if len(self.asked_at) > 1:
-            self.asked_at = {peer: at for peer, at in self.asked_at.items() if now - at <= RECENT_S}
+        self.asked_at = {peer: at for peer, at in self.asked_at.items() if now - at <= RECENT_S}
         self.asked_at[receiver] = now
         return len(self.asked_at) > 1
+
+    def begins(self, receiver: PeerId) -> None:
+        """Note that *receiver* has nothing of the blob and does not listen."""
+        self.listeners.pop(receiver, None)
+        self._alone.pop(receiver, None)
+
+    def ends(self, receiver: PeerId) -> None:
+        """Note that *receiver* was sent the last leaf: as far as is known it is fetching no longer."""
+        self.asked_at.pop(receiver, None)
+        self._alone.pop(receiver, None)
+
+    def send_alone(self, receiver: PeerId, first: int, stop: int) -> None:
+        """Note that leaves are sent to one who does not listen yet."""
+        sent = self._alone.setdefault(receiver, bytearray(self.leaves))
+        sent[first:stop] = b"\1" * (stop - first)
 
     def invite(self, now: float) -> None:
         """Wait a little for those who are invited now."""
@@ -74,14 +90,16 @@ class Cast:
     ) -> list[int]:
         """Note what a listener asks for; return the leaves that are not on their way to it already."""
         listener = self.listeners.setdefault(receiver, _Listener(self._count))
+        sent = self._alone.pop(receiver, None) or bytes(self.leaves)
         listener.at = now
         published = self._published or [0] * self.leaves
         self._published = published
-        found = []
+        found: list[int] = []
         for start, end in ranges:
             stop = min(end, self.leaves)
             listener.asked = max(listener.asked, stop)
-            found += [n for n in range(start, stop) if again or published[n] <= listener.joined]
+            owed = [n for n in range(start, stop) if published[n] <= listener.joined and not sent[n]]
+            found += range(start, stop) if again else owed
             if again:
                 self._missed.update(n for n in range(start, stop) if published[n])
         return found

@@ -11,6 +11,7 @@ still queued. `CASTS_MAX` blobs are remembered as asked for by several.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ LEAVES_MAX = 256
 """Credit one request may hold: 16 MiB."""
 CASTS_MAX = 16
 HELD_UP_S = 0.01
-"""Pause when all that is asked for waits for listeners."""
+"""Pause when all that is asked for waits for listeners, unless somebody asks for more."""
 INVITED: Extensions = ((extensions.INVITATION, b""),)
 
 
@@ -58,7 +59,10 @@ class _Request:
     model: Model
     chunk_leaves: int
     offer: bool = False
-    invited: bool = False
+    last: bool = False
+    """The blob's last leaf was asked for."""
+    held_until: float = 0.0
+    """Its receiver was invited to listen: until then nothing is sent to it alone."""
     leaves: dict[int, None] = field(default_factory=dict)
     """Leaves to send, in order."""
 
@@ -89,13 +93,17 @@ class Uploads:
             return
         cast = self._cast_of(model)
         flag = extensions.entry(want.ext, extensions.LISTENING)
-        if cast is not None and cast.shared(receiver, self._loop.time()) and want.offer and flag is None:
-            self._invite(cast, model, receiver)
-            return
+        if cast is not None:
+            if want.offer:
+                cast.begins(receiver)
+            if cast.shared(receiver, self._loop.time()) and want.offer and flag is None:
+                self._invite(cast, model, receiver)
+                return
         request = self._request(receiver, want, model)
         if request is None:
             return
         request.offer = request.offer or want.offer
+        request.last |= any(stop >= leaf_count(model.info.total_bytes) for _, stop in want.ranges)
         if cast is not None and flag is not None and len(cast.listeners) < RECEIVERS_MAX:
             leaves = cast.wants(receiver, want.ranges, self._loop.time(), again=flag == b"\1")
             request.leaves |= dict.fromkeys(leaves[: LEAVES_MAX - len(request.leaves)])
@@ -148,16 +156,17 @@ class Uploads:
 
     def _invite(self, cast: Cast, model: Model, receiver: PeerId) -> None:
         """Ask *receiver*, and whoever is still served alone, to listen; it will ask again."""
-        alone = [
-            peer
+        now = self._loop.time()
+        alone = {
+            peer: request
             for (peer, blob), request in self._requests.items()
-            if blob == model.name and not cast.listens(peer) and not (request.offer or request.invited)
-        ]
-        for peer in alone:
-            self._requests[peer, model.name].invited = True
+            if blob == model.name and not cast.listens(peer) and not request.held_until
+        }
+        for request in alone.values():
+            request.offer, request.held_until = False, now + casting.GATHER_MOST_S
         for peer in (receiver, *alone):
             self.send(peer, BlobOffer(model.name, model.info.total_bytes, model.info.leaves, INVITED))
-        cast.invite(self._loop.time())
+        cast.invite(now)
 
     async def _send_next(self) -> None:
         if self._messages:
@@ -171,16 +180,22 @@ class Uploads:
                 request.offer = False
                 await self._sender.message(receiver, BlobOffer(blob, info.total_bytes, info.leaves))
                 return
+            cast = self._casts.get(blob)
             if not request.leaves:
                 del self._requests[receiver, blob]
+                if cast is not None and request.last:
+                    cast.ends(receiver)
                 return
-            cast = self._casts.get(blob)
             if cast is None or not cast.listens(receiver):
-                await self._chunk(receiver, blob, request, lambda _: True)
+                if request.held_until <= now:
+                    await self._chunk(receiver, blob, request, lambda _: True)
+                    return
+            elif cast.starts_at <= now and await self._cast(receiver, blob, request, cast, now):
                 return
-            if cast.starts_at <= now and await self._cast(receiver, blob, request, cast, now):
-                return
-        await asyncio.sleep(HELD_UP_S)
+        self._something.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HELD_UP_S):
+                await self._something.wait()
 
     async def _cast(
         self, receiver: PeerId, blob: ModelHash, request: _Request, cast: Cast, now: float
@@ -211,6 +226,9 @@ class Uploads:
         self, receiver: PeerId, blob: ModelHash, request: _Request, belongs: Callable[[int], bool]
     ) -> None:
         first, stop = _take(request, request.chunk_leaves, belongs)
+        cast = self._casts.get(blob)
+        if cast is not None and not cast.listens(receiver):
+            cast.send_alone(receiver, first, stop)
         await self._sender.chunk(receiver, encode_chunk(blob, request.model.data, first, stop - first))
         await asyncio.sleep(0)  # it leaves while the next is put together
 

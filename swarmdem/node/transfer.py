@@ -1,11 +1,10 @@
 """Fetches the blobs the core asks for; `serving.py` is the other end.
 
 The receiver drives: its `BlobWant` names leaves, and their number is the sender's credit; the leaf
-hashes and the first leaves are asked for in one go. Every leaf is checked against its hash before
-it is kept (`verifying.py`), the whole blob against the schema before the core hears of it. After silence,
-or when a source does not hold the blob, the missing leaves are asked of the next source; the silence
-borne doubles each time, up to `patience`. What is here is never asked for again, and of a large blob that
-is also true after a restart (`resuming.py`).
+hashes and the first leaves are asked for in one go. Every leaf is checked against its hash before it is
+kept (`verifying.py`), the whole blob against the schema before the core hears of it. After silence, or when
+a source does not hold the blob, the missing leaves are asked of the next source; the silence borne doubles
+each time, up to `patience`. What is here is never asked for again (`resuming.py`: after a restart neither).
 
 When the leaf hashes come and no chunk does, something on the way does not take chunks of this size: smaller
 ones are asked for (`download.py`). When the source invites (several fetch the blob), the receiver listens on
@@ -316,10 +315,10 @@ class Downloads:
                 download.active = True
                 self._ask_anew(download)
 
-    def _ask_anew(self, download: Download) -> None:
-        """Ask for all that is missing, whatever was asked for."""
+    def _ask_anew(self, download: Download, *, again: bool = True) -> None:
+        """Ask for all that is missing, whatever was asked for; *again*: what was sent was lost."""
         download.asked = 0
-        self._ask(download, again=True)
+        self._ask(download, again=again)
         download.deadline = self._loop.time() + download.silence_s
         self._set_timer()
 
@@ -343,9 +342,10 @@ class Downloads:
         self._listening.begin(download)
 
     def _heard(self, download: Download) -> None:
-        """Listening began, or is not possible: what was asked for before is not on its way."""
-        if self._downloads.get(download.model) is download and download.active and not download.chunks:
-            self._ask_anew(download)
+        """Listening began, or is not possible: the source waits for that with what was asked for."""
+        current = self._downloads.get(download.model) is download and download.active
+        if current and (download.listening or not download.chunks):
+            self._ask_anew(download, again=False)
 
     def _refused(self, download: Download) -> None:
         """The source does not hold the blob: ask the next at once, or pause when none does."""

@@ -2,8 +2,9 @@
 
 Each connection begins with a clean session: what was in flight is lost and the protocol asks
 again. All subscriptions are in force before a connection counts as up, but for those that the broker
-refused: it is asked for them again for as long as the connection lasts, ever more seldom. A cluster that
-is choosing a leader refuses as one does that denies the right, and MQTT 3.1.1 has one code for both.
+refused: it is asked for them again for as long as the connection lasts, ever more seldom, and so it is for
+what it refuses or does not answer later. A cluster that is choosing a leader refuses as one does that denies
+the right, and MQTT 3.1.1 has one code for both.
 
 A publish returns when the message is handed to the connection (`client.py`); what is not acknowledged is
 bounded by a window (`window_messages`, `window_bytes`), beyond which publishers wait.
@@ -45,6 +46,8 @@ UNAVAILABLE = 136
 """Reason code of a broker that is about to be there, or was until now."""
 REFUSED = 0x80
 """The code that means failure in SUBACK (MQTT 3.1.1, 3.9.3)."""
+REFUSES, SILENT = "refuses the subscription", "does not answer the subscription"
+"""What a broker says of a pattern that it does not grant."""
 
 
 class Receiver(Protocol):
@@ -86,7 +89,9 @@ class Connection:
         self._door = 0
         self._client: Client | None = None
         self._wanted: dict[str, None] = {}
-        self._refused: set[str] = set()
+        self._denied: dict[str, str] = {}
+        """What is wanted and was refused, or not answered, and which of the two."""
+        self._denial = asyncio.Event()
         self._subscribing = asyncio.Lock()
 
     async def run(self) -> None:
@@ -140,56 +145,81 @@ class Connection:
         return True
 
     async def subscribe(self, pattern: str, port: "Receiver") -> None:
-        """Add *port* to the receivers of *pattern*; while down this waits for the next connection."""
+        """Add *port* to the receivers of *pattern*; while down this waits for the next connection.
+
+        Raises:
+            TransportError: The broker refuses it, or did not answer. It will be asked again, unless *port*
+                unsubscribes.
+        """
         self.routes.add(pattern, port)
         if (client := self._client) is None:
             return
         self._wanted[pattern] = None
-        try:
+        with contextlib.suppress(aiomqtt.MqttError):  # no answer is noted as a refusal is
             await self._subscribe(client, pattern)
-        except aiomqtt.MqttError as error:
-            if client is not self._client:  # lost meanwhile: subscribed again with the next one
-                return
-            raise TransportError(f"{self._address}: cannot subscribe to {pattern}: {error}") from None
-        if pattern in self._refused:
-            self.routes.remove(pattern, port)
-            raise TransportError(f"{self._address} refuses the subscription to {pattern}")
+        if client is self._client and pattern in self._denied:  # else the next connection asks for it
+            raise TransportError(f"{self._address} {self._denied[pattern]} to {pattern}")
 
     async def unsubscribe(self, pattern: str, port: "Receiver") -> None:
         """Take *port* off the receivers of *pattern*."""
         if self.routes.remove(pattern, port) and self._client is not None:
             self._wanted.pop(pattern, None)
+            if self._denied.pop(pattern, None) == REFUSES:
+                return
             with contextlib.suppress(aiomqtt.MqttError):  # a lost connection forgets its patterns anyway
                 await self._client.unsubscribe(pattern, timeout=self._settings.attempt_s)
 
     async def _subscribe(self, client: Client, pattern: str) -> None:
-        """Send SUBSCRIBE for *pattern* and whatever else gathered while others were being sent."""
+        """Send SUBSCRIBE for *pattern* and whatever else gathered while others were being sent.
+
+        Raises:
+            MqttError: The broker did not answer.
+        """
         async with self._subscribing:
             while pattern in self._wanted and client is self._client:
                 others = [other for other in self._wanted if other != pattern]
                 batch = [pattern, *others][:FILTERS_PER_SUBSCRIBE]
                 for each in batch:
                     del self._wanted[each]
-                answers = await client.subscribe(
-                    [(each, 1) for each in batch], timeout=self._settings.attempt_s
-                )
-                for each, answer in zip(batch, answers, strict=False):
-                    code = answer.value if isinstance(answer, ReasonCode) else cast(int, answer)
-                    (self._refused.add if code >= REFUSED else self._refused.discard)(each)
+                try:
+                    answers = await client.subscribe(
+                        [(each, 1) for each in batch], timeout=self._settings.attempt_s
+                    )
+                except aiomqtt.MqttError:
+                    if client is self._client:
+                        self._answered(dict.fromkeys(batch, SILENT))
+                    raise
+                codes = [each.value if isinstance(each, ReasonCode) else each for each in answers]
+                told = [REFUSES if code >= REFUSED else "" for code in codes]
+                self._answered(dict(zip(batch, told, strict=False)))
+
+    def _answered(self, answers: dict[str, str]) -> None:
+        """Note what the broker says of patterns; nothing: it grants them."""
+        for pattern, denied in answers.items():
+            was = self._denied.pop(pattern, "")
+            if denied and pattern in self.routes.patterns:
+                self._denied[pattern] = denied
+                self._denial.set()
+                if not was:
+                    log.warning("subscription_refused: %s %s to %s", self._address, denied, pattern)
+            elif was:
+                log.info("subscription_granted: %s: %s", self._address, pattern)
 
     async def _ask_again(self, client: Client) -> None:
-        """Ask for what was refused on this connection, until nothing is."""
+        """Ask for what was denied on this connection, ever more seldom, for as long as it lasts."""
         pause_s = self._settings.backoff_min_s
-        while refused := [pattern for pattern in self.routes.patterns if pattern in self._refused]:
+        while True:
+            if not self._denied:
+                self._denial.clear()
+                await self._denial.wait()
+                pause_s = self._settings.backoff_min_s
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._settings.backoff_max_s)
-            self._wanted |= dict.fromkeys(refused)
+            denied = tuple(self._denied)
+            self._wanted |= dict.fromkeys(denied)
             with contextlib.suppress(aiomqtt.MqttError):  # no answer: it will be asked once more
-                for pattern in refused:
+                for pattern in denied:
                     await self._subscribe(client, pattern)
-            for pattern in refused:
-                if pattern not in self._refused:
-                    log.info("subscription_granted: %s: %s", self._address, pattern)
 
     def _new_client(self) -> Client:
         settings, will = self._settings, self._will()
@@ -225,11 +255,11 @@ class Connection:
     async def _begin(self, client: Client) -> None:
         """Put all subscriptions in force on a fresh connection, then report it."""
         self._client = client
+        self._subscribing = asyncio.Lock()  # on the last connection somebody may still wait for an answer
+        self._denied.clear()
         self._wanted = dict.fromkeys(self.routes.patterns)
         while self._wanted:
             await self._subscribe(client, next(iter(self._wanted)))
-        for pattern in self._refused:
-            log.warning("subscription_refused: %s: %s", self._address, pattern)
         self.up, self.reason, self.hopeless = True, "", False
         self._changed()
 

@@ -51,8 +51,14 @@ class MqttPort:
         self.counters.messages_sent += 1
         self.counters.bytes_sent += len(topic) + len(payload)
 
-    async def subscribe(self, pattern: str, *, bulk: bool = False) -> None:
+    async def subscribe(self, pattern: str, *, bulk: bool = False, insist: bool = False) -> None:
         """See `base.Port.subscribe`. While the link is down it takes effect with the next connection.
+
+        Args:
+            pattern: What to receive.
+            bulk: Over the bulk connection.
+            insist: After an error the broker is asked again, until it grants the pattern or the port
+                unsubscribes.
 
         Raises:
             TransportError: The broker refuses it, or did not answer.
@@ -60,7 +66,13 @@ class MqttPort:
         self._check_open()
         check_pattern(pattern)
         self._retained_seen.clear()
-        await self._link.connection(bulk=bulk).subscribe(pattern, self)
+        connection = self._link.connection(bulk=bulk)
+        try:
+            await connection.subscribe(pattern, self)
+        except TransportError:
+            if not insist:
+                await connection.unsubscribe(pattern, self)
+            raise
 
     async def unsubscribe(self, pattern: str, *, bulk: bool = False) -> None:
         """See `base.Port.unsubscribe`."""

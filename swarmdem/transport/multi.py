@@ -83,7 +83,8 @@ class MultiPort:
         """See `base.Port.subscribe`.
 
         Raises:
-            TransportError: Every broker that answers refuses it.
+            TransportError: Every broker refuses it or does not answer. One that does while another
+                grants it is asked again.
         """
         self._check_open()
         check_pattern(pattern)
@@ -91,7 +92,8 @@ class MultiPort:
         if not bulk:
             self.link.echoes.add(pattern, self)
         answers = await asyncio.gather(
-            *(leg.access.subscribe(pattern, bulk=bulk) for leg in self._legs.values()), return_exceptions=True
+            *(leg.access.subscribe(pattern, bulk=bulk, insist=True) for leg in self._legs.values()),
+            return_exceptions=True,
         )
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if errors and len(errors) == len(answers):
@@ -129,8 +131,8 @@ class MultiPort:
         leg = self._legs[member] = _Leg(self, member)
         leg.access = await member.link.open_port(will=self.will, inbox=leg)
         for pattern, bulk in tuple(self._patterns):
-            with contextlib.suppress(TransportError):  # refused there; the others carry it
-                await leg.access.subscribe(pattern, bulk=bulk)
+            with contextlib.suppress(TransportError):  # refused there for now; the others carry it
+                await leg.access.subscribe(pattern, bulk=bulk, insist=True)
 
     async def part(self, member: Member) -> None:
         """Close the leg to *member*; for the link."""

@@ -98,14 +98,34 @@ async def bus():
     await made[0].close()
 
 
-async def test_a_blob_for_six_is_published_once_beside_what_the_first_was_sent_alone(bus):
+async def test_a_blob_for_six_that_ask_at_once_is_published_once_and_sent_to_nobody_alone(bus):
     six = bus(6)
     answers = await six.fetch()
 
     assert [answer for _, answer in answers] == [Fetched(MODEL.name)] * 6
-    assert sorted(leaf for _, leaf in six.published) == list(range(LEAVES))
-    assert {receiver for receiver, _ in six.alone} == {b"a" * 16}
+    assert (sorted(leaf for _, leaf in six.published), six.alone) == (list(range(LEAVES)), [])
     assert not any(six.listening.values())
+
+
+async def test_the_first_is_sent_alone_only_what_left_before_the_others_asked(bus):
+    """It listens for the rest, and what it was sent alone is not sent to it again."""
+    three = bus(3)
+    chunk = three.chunk
+
+    async def then_the_others_ask(receiver, data):
+        if len(three.alone) == 4 and not three.published:
+            for each in three.peers[1:]:
+                each.fetch(Fetch(MODEL.name, MODEL.info.total_bytes, (SOURCE,)))
+        await chunk(receiver, data)
+
+    three.chunk = then_the_others_ask
+    three.peers[0].fetch(Fetch(MODEL.name, MODEL.info.total_bytes, (SOURCE,)))
+    async with asyncio.timeout(20):
+        answers = [await three.heard.get() for _ in three.peers]
+
+    assert [answer for _, answer in answers] == [Fetched(MODEL.name)] * 3
+    assert three.alone == [(b"a" * 16, leaf) for leaf in range(5)]
+    assert sorted(leaf for _, leaf in three.published) == list(range(LEAVES))
 
 
 async def test_a_blob_for_one_needs_no_subscription(bus):

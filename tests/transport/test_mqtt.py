@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -60,9 +61,9 @@ async def test_an_unreachable_broker_is_named_with_the_reason() -> None:
     async with open_link("mqtt://127.0.0.1:1") as link:
         with pytest.raises(
             TransportError,
-            match=r"^broker mqtt://127\.0\.0\.1:1 not reached in 0\.2 s: nobody listens at 127\.0\.0\.1:1$",
+            match=r"^broker mqtt://127\.0\.0\.1:1 not reached in 1 s: nobody listens at 127\.0\.0\.1:1$",
         ):
-            await link.connect(0.2)
+            await link.connect(1)
 
 
 async def test_an_unknown_host_is_named_with_the_reason() -> None:
@@ -224,7 +225,28 @@ async def test_a_refused_subscription_is_an_error_and_leaves_nothing_behind() ->
         with pytest.raises(TransportError, match="refuses the subscription to secret"):
             await asyncio.wait_for(port.subscribe("secret"), PATIENCE_S)
 
-        assert link.connection(bulk=False).routes.patterns == ()
+        connection = link.connection(bulk=False)
+        assert (connection.routes.patterns, connection._denied) == ((), {})
+
+
+async def test_nobody_is_deaf_unawares_when_the_broker_does_not_answer() -> None:
+    """The first asks alone, the two that gather meanwhile are asked for in one packet."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK)
+        await swallow(reader)
+
+    async with fake_broker(say_nothing) as url, open_link(url, replace(QUICK, attempt_s=0.5)) as link:
+        port = await link.open_port()
+        await link.connect(PATIENCE_S)
+
+        answers = await asyncio.gather(
+            *(port.subscribe(pattern, insist=True) for pattern in "abc"), return_exceptions=True
+        )
+
+        silent = f"{link.address} does not answer the subscription to "
+        assert [str(answer) for answer in answers] == [silent + pattern for pattern in "abc"]
 
 
 async def test_the_link_counts_a_shared_arrival_once() -> None:

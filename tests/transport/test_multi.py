@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from swarmdem.transport.multi import MultiLink, MultiPort
 from swarmdem.transport.proxy import FaultProxy, Weather
 from swarmdem.transport.settings import MqttSettings
 from tests.transport.contract import PATIENCE_S, Stream, arrival, state, until
+from tests.transport.test_mqtt import CONNACK, fake_broker
 
 QUICK = MqttSettings(backoff_min_s=0.02, backoff_max_s=0.1, attempt_s=0.5)
 
@@ -121,7 +123,8 @@ async def test_the_link_is_down_when_every_broker_is_and_up_with_the_first_that_
 
 
 async def test_a_stopped_broker_delays_no_control_message_and_its_queue_is_bounded() -> None:
-    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
+    patient = replace(QUICK, keepalive_s=300)  # its silence is not taken for its loss
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url, settings=patient) as link:
         port = await link.open_port()
         stream = port.arrivals()
         await port.subscribe("news")
@@ -371,3 +374,25 @@ async def test_all_brokers_are_named_when_none_is_reached() -> None:
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="not mqtt://"):
         MultiLink(["mqtt://here", "there"])
+
+
+async def test_a_broker_that_refuses_what_another_grants_is_asked_until_it_grants_it_too() -> None:
+    answers = [b"\x80", b"\x80", b"\x01"]
+
+    async def refuse_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK)
+        while packet := await reader.read(65_536):
+            start = packet.find(b"\x82")
+            if start >= 0:
+                answer = answers.pop(0)
+                writer.write(b"\x90\x03" + packet[start + 2 : start + 4] + answer)
+                if answer == b"\x01":
+                    writer.write(b"\x30\x07\x00\x04newsx")
+
+    async with start_broker() as grants, fake_broker(refuse_twice) as url, open_link(grants.url, url) as link:
+        port = await link.open_port()
+        await port.subscribe("news")
+
+        assert await arrival(port.arrivals()) == Arrival("news", b"x")
+    assert answers == []
