@@ -40,6 +40,8 @@ _TRIES = 8
 """Numbers of entries that are tried to fill a budget."""
 _FILLED, _AIM = 0.85, 0.95
 """Share of a budget that will do, and that is aimed at."""
+_LEAST_ENTRY = 0.7
+"""Smallest entry of a sparse blob in steps: most lie between it and 1.5 steps, around one step."""
 _LEVEL = 1
 """Of zstd: quantised numbers hardly repeat, so higher levels cost time and give nothing."""
 
@@ -205,8 +207,8 @@ def _largest(magnitude: Flat, count: int) -> NDArray[np.int64]:
 def _sparse_parts(wanted: Flat, chosen: NDArray[np.int64], form: Form) -> tuple[list[bytes], Flat]:
     """Return scales, gaps and values of the entries, and what a reader makes of each of *chosen*."""
     chosen.sort()
-    # Coarse steps, as large as the smallest entry: small counts pack well, and more entries fit instead.
-    least = float(np.abs(wanted[chosen]).min()) if len(chosen) else 0.0
+    # Coarse steps, larger than the smallest entry: small counts pack well, and more entries fit instead.
+    least = float(np.abs(wanted[chosen]).min()) / _LEAST_ENTRY if len(chosen) else 0.0
     counts = np.zeros(len(chosen), np.int8)
     sent = np.zeros(len(chosen), np.float32)
     scales = []
