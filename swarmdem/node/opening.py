@@ -1,15 +1,21 @@
-"""Opens the blobs that have arrived whole: checks their values off the event loop and hands them over."""
+"""Opens the blobs that have arrived whole, off the event loop, and hands them over.
+
+A raw model up to `AT_ONCE_BYTES` is opened at once: looking for NaN in it takes .1 ms, less than handing it
+to a thread and back.
+"""
 
 import asyncio
 import logging
 from functools import partial
 
+from swarmdem.errors import LearningError
 from swarmdem.identifiers import ModelHash, brief
 from swarmdem.node.delivery import Deliver
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.packing import Packing
 from swarmdem.node.sharing import Neighbour, Neighbours, Wanted
 from swarmdem.node.trainer import Trainer
+from swarmdem.node.verifying import AT_ONCE_BYTES
 from swarmdem.protocol.events import Fetched, FetchFailed
 from swarmdem.wire.blobs import Assembly
 
@@ -54,29 +60,35 @@ class Opening:
             member: Who received it.
         """
         info = assembly.info
+        wanted = info.name, info.total_bytes
         self._wanted.add(info.name)
+        opening = partial(self._packing.opened, assembly.data(), info, self._shelf.bases)
+        if info.total_bytes <= AT_ONCE_BYTES and self._packing.is_raw(info.total_bytes):
+            try:
+                model: Model | LearningError = opening()
+            except LearningError as error:
+                model = error
+            self._opened(wanted, neighbours, member, model)
+            return
 
         def opened(job: "asyncio.Future[Model]") -> None:
-            self._opened((info.name, info.total_bytes), neighbours, member, job)
+            if not job.cancelled():
+                self._opened(wanted, neighbours, member, job.exception() or job.result())
 
-        opening = partial(self._packing.opened, assembly.data(), info, self._shelf.bases)
         self._loop.run_in_executor(self._trainer.tensors, opening).add_done_callback(opened)
 
     def _opened(
-        self, wanted: Wanted, neighbours: Neighbours, member: Neighbour, job: "asyncio.Future[Model]"
+        self, wanted: Wanted, neighbours: Neighbours, member: Neighbour, result: Model | BaseException
     ) -> None:
         name = wanted[0]
         still = name in self._wanted
         self._wanted.discard(name)
-        if job.cancelled():
-            return
-        error = job.exception()
-        if error is not None:
-            _log.warning("model_refused model=%s reason=%s", brief(name), error)
+        if isinstance(result, BaseException):
+            _log.warning("model_refused model=%s reason=%s", brief(name), result)
             if still:
-                self._deliver(FetchFailed(name, str(error)), None)
-            neighbours.failed(wanted, member, str(error))
+                self._deliver(FetchFailed(name, str(result)), None)
+            neighbours.failed(wanted, member, str(result))
         else:
             if still:
-                self._deliver(Fetched(name), job.result())
-            neighbours.arrived(job.result(), member)
+                self._deliver(Fetched(name), result)
+            neighbours.arrived(result, member)

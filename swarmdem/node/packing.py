@@ -167,6 +167,10 @@ class Packing:
         beside = {RESIDUAL + name: array for name, array in residual.items()}
         return beside | {GROUP: np.frombuffer(group, np.uint8)}
 
+    def is_raw(self, total_bytes: int) -> bool:
+        """Say whether a blob of this length is a model as it is."""
+        return total_bytes in self._raw
+
     def opened(self, data: bytes | memoryview, info: BlobInfo, bases: Bases) -> Model:
         """Return the model of a blob that arrived; sealed when its base is not here.
 

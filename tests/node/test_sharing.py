@@ -188,7 +188,8 @@ async def test_one_that_stopped_while_waiting_hears_nothing(three):
     assert (second.heard, second.asked) == ([], [])
 
 
-async def test_a_blob_that_came_whole_reaches_those_who_wait_even_if_the_first_stopped(three):
+async def test_a_blob_that_came_whole_reaches_those_who_wait_even_if_the_first_stopped(three, monkeypatch):
+    monkeypatch.setattr("swarmdem.node.opening.AT_ONCE_BYTES", 0)
     first, second, _ = three
     first.fetch(FAR)
     second.fetch(FAR)

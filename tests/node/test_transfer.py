@@ -296,7 +296,8 @@ LARGE_CHARTER = Charter(swarm="s", schema=LARGE_MODEL.schema, patience=2.0, chun
 
 
 @pytest.fixture
-async def large():
+async def large(monkeypatch):
+    monkeypatch.setattr("swarmdem.node.verifying.AT_ONCE_BYTES", 0)  # as if it were larger than that
     getting = Getting(LARGE_CHARTER, LARGE_MODEL.schema)
     yield getting
     getting.downloads.close()
@@ -320,6 +321,17 @@ async def test_large_chunks_are_hashed_in_another_thread(large):
     assert large.answers.empty()
 
     assert (await large.answer())[0] == Fetched(LARGE_MODEL.name)
+
+
+async def test_a_model_of_a_few_megabytes_is_here_with_its_last_chunk():
+    """Nothing is handed to another thread."""
+    getting = Getting(LARGE_CHARTER, LARGE_MODEL.schema)
+    getting.downloads.fetch(large_order(ANNA))
+    getting.take(ANNA, [LARGE_OFFER, *(large_chunk(first, 8) for first in range(0, 40, 8))])
+
+    assert getting.answers.get_nowait()[0] == Fetched(LARGE_MODEL.name)
+    getting.downloads.close()
+    getting.trainer.close()
 
 
 async def test_a_wrong_leaf_found_in_the_thread_is_counted_and_asked_for_again(large):
