@@ -51,8 +51,8 @@ def measure(options: argparse.Namespace, systems: Sequence[str]) -> None:
                     if kept.exists() and not options.again:
                         continue
                     record = measured(
-                        name, SYSTEMS[name], peers=peers, rounds=options.rounds, data=data.resolve(),
-                        cache=options.cache, log=kept.with_suffix(".log"), bounds=bounds,
+                        name, SYSTEMS[name], peers=peers, rounds=options.rounds, data=data,
+                        cache=options.cache.absolute(), log=kept.with_suffix(".log"), bounds=bounds,
                     )  # fmt: skip
                     kept.write_text(json.dumps(record, indent=1))
                     tell(record)

@@ -38,6 +38,7 @@ def measured(
         "system": name, "title": system.title, "peers": peers, "rounds": rounds, "data": fingerprint(data),
         "shims": system.shims, "load": os.getloadavg()[0], "at": time.strftime("%Y-%m-%d %H:%M:%S"),
     }  # fmt: skip
+    data, log = data.resolve(), log.resolve()
     try:
         python = python_of(system, cache, log.with_suffix(".pip"))
     except InstallationError as error:
@@ -51,7 +52,7 @@ def measured(
                        "--rounds", str(rounds), "--data", str(data),
                        *(f"--option={option}" for option in system.options)]  # fmt: skip
         watched = watch(
-            command, log=log, limit_s=bounds.seconds, limit_bytes=bounds.bytes,
+            command, log=log, limit_s=bounds.seconds, limit_bytes=bounds.bytes, cwd=Path(folder),
             env={"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROGRAMS if system.own is None else ROOT),
                  "RAY_USAGE_STATS_ENABLED": "0", "FLWR_TELEMETRY_ENABLED": "0", "TMPDIR": folder},
         )  # fmt: skip

@@ -107,6 +107,7 @@ def watch(
     limit_s: float,
     limit_bytes: int,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Watched:
     """Run *command* and return what it cost.
 
@@ -116,13 +117,14 @@ def watch(
         limit_s: It is ended when it takes longer,
         limit_bytes: or when all its processes together have more memory.
         env: Additions to our environment.
+        cwd: Folder to run it in, for what it leaves where it is; None: ours.
     """
     word, watched, begun = uuid.uuid4().hex, Watched(), time.monotonic()
     lines: queue.SimpleQueue[tuple[float, str] | None] = queue.SimpleQueue()
     with log.open("w", encoding="utf-8") as written:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=written, text=True,
-            errors="replace", start_new_session=True, env={**os.environ, **(env or {}), WORD: word},
+            errors="replace", start_new_session=True, env={**os.environ, **(env or {}), WORD: word}, cwd=cwd,
         )  # fmt: skip
         processes = _Processes(word, process.pid)
         assert process.stdout is not None
