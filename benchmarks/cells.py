@@ -18,7 +18,7 @@ from pathlib import Path
 
 from swarmdem.apps.cell_report import quantile
 from swarmdem.identifiers import SECOND
-from swarmdem.simulation.cells.runs import run
+from swarmdem.simulation.cells.runs import CellRun
 from swarmdem.simulation.runs import Settings
 
 COSTS = (
@@ -26,6 +26,7 @@ COSTS = (
     "agreement_s",
     "sent",
     "sent_most",
+    "frames_sent",
     "received",
     "received_most",
     "frames",
@@ -34,10 +35,22 @@ COSTS = (
 """Columns that an exponent is fitted to."""
 
 
-def measured(peers: int, limit: int, rounds: int, seed: int = 0) -> dict[str, float]:
-    """Return the row of one swarm; raises `SystemExit` when an invariant is broken."""
+def measured(
+    peers: int, limit: int, rounds: int, *, seed: int = 0, digest: int = 64, tau: int = 1
+) -> dict[str, float]:
+    """Return the row of one swarm; raises `SystemExit` when an invariant is broken.
+
+    Args:
+        peers: In all.
+        limit: Most peers of a cell.
+        rounds: Of the region.
+        seed: Decides all chance.
+        digest: Buckets of a sketch.
+        tau: Rounds a tree is kept for; only the digest before a new one has a sketch.
+    """
     begun = time.process_time()
-    outcome = run(Settings(seed=seed, peers=peers, rounds=rounds, cells=limit, faults=False))
+    settings = Settings(seed=seed, peers=peers, rounds=rounds, cells=limit, faults=False)
+    outcome = CellRun(settings, charter={"digest": digest, "tau": tau}).play()
     figures = outcome.cells
     if outcome.broken or figures is None:
         raise SystemExit(f"{peers} peers: {outcome.broken}")
@@ -52,6 +65,7 @@ def measured(peers: int, limit: int, rounds: int, seed: int = 0) -> dict[str, fl
         "agreement_s": round(quantile(agreement, 0.5) / SECOND, 3) if agreement else 0.0,
         "sent": round(quantile(figures.sent, 0.5)),
         "sent_most": round(figures.sent[-1]),
+        "frames_sent": round(quantile(figures.said, 0.5), 1),
         "received": round(quantile(figures.received, 0.5)),
         "received_most": round(figures.received[-1]),
         "frames": round(quantile(figures.heard, 0.5)),
@@ -77,11 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cells", type=int, default=64, help="most peers of a cell")
     parser.add_argument("--peers", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the region")
+    parser.add_argument("--digest", type=int, default=64, help="buckets of a sketch")
+    parser.add_argument("--tau", type=int, default=1, help="rounds a tree is kept for")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     rows: list[dict[str, float]] = []
     for peers in asked.peers:
-        rows.append(measured(peers, asked.cells, asked.rounds))
+        rows.append(measured(peers, asked.cells, asked.rounds, digest=asked.digest, tau=asked.tau))
         if len(rows) == 1:
             print("  ".join(rows[0]))
         print("  ".join(f"{value:>{len(name)}g}" for name, value in rows[-1].items()), flush=True)

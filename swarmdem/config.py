@@ -61,6 +61,8 @@ class PeerSettings:
     """Wait for the disk itself on every write."""
     capability: int = ORDINARY
     """What this device can do for others: 0 asks to be spared (a battery), 1 is ordinary, 2 or 3 is more."""
+    site: str = ""
+    """Of a swarm in cells: where this peer is; it shares cells with peers of the same site alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

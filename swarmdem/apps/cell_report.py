@@ -32,6 +32,7 @@ def cells_told(outcomes: Sequence[Outcome]) -> Iterator[str]:
         )
     for what, lists in (
         ("bytes sent", [figures.sent for figures in told]),
+        ("frames sent", [figures.said for figures in told]),
         ("bytes received", [figures.received for figures in told]),
         ("frames received", [figures.heard for figures in told]),
     ):

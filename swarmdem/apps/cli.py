@@ -214,6 +214,7 @@ def charter(
     """
     from swarmdem.apps.charter import write_charter
     from swarmdem.identifiers import text
+    from swarmdem.protocol.cells.charters import limit_of, patterns_between_sites
     from swarmdem.wire.charter import charter_hash
 
     if founders < 1:
@@ -221,6 +222,10 @@ def charter(
     settings = SwarmSettings(swarm=swarm, peers=founders, **flags.settings_of(values))
     written = write_charter(settings, path, founders=founders)
     typer.echo(f"{path}  swarm {swarm}, charter {text(charter_hash(written))}")
+    if limit_of(written):
+        typer.echo("between the brokers of different sites (docs/cells.md):")
+        for pattern in patterns_between_sites(written):
+            typer.echo(f"topic {pattern} both 1")
 
 
 @app.command()

@@ -136,6 +136,7 @@ async def run_peer(settings: Settings, say: Say) -> None:
             journal_bytes=settings.peer.journal_mb * 2**20 or None,
             durable=settings.peer.durable,
             capability=settings.peer.capability,
+            site=settings.peer.site,
             hooks=Hooks(after_update=measured.after_update),
         )
         events = peer.events()

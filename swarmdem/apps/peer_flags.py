@@ -32,6 +32,7 @@ _PEER: dict[str, Any] = {
             "--capability", "How gladly it leads groups: 0 spare it, 1 ordinary, to 3.", least=0, most=3
         ),
     ],
+    "site": Annotated[str | None, Option("--site", help="In cells: share one only with peers of this site.")],
 }
 _LEARNER: dict[str, Any] = {
     "data": Annotated[str | None, Option("--data", help="An .npz, a folder of IDX files, or digits.")],

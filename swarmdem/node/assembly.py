@@ -55,6 +55,7 @@ class Wanted:
     durable: bool
     record: Path | None
     capability: int
+    site: str
     begin: asyncio.Event | None
 
 
@@ -97,7 +98,7 @@ async def assemble(
     if trainer is None:
         trainer = Trainer()
         stack.callback(trainer.close)
-    refuse_in_cells(wanted.charter, reach=wanted.reach, record=wanted.record is not None)
+    refuse_in_cells(wanted.charter, reach=wanted.reach, record=wanted.record is not None, site=wanted.site)
     learner, loop = wanted.learner, asyncio.get_running_loop()
     await loop.run_in_executor(trainer.training, wanted.strategy.check, learner)
     initial = await loop.run_in_executor(trainer.training, learner.parameters)
@@ -111,7 +112,7 @@ async def assemble(
     offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
     shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
     sealer = FrameSealer(store.identity, charter, store.session, reader=wanted.reader or FrameReader())
-    core = core_of(charter, sealer, store.records, shelf, capability=wanted.capability)
+    core = core_of(charter, sealer, store.records, shelf, capability=wanted.capability, site=wanted.site)
     link, brokers = wanted.link, None
     if link is None:
         brokers = await brokers_of(

@@ -14,6 +14,7 @@ from swarmdem.node.models import ModelShelf
 from swarmdem.node.parts import trusted_records
 from swarmdem.protocol.cells.charters import cell_charter, in_cells, limit_of, region_charter
 from swarmdem.protocol.cells.core import REGION, CellCore
+from swarmdem.protocol.cells.entries import site_of
 from swarmdem.protocol.cells.staying import key_of
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Slot
@@ -25,24 +26,33 @@ from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.messages import Offline
 
 Records = Mapping[str, bytes]
+SITE_MAX = 64
+"""Bytes of a site's name."""
 
 
-def refuse_in_cells(charter: Charter, *, reach: Reach | None = None, record: bool = False) -> None:
-    """Refuse what does not work in cells; a flat swarm passes.
+def refuse_in_cells(
+    charter: Charter, *, reach: Reach | None = None, record: bool = False, site: str = ""
+) -> None:
+    """Refuse what does not work in cells, and in a flat swarm what needs them.
 
     Args:
         charter: The swarm's.
         reach: How brokers are found; None: not decided here.
         record: Every round's evidence is wanted.
+        site: Where the peer is.
 
     Raises:
         ConfigError: A setting does not go with cells; the line names it.
     """
     settings = cell_settings(charter.ext)
+    if settings is None and site:
+        raise ConfigError(f"site = {site!r}: changes nothing, the charter has no cells")
     if settings is None:
         return
     if settings.kind != SWARM:
         raise ConfigError("charter.ext: of a cell or region, which follow from the swarm's charter")
+    if not site.isprintable() or len(site.encode()) > SITE_MAX:
+        raise ConfigError(f"site = {site!r:.80}: at most {SITE_MAX} bytes of printable text")
     in_cells(charter, settings.limit)
     rules = (
         ("charter.codec", charter.codec == "raw", "raw"),
@@ -57,7 +67,13 @@ def refuse_in_cells(charter: Charter, *, reach: Reach | None = None, record: boo
 
 
 def core_of(
-    charter: Charter, sealer: FrameSealer, records: Records, shelf: ModelShelf, *, capability: int
+    charter: Charter,
+    sealer: FrameSealer,
+    records: Records,
+    shelf: ModelShelf,
+    *,
+    capability: int,
+    site: str,
 ) -> AnyCore:
     """Return the core of a peer of the swarm of *charter*, as its records and models let it go on."""
     if not limit_of(charter):
@@ -71,7 +87,7 @@ def core_of(
         mine = {key.removeprefix(prefix): value for key, value in trusted.items() if key.startswith(prefix)}
         for key in mine.keys() - trusted_records(mine, shelf, own, slot).keys():
             del trusted[prefix + key]
-    return CellCore(charter, sealer, stored=trusted, capability=capability)
+    return CellCore(charter, sealer, stored=trusted, capability=capability, site=site_of(site))
 
 
 async def port_of(

@@ -81,6 +81,8 @@ class Peer:
         record: Directory for every round's evidence and models.
         capability: What this device can do for others: 0 asks to be spared (a battery), 1 is ordinary, 2
             and 3 are more; who claims more leads groups more often once it has served well.
+        site: In a swarm in cells, where this peer is: it shares cells with peers of the same site alone,
+            which may have a broker of their own. Empty: none in particular.
         begin: Listen, but say nothing until this is set: where many peers start together, all are
             subscribed before the first one speaks.
 
@@ -108,6 +110,7 @@ class Peer:
         durable: bool = True,
         record: Path | None = None,
         capability: int = ORDINARY,
+        site: str = "",
         begin: asyncio.Event | None = None,
     ) -> None:
         if (link is None) != bool(brokers or host_broker or discover):
@@ -120,7 +123,7 @@ class Peer:
             reach=Reach(brokers=tuple(brokers), mqtt=mqtt, host_broker=host_broker, discover=discover),
             state=Path(state) if state is not None else None, link=link, reader=reader, trainer=trainer,
             hooks=hooks or Hooks(), durable=durable, record=record, capability=capability,
-            begin=begin,
+            begin=begin, site=site,
         )  # fmt: skip
         if not 0 <= capability <= HIGHEST:
             raise ConfigError(f"capability = {capability}: 0 (asks to be spared), 1 (ordinary), 2 or 3")

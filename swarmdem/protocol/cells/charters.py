@@ -12,6 +12,7 @@ from msgspec import structs
 from swarmdem.errors import ConfigError
 from swarmdem.identifiers import CellId, PeerId, PlanId
 from swarmdem.protocol.cells.entries import NO_SITE
+from swarmdem.wire import topics
 from swarmdem.wire.cells import CELL, LIMIT_MAX, LIMIT_MIN, REGION, SWARM, CellSettings, cell_settings
 from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
 from swarmdem.wire.messages import LISTED_MAX
@@ -102,6 +103,12 @@ def new_cell(certificate: PlanId) -> CellId:
 
 def _cell(origin: bytes) -> CellId:
     return CellId(blake2b(origin, digest_size=16, person=b"sd/cell").digest())
+
+
+def patterns_between_sites(swarm: Charter) -> tuple[str, ...]:
+    """Return the topics that brokers of different sites must pass on to each other: no cell's."""
+    scopes = (*scopes_of(swarm), *scopes_of(region_charter(swarm)))
+    return tuple(f"{topics.ROOT}/{topics.scope_level(scope)}/#" for scope in scopes)
 
 
 def scopes_of(charter: Charter) -> tuple[bytes, bytes]:

@@ -23,6 +23,8 @@ class CellFigures:
     """Rounds that a peer finished in its cell, on the average."""
     sent: list[float] = field(default_factory=list)
     """Control bytes each peer sent per round of its cell, ascending, once the swarm was whole; no models."""
+    said: list[float] = field(default_factory=list)
+    """Control frames each peer sent per round of its cell, ascending."""
     received: list[float] = field(default_factory=list)
     """Control bytes that reached each peer per round of its cell, ascending."""
     heard: list[float] = field(default_factory=list)

@@ -141,9 +141,10 @@ class CellRun(Run):
         return True
 
     def _counts(self) -> list[list[int]]:
-        """Return what each peer sent, received and heard so far, and the updates finished by all."""
+        """Return what each peer sent, said, received and heard so far, and the updates finished by all."""
         world, tally = self.world, self.tally
-        return [world.sent.copy(), world.received.copy(), world.heard.copy(), [tally.applied + tally.missed]]
+        counts = (world.sent, world.said, world.received, world.heard, [tally.applied + tally.missed])
+        return [count.copy() for count in counts]
 
     def _settle(self) -> None:
         """Play until the swarm is whole, for no longer than its rounds may last."""
@@ -175,7 +176,7 @@ class CellRun(Run):
         super()._count(outcome)
         whole, now = self.whole, self._counts()
         before = self._before or [[0] * len(counts) for counts in now]
-        sent, received, heard, (finished,) = (
+        sent, said, received, heard, (finished,) = (
             [count - earlier for count, earlier in zip(*pair, strict=True)]
             for pair in zip(now, before, strict=True)
         )
@@ -189,6 +190,7 @@ class CellRun(Run):
             agreement=whole.region.agreement(),
             rounds=outcome.peer_rounds / len(self.world.peers),
             sent=sorted(count / (rounds or 1) for count in sent),
+            said=sorted(count / (rounds or 1) for count in said),
             received=sorted(count / (rounds or 1) for count in received),
             heard=sorted(count / (rounds or 1) for count in heard),
         )

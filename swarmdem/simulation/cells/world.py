@@ -34,6 +34,8 @@ class CellWorld(World):
         count = arguments["peers"]
         self.sent = [0] * count
         """Bytes said by each peer."""
+        self.said = [0] * count
+        """Frames said by each peer."""
         self.received = [0] * count
         """Bytes that reached each peer."""
         self.heard = [0] * count
@@ -70,11 +72,13 @@ class CellWorld(World):
     def publish(self, peer: SimulatedPeer, frame: Frame, *, retain: bool) -> None:
         """Carry a peer's frame to everybody who listens."""
         self.sent[peer.index] += len(frame.raw)
+        self.said[peer.index] += 1
         super().publish(peer, frame, retain=retain)
 
     def send(self, peer: SimulatedPeer, receiver: Any, frame: Frame) -> None:
         """Carry a peer's frame to one other."""
         self.sent[peer.index] += len(frame.raw)
+        self.said[peer.index] += 1
         super().send(peer, receiver, frame)
 
     def _deliver(self, index: int, parcel: Parcel) -> None:

@@ -5,12 +5,16 @@ from swarmdem.errors import ConfigError
 from swarmdem.identifiers import CellId, PeerId
 from swarmdem.protocol.cells.charters import (
     cell_charter,
+    first_cell,
     founding_cell,
     founding_cells,
     in_cells,
     limit_of,
+    patterns_between_sites,
     region_charter,
+    scopes_of,
 )
+from swarmdem.protocol.cells.entries import NO_SITE, site_of
 from swarmdem.protocol.plans import founding_base
 from swarmdem.wire import charter as charters
 from swarmdem.wire.cells import CELL, REGION, SWARM, cell_settings
@@ -62,6 +66,24 @@ def test_founders_fill_their_cells_to_three_quarters_by_lot():
 
     assert len(set(lots)) == 9
     assert min(lots.count(cell) for cell in set(lots)) > 70
+
+
+def test_the_cells_of_a_site_are_of_no_other():
+    north, south = site_of("north"), site_of("south")
+    peers = [PeerId(number.to_bytes(16, "big")) for number in range(100)]
+    lots = [{founding_cell(WHOLE, peer, site) for peer in peers} for site in (north, south, NO_SITE)]
+
+    assert [len(cells) for cells in lots] == [9, 9, 9]
+    assert len(set.union(*lots)) == 27
+    assert first_cell(WHOLE, north) in lots[0]
+    assert founding_cell(WHOLE, peers[0], site_of("")) == founding_cell(WHOLE, peers[0])
+
+
+def test_what_crosses_between_sites_is_the_swarm_s_and_the_region_s():
+    scopes = {*scopes_of(WHOLE), *scopes_of(region_charter(WHOLE))}
+
+    assert set(patterns_between_sites(WHOLE)) == {f"swarmdem/1/{s.hex()[:32]}/#" for s in scopes}
+    assert len(scopes) == 4
 
 
 @pytest.mark.parametrize("limit", [0, 3, 257])

@@ -13,6 +13,7 @@ from swarmdem.protocol.cells.entries import (
     entry_refusal,
     fences_of,
     handed_down,
+    site_of,
 )
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.messages import PARAMETERS, PRESENCE, Digest, Final
@@ -90,9 +91,9 @@ def test_the_order_of_the_digests_does_not_matter(offered, electors):
 
 
 @few
-@given(st.integers(0, 2**32 - 1), st.integers(1, 2**16 - 1), st.integers(0, 2**64 - 1), fences)
-def test_an_entry_reads_back_as_it_was_written(number, peers, scatter, walls):
-    entry = CellEntry(A, PlanId(b"p" * 32), number, peers, scatter, walls)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 2**16 - 1), st.integers(0, 2**64 - 1), fences, st.text())
+def test_an_entry_reads_back_as_it_was_written(number, peers, scatter, walls, site):
+    entry = CellEntry(A, PlanId(b"p" * 32), number, peers, scatter, walls, site_of(site))
 
     assert cell_entry(digest(entry.ext())) == entry
 

@@ -3,7 +3,7 @@
 from hypothesis import given, strategies as st
 
 from swarmdem.identifiers import CellId, GroupId, PeerId, PlanId
-from swarmdem.protocol.cells.entries import CellEntry
+from swarmdem.protocol.cells.entries import CellEntry, site_of
 from swarmdem.protocol.cells.reshaping import KnownCell, descend, merges, movers, nearest, speakers
 from swarmdem.protocol.hierarchy import assemble
 from swarmdem.protocol.plans import Base
@@ -70,9 +70,9 @@ def test_more_than_half_stay_and_a_quarter_at_least_goes(sizes, direct):
         assert set(gone) < set(tree.root.members)
 
 
-def known(number, peers, *at, scatter=0):
+def known(number, peers, *at, scatter=0, site=""):
     cell = CellId(bytes([number]) * 16)
-    entry = CellEntry(cell, PlanId(b"p" * 32), 1, peers, scatter)
+    entry = CellEntry(cell, PlanId(b"p" * 32), 1, peers, scatter, site=site_of(site))
     return cell, KnownCell(entry, peer(number), Sketch(peer(number), 1.0, bytes(v & 0xFF for v in at)))
 
 
@@ -126,6 +126,18 @@ def test_a_newcomer_goes_down_the_tree_of_cells_to_the_nearest_with_room():
 
     assert [entered(at)[0] for at in (0, 9, 105)] == [1, 2, 4]  # cell 3 is full
     assert entered(0, limit=5) is None
+
+
+def test_only_cells_of_one_site_are_merged_and_only_those_of_its_own_does_a_newcomer_enter():
+    cells = dict([known(1, 3, 0, 0, site="a"), known(2, 5, 1, 0, site="b"), known(3, 5, 99, 0, site="a")])
+    base = region_of(cells, 1, 1, 2)
+
+    def entered(site):
+        return descend(Sketch(peer(99), 1.0, bytes([0, 0])), base, cells, 4, site_of(site))
+
+    assert merges(cells, limit=16) == {known(1, 3)[0]: known(3, 5)[0]}
+    assert entered("a")[0] == 1
+    assert entered("b") is entered("") is None
 
 
 def test_a_group_is_as_far_as_its_cells_are_on_the_average():

@@ -39,6 +39,7 @@ def test_a_calm_swarm_makes_a_round_of_the_region_in_a_round_of_its_cells():
     assert figures.rounds < 4
     assert len(figures.agreement) == 3
     assert max(figures.agreement) < 2 * SECOND
+    assert 0 < figures.said[16] < 60
 
 
 def test_what_the_region_hands_down_goes_into_the_next_root_mean_of_every_cell_once():
