@@ -14,11 +14,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from swarmdem.errors import MalformedFrameError, TransportError
 from swarmdem.identifiers import CellId, ModelHash
 from swarmdem.node.bulk import Bulk
-from swarmdem.protocol.cells.charters import scopes_of
+from swarmdem.protocol.cells.charters import limit_of, scopes_of
 from swarmdem.protocol.cells.core import CellCore
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Degraded, Enter, Event, Fetch, Leave
@@ -63,6 +64,13 @@ class InRegion(Readable):
 CellEvent = CellEntered | SpeakingChanged | InRegion
 
 
+class MakeBulk(Protocol):
+    """Makes what fetches and serves under one charter."""
+
+    def __call__(self, *, charter: Charter, sealer: FrameSealer) -> Bulk:
+        """Return it."""
+
+
 class CellBulk:
     """The models that one peer in cells fetches and serves, under each of its charters.
 
@@ -72,7 +80,7 @@ class CellBulk:
         make: Makes what fetches and serves under one charter.
     """
 
-    def __init__(self, make: Callable[[Charter, FrameSealer], Bulk]) -> None:
+    def __init__(self, make: MakeBulk) -> None:
         self.downloads = self
         self._make = make
         self._bulks: dict[bytes, Bulk] = {}
@@ -95,7 +103,7 @@ class CellBulk:
         """Fetch and serve under *charter* too."""
         scope = scopes_of(charter)[0]
         if scope not in self._bulks:
-            self._bulks[scope] = self._make(charter, sealer)
+            self._bulks[scope] = self._make(charter=charter, sealer=sealer)
             self._changed.set()
 
     def leave(self, charter: Charter) -> None:
@@ -256,6 +264,20 @@ class Earshot:
         if (pattern, bulk) in self._wanted:
             del self._wanted[pattern, bulk]
             await self._port.unsubscribe(pattern, bulk=bulk)
+
+
+def channels(
+    make: MakeBulk,
+    charter: Charter,
+    sealer: FrameSealer,
+    port: Port,
+    report: Callable[[CellEvent | Degraded], None],
+) -> tuple[Bulk | CellBulk, Earshot | None]:
+    """Return what a peer fetches and serves with, and in cells what it listens with."""
+    if not limit_of(charter):
+        return make(charter=charter, sealer=sealer), None
+    bulk = CellBulk(make)
+    return bulk, Earshot(sealer=sealer, port=port, bulk=bulk, report=report)
 
 
 def _to_all(charter: Charter) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from swarmdem.identifiers import Micros, PeerId, Round, brief
 from swarmdem.learning.learner import Learner
 from swarmdem.node.bench import Bench
 from swarmdem.node.bulk import Bulk
-from swarmdem.node.cells import AnyCore, CellBulk, CellEvent, Earshot, InRegion
+from swarmdem.node.cells import AnyCore, CellEvent, InRegion, channels
 from swarmdem.node.counters import NodeCounters
 from swarmdem.node.craft import Craft
 from swarmdem.node.models import Model, ModelShelf
@@ -30,7 +30,6 @@ from swarmdem.node.trainer import Hooks, Trainer, TrainingFinished
 from swarmdem.node.unpacking import Unpacking
 from swarmdem.node.vetting import Vetting
 from swarmdem.node.watching import LinkWatch
-from swarmdem.protocol.cells.charters import limit_of
 from swarmdem.protocol.events import (
     Accumulate,
     Apply,
@@ -147,13 +146,7 @@ class Driver:
             Bulk, schemas=craft.layout.schemas, port=port, shelf=shelf, trainer=trainer,
             counters=self.counters, deliver=self._unpacking.arrived, parts=parts,
         )  # fmt: skip
-        self.bulk: Bulk | CellBulk
-        self._earshot: Earshot | None = None
-        if limit_of(charter):
-            self.bulk = CellBulk(lambda under, own: make(charter=under, sealer=own))
-            self._earshot = Earshot(sealer=sealer, port=port, bulk=self.bulk, report=on_event)
-        else:
-            self.bulk = make(charter=charter, sealer=sealer)
+        self.bulk, self._earshot = channels(make, charter, sealer, port, on_event)
         self._link = LinkWatch(deliver=self.deliver, downloads=self.bulk.downloads, report=on_event)
 
     @property
