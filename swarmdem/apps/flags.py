@@ -154,7 +154,9 @@ RUN = {
     "evaluate_last": _whole("--evaluate-last", "Evaluate each of the last rounds as well."),
     "evaluate": _text("--evaluate", "update: after the update; both: also after training."),
     "cells": _maybe_whole("--cells", "Most peers of a cell (4 to 256): for hundreds of peers and more."),
-    "patience": _number("--patience", "Seconds of silence before others act (a run's: 10 + peers / 2)."),
+    "patience": _number(
+        "--patience", "Seconds of silence before others act (default: 10 + .5 a peer, .2 from the 100th)."
+    ),
     "record": Annotated[
         bool, Option("--record", help="Keep every model of every round, to recompute the run.")
     ],

@@ -71,6 +71,7 @@ TURN = 32
 ASK = 8
 """Inputs after which the core is asked for its next wake-up, however many wait."""
 NodeEvent = Event | TrainingFinished | CellEvent
+_BLOBS = (BlobWant, BlobOffer)
 
 
 class Driver:
@@ -229,7 +230,7 @@ class Driver:
             if self.bulk.took(arrival):
                 return
             frame = self._sealer.open(payload) if self._earshot is None else self._earshot.open(payload)
-            blob = isinstance(frame.message, BlobWant | BlobOffer)
+            blob = isinstance(frame.message, _BLOBS)
             if not self._window.admits(frame, "bulk" if blob else "control"):
                 self.counters.refuse("replayed")
             elif blob:

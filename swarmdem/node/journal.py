@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import json
 import logging
 import os
 import re
@@ -26,6 +25,8 @@ import time
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import msgspec
 
 from swarmdem.errors import StoreError
 from swarmdem.identifiers import PeerId, PlanId, Round
@@ -39,6 +40,8 @@ _log = logging.getLogger("swarmdem.node.journal")
 
 PART_BYTES = 64 * 2**20
 """Where a part of a journal ends unless told otherwise: hours of a fast swarm, months of a slow one."""
+_encoder = msgspec.json.Encoder(order="sorted")
+_names: dict[type, tuple[str, tuple[str, ...]]] = {}
 _TREES_MAX = 64  # certificates remembered until their round is over
 
 
@@ -102,9 +105,9 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         assert self._file is not None
-        lines = [json.dumps(line, sort_keys=True).encode() + b"\n"]
+        lines = [_encoder.encode(line) + b"\n"]
         if self._lost:
-            lines.insert(0, json.dumps({"event": "lines_lost", "count": self._lost}).encode() + b"\n")
+            lines.insert(0, _encoder.encode({"event": "lines_lost", "count": self._lost}) + b"\n")
         data = b"".join(lines)
         end = os.fstat(self._file.fileno()).st_size
         full = self._part_bytes is not None and end + len(data) > self._part_bytes
@@ -171,12 +174,20 @@ def journal_file(path: Path | None, peer: PeerId) -> Path | None:
 
 def event_name(event: object) -> str:
     """Return an event's name as the journal writes it: `RoundFinished` is `round_finished`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    return _named(type(event))[0]
+
+
+def _named(kind: type) -> tuple[str, tuple[str, ...]]:
+    """Return the name of a kind of event, and those of its fields; found out once."""
+    if kind not in _names:
+        assert dataclasses.is_dataclass(kind)
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+        _names[kind] = name, tuple(field.name for field in dataclasses.fields(kind))
+    return _names[kind]
 
 
 def _plain_fields(event: object) -> dict[str, Any]:
-    assert dataclasses.is_dataclass(event)
-    return {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
+    return {name: _plain(getattr(event, name)) for name in _named(type(event))[1]}
 
 
 def _plain(value: Any) -> Any:

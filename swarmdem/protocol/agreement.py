@@ -63,6 +63,8 @@ class Agreement:
         self._others_since: dict[PeerId, Micros] = {}
         self._complete_at: Micros | None = None
         self._missing = set(situation.electors)
+        self._awaited = sorted(situation.electors, reverse=True)
+        """The missing, and some that came since; the first is the last."""
         self._summarised = False
         self._cycles = 0
         self._mine: Frame | None = None
@@ -135,7 +137,7 @@ class Agreement:
 
     def _on_ping(self, sender: PeerId, ping: Ping, now: Micros) -> list[Effect]:
         """Ask for the digest its sender stands by, at most every patience / 8."""
-        if now < self._asked_at.get(sender, 0) or sender not in self.s.membership.naming(ping.base, now):
+        if now < self._asked_at.get(sender, 0) or not self.s.membership.names(sender, ping.base, now):
             return []
         named = entry(ping.ext, STANDING)
         if named is None or len(named) != 32 or not self.lacks(ping):
@@ -226,7 +228,7 @@ class Agreement:
             return False
         if now >= self._began + self._collect_limit():
             return True
-        if any(not self._gone(peer, now) for peer in self._missing - self._hopeless):
+        if any(peer not in self._hopeless and not self._gone(peer, now) for peer in self._missing):
             return False
         if self._mine is None and self.s.me in self.s.electors:
             return False
@@ -251,7 +253,10 @@ class Agreement:
 
     def _next_gone(self, now: Micros) -> list[Micros]:
         """Return when one of the missing will count as gone: until every one does, nothing is due."""
-        here = (p for p in sorted(self._missing - self._hopeless) if not self._gone(p, now))
+        while self._awaited and self._awaited[-1] not in self._missing:
+            self._awaited.pop()
+        waited = (p for p in reversed(self._awaited) if p in self._missing and p not in self._hopeless)
+        here = (p for p in waited if not self._gone(p, now))
         return [self.s.suspicion.gone_at(peer, self._waited_since(now)) for peer in islice(here, 1)]
 
     def _others(self, now: Micros) -> set[PeerId]:

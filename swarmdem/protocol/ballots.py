@@ -85,6 +85,10 @@ class Ballots:
         """How many peers voted."""
         return len(self._of_one)
 
+    def counted(self, choice: Choice) -> int:
+        """Return how many peers, whoever they are, voted for *choice*."""
+        return len(self._votes.get(choice, ()))
+
     def votes(self, choice: Choice, voters: Collection[PeerId]) -> dict[PeerId, SignedVote]:
         """Return the votes of *voters* for *choice*, sorted by voter."""
         votes = self._votes.get(choice, {})

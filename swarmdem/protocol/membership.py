@@ -100,6 +100,11 @@ class Membership:
             if seen.base == base and not seen.away and now - seen.at <= self.patience
         }
 
+    def names(self, peer: PeerId, base: bytes, now: Micros) -> bool:
+        """Return whether *peer* is in sight and its last word named *base*."""
+        seen = self._sightings.get(peer)
+        return seen is not None and seen.base == base and not seen.away and now - seen.at <= self.patience
+
     def in_sight(self, now: Micros) -> tuple[PeerId, ...]:
         """Return every peer heard within `patience`, sorted."""
         return tuple(

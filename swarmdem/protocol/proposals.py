@@ -10,6 +10,7 @@ from swarmdem.protocol.certificates import least_listed, names_electors, quorum
 from swarmdem.protocol.events import Effect, Equivocated, Reject, Report, Send
 from swarmdem.protocol.locks import Locks
 from swarmdem.protocol.plans import digest_of, make_plan
+from swarmdem.protocol.recent import Recent
 from swarmdem.protocol.situation import Situation
 from swarmdem.protocol.state import read_state, state_refusal
 from swarmdem.wire import codec
@@ -22,6 +23,7 @@ PROPOSALS_MAX = 64
 """Proposals kept per base, and plans asked for at once."""
 UNKNOWN_OF_ONE_MAX = 4
 """Plans asked of one peer at once: it votes in two modes and skips, so it names no more."""
+_listed: Recent[Plan, frozenset[PeerId]] = Recent()
 
 
 @dataclass(slots=True)
@@ -36,6 +38,11 @@ class Offered:
     body: bytes
     ask_at: Micros
     """When missing digests are asked for: they may be on their way just now."""
+
+    @property
+    def listed(self) -> frozenset[PeerId]:
+        """The peers that the plan lists."""
+        return _listed.get(self.plan, lambda: frozenset(e.peer for e in self.plan.entries if e.listed))
 
 
 class Proposals:

@@ -100,8 +100,8 @@ class Turns:
         for offered in reversed(self._proposals.of_mode(self._mode)):
             if offered.id in self.s.barred:
                 continue
-            listed = any(e.listed and e.peer == self.s.me for e in offered.plan.entries)
-            if offered.frame.sender == self._candidate and listed and cast.may_vote(self._mode, offered.term):
+            wanted = offered.frame.sender == self._candidate and cast.may_vote(self._mode, offered.term)
+            if wanted and self.s.me in offered.listed:
                 return offered
         return None
 
