@@ -31,7 +31,8 @@ from swarmdem.apps.pipes import (
     TreeSeen,
     Usage,
 )
-from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.settings import MANY, SwarmSettings
+from swarmdem.apps.table import counted
 from swarmdem.errors import NotFiniteError, SwarmError
 from swarmdem.identifiers import PlanId, Round, text
 from swarmdem.learning.learner import Learner, Parameters
@@ -245,6 +246,8 @@ class Host:
 
     def _certified(self, hosted: Hosted, event: Certified) -> None:
         """Report the tree of a certificate, once for all peers of this worker."""
+        if event.mode == FOUNDING and hosted.number == 0 and len(event.peers) >= MANY:
+            self._say(Note(f"founded with {counted(len(event.peers), 'peer')}; the first round begins"))
         if event.plan in self._trees or event.mode == FOUNDING:
             return
         plan = hosted.peer.plan

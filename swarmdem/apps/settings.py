@@ -18,6 +18,8 @@ from swarmdem.learning.defaults import HOLDOUT_SEED, LEARNING_RATES
 
 BROKERS = ("auto", "embedded", "memory", "mosquitto", "nats")
 """Brokers that `swarm` starts itself; anything else is a URL."""
+MANY = 100
+"""Peers from which on a run says what it is doing before its first round: that may take minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +97,12 @@ class SwarmSettings(UpdateChoices):
         """`patience`, or a default that does not take a busy machine for a dead peer.
 
         10 s and half a second for each peer of the swarm, or of a cell; a fifth of a second for each beyond
-        a hundred, because founding takes an eighth of it.
+        `MANY`, because founding takes an eighth of it.
         """
         if self.patience is not None:
             return self.patience
         together = self.peers if self.cells is None else min(self.peers, self.cells)
-        return 10.0 + 0.5 * min(together, 100) + 0.2 * max(0, together - 100)
+        return 10.0 + 0.5 * min(together, MANY) + 0.2 * max(0, together - MANY)
 
     def evaluated(self, round: int) -> bool:
         """Tell whether *round* is evaluated: every `evaluate_every` rounds and each of the last."""

@@ -32,7 +32,7 @@ from swarmdem.apps.gather import RoundBook, rate
 from swarmdem.apps.ledger import ledger_of_run
 from swarmdem.apps.pipes import Failed, FromWorker, Go, Job, Opened, Prepared, Stop
 from swarmdem.apps.runfolder import RunFolder, summarise
-from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.settings import MANY, SwarmSettings
 from swarmdem.apps.table import View, counted
 from swarmdem.errors import ConfigError, NoTrainingError
 from swarmdem.identifiers import text
@@ -209,6 +209,11 @@ async def _prepare(
         f"{counted(settings.peers, 'peer')} in {counted(workers, 'process', 'processes')}, "
         f"{settings.strategy}, {_shown(broker)}"
     )
+    if settings.peers >= MANY:
+        sized = ", sized for so many peers" if settings.patience is None else ""
+        session.view.say(
+            f"patience {settings.patience_s:g} s{sized}; founding takes an eighth of it and more"
+        )
     if settings.peers > prepared.devices:
         session.view.say(
             f"{settings.data} is of {counted(prepared.devices, 'device')}: peer {prepared.devices} trains on "

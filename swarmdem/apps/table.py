@@ -1,12 +1,14 @@
-"""A run as it happens: a live table on a terminal, plain lines anywhere else."""
+"""A run as it happens: a live table on a terminal, plain lines anywhere else.
+
+Only a table loads what draws it: that is a twentieth of the start of a peer, which shows none.
+"""
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
 COLUMNS = ("round", "certified", "C-SPE", "C-GEN", "Global", "groups", "sent", "left")
 MEASURES = (("c_spe", "C-SPE"), ("c_gen", "C-GEN"), ("global", "Global"))
@@ -109,6 +111,9 @@ class LiveTable:
     """A table that grows in place; the last rounds only when it would not fit."""
 
     def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
         self._console = Console(file=stream)
         self._rows: list[tuple[str, ...]] = []
         self._live = Live(self._table(), console=self._console, auto_refresh=False, transient=True)
@@ -126,7 +131,9 @@ class LiveTable:
         if self._rows:
             self._console.print(self._table())
 
-    def _table(self) -> Table:
+    def _table(self) -> "Table":
+        from rich.table import Table
+
         table = Table(*COLUMNS, box=None, pad_edge=False)
         for row in self._rows:
             table.add_row(*row)

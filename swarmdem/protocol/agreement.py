@@ -228,7 +228,7 @@ class Agreement:
             return False
         if now >= self._began + self._collect_limit():
             return True
-        if any(peer not in self._hopeless and not self._gone(peer, now) for peer in self._missing):
+        if self._waits(now):
             return False
         if self._mine is None and self.s.me in self.s.electors:
             return False
@@ -238,6 +238,26 @@ class Agreement:
         for peer in others:
             self._others_since.setdefault(peer, now)
         return now >= (self._newcomers_until() if others else self._alone_until())
+
+    def _waits(self, now: Micros, spared: PeerId | None = None) -> bool:
+        """Return whether a digest is waited for, that of *spared* aside."""
+        return any(
+            peer != spared and peer not in self._hopeless and not self._gone(peer, now)
+            for peer in self._missing
+        )
+
+    def expects(self, frame: Frame, now: Micros) -> bool:
+        """Return whether *frame* is one of several digests that are waited for: all it does is to be held."""
+        digest, sender = frame.message, frame.sender
+        return (
+            isinstance(digest, Digest)
+            and digest.base == self.s.base.id
+            and sender in self._missing
+            and sender != self.s.me
+            and self.voting.frozen_at is None
+            and not self._short.waiting
+            and self._waits(now, sender)
+        )
 
     def _alone_until(self) -> Micros:
         """Return until when to listen for others first: a peer cut off alone must not race through rounds."""

@@ -68,8 +68,7 @@ class Core:
         """
         self._charter = charter
         self._sealer = sealer
-        self._me = sealer.peer
-        self._patience = charter.patience_us
+        self._me, self._patience = sealer.peer, charter.patience_us
         self._watch = Watch(self._patience)
         self._clock = self._watch.clock
         self._membership = Membership(self._patience, 2 * charter.peers_max)
@@ -100,9 +99,11 @@ class Core:
         assert now >= self._now, "time went backwards"
         self._now = now
         if isinstance(event, events.Received) and now < self._watch.due and not self._base.founding:
-            known = not self._round.agreement.lacks(event.frame.message)
-            if known and self._membership.renews(event.frame, self._base.id, self._clock.read(now)):
+            frame, agreement, time = event.frame, self._round.agreement, self._clock.read(now)
+            if not agreement.lacks(frame.message) and self._membership.renews(frame, self._base.id, time):
                 return []  # most frames are such; what falls due by itself waits for `Woke` at the latest
+            if agreement.expects(frame, time):
+                return self._received(frame, time)
         slept = self._watch.woke(now)
         time = self._clock.read(now)
         if self._left:

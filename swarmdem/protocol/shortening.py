@@ -50,6 +50,11 @@ class ShortProposals:
         self._heard = 0
         self._digests = 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a proposal waits for digests."""
+        return bool(self._waiting)
+
     def hear(self, frame: Frame, now: Micros) -> list[Effect]:
         """Take a short form; what it stands for follows from `rebuilt`, or from asking for the plan."""
         short = frame.message

@@ -122,3 +122,17 @@ def test_a_plasticity_gives_tables_that_given_ones_replace():
 @pytest.mark.parametrize(("optimizer", "size"), [("sgd", 0.05), ("adam", 0.001)])
 def test_the_step_size_follows_the_optimizer(optimizer, size):
     assert SwarmSettings(optimizer=optimizer).step_size == size
+
+
+@pytest.mark.parametrize(
+    ("settings", "patience_s"),
+    [
+        ({"peers": 20}, 20.0),
+        ({"peers": 100}, 60.0),
+        ({"peers": 1000}, 240.0),
+        ({"peers": 1000, "cells": 64}, 42.0),
+        ({"peers": 1000, "patience": 9.0}, 9.0),
+    ],
+)
+def test_patience_grows_with_the_peers_of_one_cell_and_slower_beyond_a_hundred(settings, patience_s):
+    assert SwarmSettings(**settings).patience_s == patience_s
