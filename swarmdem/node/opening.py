@@ -15,9 +15,10 @@ from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.packing import Packing
 from swarmdem.node.sharing import Neighbour, Neighbours, Wanted
 from swarmdem.node.trainer import Trainer
-from swarmdem.node.verifying import AT_ONCE_BYTES
 from swarmdem.protocol.events import Fetched, FetchFailed
 from swarmdem.wire.blobs import Assembly
+
+AT_ONCE_BYTES = 4 * 2**20
 
 _log = logging.getLogger("swarmdem.node.opening")
 

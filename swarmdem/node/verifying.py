@@ -1,8 +1,8 @@
 """Verifies the chunks of downloads off the event loop: hashing one MiB would hold up control messages.
 
 Chunks of one blob that come while others of it are hashed go to the thread together afterwards. A single
-leaf, and every chunk of a blob up to `AT_ONCE_BYTES`, is hashed at once: handing it over costs as much, and
-more where the processor is busy.
+leaf, and what this machine hashes within `HOLD_UP_S`, is hashed at once: two threads of one interpreter that
+pass the chunks of a model on to each other are slower than one, the more so where the processor is busy.
 
 Bounds: of each download twice its credit is in the thread's hands; what comes beyond that was not asked for,
 is forgotten, and is asked for again if it is missed.
@@ -10,19 +10,21 @@ is forgotten, and is asked for again if it is missed.
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from functools import partial
+from functools import cache, partial
 
 from swarmdem.errors import WireError
-from swarmdem.node.download import WHOLE_BYTES, WINDOW_MOST_BYTES, Download
+from swarmdem.node.download import WINDOW_MOST_BYTES, Download
 from swarmdem.node.resuming import Part
-from swarmdem.wire.blobs import LEAF_BYTES, Assembly, Chunk, wrong_leaf
+from swarmdem.wire.blobs import LEAF_BYTES, Assembly, Chunk, leaf_hash, wrong_leaf
 
 _log = logging.getLogger("swarmdem.node.verifying")
 
-AT_ONCE_BYTES = WHOLE_BYTES
-"""Such a blob comes in chunks of 512 KiB at most: .4 ms with SHA instructions, some 4 ms without."""
+HOLD_UP_S = 0.001
+"""By this much a chunk may hold up control messages: 1 MiB with SHA instructions, 64 to 128 KiB without."""
 HELD_MOST_BYTES = 2 * WINDOW_MOST_BYTES
 Verdict = tuple[list[int], int | None]
 """Good leaves of a chunk, and the first wrong one."""
@@ -52,6 +54,7 @@ class Verifier:
         self._added = added
         self._refused = refused
         self._loop = asyncio.get_running_loop()
+        self._at_once_bytes = max(LEAF_BYTES, int(hashed_per_second() * HOLD_UP_S))
 
     def take(self, download: Download, assembly: Assembly, chunk: Chunk) -> None:
         """Verify and keep a chunk of the blob that *assembly* collects for *download*.
@@ -61,8 +64,7 @@ class Verifier:
         """
         if not assembly.lacks(chunk):
             return
-        short = download.total_bytes <= AT_ONCE_BYTES or len(chunk.data) <= LEAF_BYTES
-        if short and download.part is None:
+        if len(chunk.data) <= self._at_once_bytes and download.part is None:
             if added := assembly.add(chunk):
                 self._added(download, added)
             return
@@ -120,6 +122,17 @@ class Verifier:
         download.verifying = False
         if download.held:
             self._verify(download, assembly)
+
+
+@cache
+def hashed_per_second() -> float:
+    """Return how many bytes one thread of this machine hashes in a second of its own."""
+    leaf, took_s = bytes(LEAF_BYTES), math.inf
+    for _ in range(3):
+        began_s = time.thread_time()
+        leaf_hash(leaf)
+        took_s = min(took_s, time.thread_time() - began_s)
+    return LEAF_BYTES / max(took_s, 1e-9)
 
 
 def _verdicts(assembly: Assembly, batch: Sequence[Chunk], part: Part | None) -> list[Verdict]:

@@ -296,9 +296,9 @@ LARGE_CHARTER = Charter(swarm="s", schema=LARGE_MODEL.schema, patience=2.0, chun
 
 
 @pytest.fixture
-async def large(monkeypatch):
-    monkeypatch.setattr("swarmdem.node.verifying.AT_ONCE_BYTES", 0)  # as if it were larger than that
+async def large():
     getting = Getting(LARGE_CHARTER, LARGE_MODEL.schema)
+    getting.downloads._verifier._at_once_bytes = LEAF_BYTES  # on a machine that hashes slowly
     yield getting
     getting.downloads.close()
     getting.trainer.close()
@@ -315,7 +315,7 @@ def large_order(*sources):
 LARGE_OFFER = BlobOffer(LARGE_MODEL.name, LARGE_MODEL.info.total_bytes, LARGE_MODEL.info.leaves)
 
 
-async def test_large_chunks_are_hashed_in_another_thread(large):
+async def test_chunks_that_take_long_to_hash_are_hashed_in_another_thread(large):
     large.downloads.fetch(large_order(ANNA))
     large.take(ANNA, [LARGE_OFFER, *(large_chunk(first, 8) for first in range(0, 40, 8))])
     assert large.answers.empty()
@@ -324,8 +324,9 @@ async def test_large_chunks_are_hashed_in_another_thread(large):
 
 
 async def test_a_model_of_a_few_megabytes_is_here_with_its_last_chunk():
-    """Nothing is handed to another thread."""
+    """On a machine that hashes fast: nothing is handed to another thread."""
     getting = Getting(LARGE_CHARTER, LARGE_MODEL.schema)
+    getting.downloads._verifier._at_once_bytes = 8 * LEAF_BYTES
     getting.downloads.fetch(large_order(ANNA))
     getting.take(ANNA, [LARGE_OFFER, *(large_chunk(first, 8) for first in range(0, 40, 8))])
 
