@@ -285,3 +285,33 @@ async def test_many_ports_subscribing_at_once_need_few_packets() -> None:
         await asyncio.wait_for(asyncio.gather(*(port.subscribe("all") for port in ports)), PATIENCE_S)
 
         assert packets <= 2
+
+
+@pytest.mark.parametrize("payload", [b"x" * 20, b"y" * 2**20], ids=["short", "long"])
+async def test_a_topic_that_is_no_utf8_is_passed_over(payload: bytes) -> None:
+    """Whoever takes the message apart, paho or we; what comes after it arrives."""
+
+    def publish(topic: bytes, number: int) -> bytes:
+        body = len(topic).to_bytes(2, "big") + topic + number.to_bytes(2, "big") + payload
+        left, length = len(body), b""
+        while left:
+            length, left = length + bytes([left % 128 | (128 if left > 127 else 0)]), left // 128
+        return b"\x32" + length + body
+
+    async def send_both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(CONNACK)
+        while packet := await reader.read(65_536):
+            start = packet.find(b"\x82")
+            if start >= 0:
+                writer.write(b"\x90\x03" + packet[start + 2 : start + 4] + b"\x01")
+                writer.write(publish(b"\xff", 1) + publish(b"a", 2))
+
+    async with fake_broker(send_both) as url, open_link(url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("+")
+        while not isinstance(item := await asyncio.wait_for(anext(stream), PATIENCE_S), Arrival):
+            pass
+
+    assert item == Arrival("a", payload)
