@@ -76,6 +76,7 @@ class RoundBook:
         last_round: int = 0,
         metric: str = "accuracy",
         grouped: bool = True,
+        in_cells: bool = False,
     ) -> None:
         """Begin after *last_round*.
 
@@ -85,6 +86,7 @@ class RoundBook:
             last_round: The last round a resumed run has a row of.
             metric: What scores are, `accuracy` or `mae`; written to evaluated rows.
             grouped: Groups have results; false where peers average with neighbours.
+            in_cells: A round has a certificate for each cell; written to the rows.
         """
         self.last_round = last_round
         self.mean_wall_s = 0.0
@@ -92,6 +94,7 @@ class RoundBook:
         self._evaluated = evaluated
         self._metric = metric
         self._grouped = grouped
+        self._in_cells = in_cells
         self._straggle_s = straggle_s
         self._rounds: dict[int, _Round] = {}
         self._live: set[str] = set()
@@ -199,6 +202,8 @@ class RoundBook:
             "wall_s": round(now_s - self._wall_before_s, 3),
             "cpu_s": round(cpu_s - self._cpu_before_s, 3),
         }
+        if self._in_cells:
+            row["in_cells"] = True
         for name, total in totals.items():
             change = total - self._before[name]
             row[name] = round(change, 4) if isinstance(change, float) else change

@@ -54,6 +54,8 @@ class RoundRow(msgspec.Struct, frozen=True, rename={"global_": "global"}, kw_onl
     certified: bool = False
     certified_by: tuple[int, ...] = ()
     """Peers that ended the round under each certificate, the most first; empty also where it is not told."""
+    in_cells: bool = False
+    """There is a certificate for each cell."""
     peers: int = 0
     applied: int = 0
     skipped_groups: int | None = None
@@ -81,7 +83,9 @@ class RoundRow(msgspec.Struct, frozen=True, rename={"global_": "global"}, kw_onl
 
     @property
     def split(self) -> bool:
-        """Whether fewer than all live peers stand behind its certificate, or there are several."""
+        """Whether not all live peers stand behind its certificate: one in all, or one in each cell."""
+        if self.in_cells:
+            return bool(self.certified_by) and sum(self.certified_by) != self.peers
         return bool(self.certified_by) and self.certified_by != (self.peers,)
 
     @property

@@ -305,6 +305,7 @@ async def _follow(session: _Session, last_round: int) -> None:
         last_round=last_round,
         metric=session.metric,
         grouped=session.charter is None or session.charter.update == "tree",
+        in_cells=settings.cells is not None,
     )
     follower = Follower(
         settings,

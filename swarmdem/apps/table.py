@@ -60,6 +60,8 @@ def cells(row: Mapping[str, Any], groups: int, left_s: float | None) -> tuple[st
 def _behind(row: Mapping[str, Any]) -> str:
     """Return how many peers stand behind each certificate of a round, when it is not one of all."""
     by = row.get("certified_by")
+    if by and row.get("in_cells") and sum(by) == row["peers"]:
+        return f" ({counted(len(by), 'cell')})"
     return "" if not by or by == [row["peers"]] else f" (by {' + '.join(map(str, by))} of {row['peers']})"
 
 

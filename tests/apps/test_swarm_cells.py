@@ -27,6 +27,8 @@ def test_eight_peers_in_cells_of_four_certify_every_round(tmp_path):
     assert summary["certified_rounds"] == summary["rounds"] == 6
     assert sum(summary["cells"]["peers"].values()) == 8
     assert len(summary["cells"]["peers"]) >= 2
+    rows = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    assert all(row["in_cells"] for row in rows)
     assert f"cells {len(summary['cells']['peers'])}, of" in told
     written = tomllib.loads((out / "run.toml").read_text())
     assert written["charter"]["cells"] == written["settings"]["cells"] == 4

@@ -74,4 +74,6 @@ def test_rows_of_one_table_have_one_unit():
 
 def test_a_round_that_not_all_stand_behind_says_how_many_do():
     assert cells(ROW | {"certified_by": [9, 1]}, 1, None)[1] == "yes 9/10 (by 9 + 1 of 10)"
+    assert cells(ROW | {"certified_by": [6, 4], "in_cells": True}, 1, None)[1] == "yes 9/10 (2 cells)"
+    assert cells(ROW | {"certified_by": [6, 3], "in_cells": True}, 1, None)[1] == "yes 9/10 (by 6 + 3 of 10)"
     assert cells(ROW | {"applied": 1, "certified_by": [1]}, 1, None)[1] == "yes 1/10 (by 1 of 10)"

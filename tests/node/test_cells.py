@@ -94,11 +94,16 @@ class Swarm:
         return found
 
     def whole(self):
-        """Say whether the cells' certificates list their peers, and the region's who speaks for them."""
+        """Say whether the cells' certificates list their peers, and the region's who speaks for them.
+
+        No cell is above the limit.
+        """
         statuses = [peer.status() for peer in self.peers]
         if not all(status.certified and status.cell and status.round for status in statuses):
             return False
         for members in self.cells().values():
+            if len(members) > LIMIT:
+                return False  # it has just been certified, and will divide
             ids = {bytes.fromhex(peer.id) for peer in members}
             if any({e.peer for e in peer.plan.entries if e.listed} != ids for peer in members):
                 return False
@@ -149,7 +154,6 @@ async def test_cells_and_region_certify_and_learn_from_each_other(stack):
     await swarm.until(swarm.whole)
 
     assert 2 <= len(swarm.cells()) <= 6
-    assert all(len(members) <= LIMIT for members in swarm.cells().values())
     speaker = next(peer for peer in peers if peer.status().speaks)
     await swarm.until(lambda: len(swarm.in_region(speaker, HandedDown)) >= 2)
     members = swarm.cells()[speaker.status().cell]
@@ -158,7 +162,8 @@ async def test_cells_and_region_certify_and_learn_from_each_other(stack):
         lambda: any(e.above in models for peer in members for e in swarm.told(peer, GroupAveraged))
     )
 
-    assert score(peers) > 0.85  # as good as a flat swarm after some rounds; by itself a peer comes to .60
+    await swarm.until(lambda: all(peer.status().round >= 20 for peer in peers))
+    assert score(peers) > 0.9  # a flat swarm comes to .98 in six rounds, a peer by itself never above .61
 
 
 async def test_a_speaker_that_dies_is_followed_by_another_and_comes_back_to_its_cell(stack, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from swarmdem.apps.cell_summary import cell_line
 from swarmdem.apps.reading import METRICS, RoundRow, Run
 from swarmdem.apps.report import html, peers, trees
 from swarmdem.apps.report.curves import learning
@@ -85,6 +86,8 @@ def overview(run: Run) -> Html:
         ("certified", f"{sum(row.certified for row in rows)} of {len(rows)}{_partly(rows)}"),
         ("peers at the end", str(rows[-1].peers if rows else len(run.peers))),
     ]
+    if run.summary is not None and "cells" in run.summary:
+        pairs.append(("cells", cell_line(run.summary["cells"]).removeprefix("cells ")))
     for metric, name in METRICS.items():
         if series := run.series(metric):
             pairs.append((f"{name}, round {series[-1][0]}", f"{series[-1][1]:.3f}"))
