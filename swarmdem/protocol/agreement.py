@@ -8,6 +8,8 @@ from itertools import islice
 
 from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
+from swarmdem.protocol.ballots import Choice
+from swarmdem.protocol.certificates import quorum
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Publish, Reject, Send
 from swarmdem.protocol.proposals import GRACE
@@ -19,6 +21,7 @@ from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     DIGESTS,
     LISTED_MAX,
+    NORMAL,
     PLANS,
     Bundle,
     Digest,
@@ -247,17 +250,24 @@ class Agreement:
         )
 
     def expects(self, frame: Frame, now: Micros) -> bool:
-        """Return whether *frame* is one of several digests that are waited for: all it does is to be held."""
-        digest, sender = frame.message, frame.sender
-        return (
-            isinstance(digest, Digest)
-            and digest.base == self.s.base.id
-            and sender in self._missing
-            and sender != self.s.me
-            and self.voting.frozen_at is None
-            and not self._short.waiting
-            and self._waits(now, sender)
-        )
+        """Return whether *frame* is one of several digests or votes still waited for: it is only held."""
+        message, sender = frame.message, frame.sender
+        if sender == self.s.me:
+            return False
+        if isinstance(message, Digest):
+            awaited = message.base == self.s.base.id and sender in self._missing
+            calm = self.voting.frozen_at is None and not self._short.waiting
+            return awaited and calm and self._waits(now, sender)
+        return isinstance(message, Vote) and sender in self.s.electors and self._needs_more(message)
+
+    def _needs_more(self, vote: Vote) -> bool:
+        """Return whether *vote* is for a known plan that needs further votes after it."""
+        s, voting = self.s, self.voting
+        if vote.base != s.base.id or vote.mode != NORMAL or s.charter.agreement == "bft":
+            return False
+        more = voting.ballots.counted(Choice(NORMAL, vote.term, vote.plan)) + 1
+        few = more < quorum(s.charter, len(s.electors))
+        return few and voting.certificate is None and voting.proposals.plan(vote.plan) is not None
 
     def _alone_until(self) -> Micros:
         """Return until when to listen for others first: a peer cut off alone must not race through rounds."""

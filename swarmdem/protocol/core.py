@@ -21,6 +21,7 @@ from swarmdem.protocol.lineages import Standpoint
 from swarmdem.protocol.membership import Membership
 from swarmdem.protocol.pace import Pace
 from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
+from swarmdem.protocol.quiet import noted
 from swarmdem.protocol.round import Round
 from swarmdem.protocol.situation import DigestSet, Situation
 from swarmdem.protocol.starting import Legacy
@@ -76,11 +77,10 @@ class Core:
         self._memory = restart.recall(stored or {}, sealer)
         self._pace = Pace(capability)
         self._copies = Copies(sealer.session)
-        self._refusals = greeting.Refusals(self._patience)
         self._offered: events.ModelOffered | None = None
         self._nonce = self._brokers = b""
         self._left = False
-        self._telling = Telling(sealer, self._patience)
+        self._refusals, self._telling = greeting.Refusals(self._patience), Telling(sealer, self._patience)
         self._group: GroupId | None = None
         self._now: Micros = 0
         self._base = self._memory.base or founding_base(charter)
@@ -99,10 +99,10 @@ class Core:
         assert now >= self._now, "time went backwards"
         self._now = now
         if isinstance(event, events.Received) and now < self._watch.due and not self._base.founding:
-            frame, agreement, time = event.frame, self._round.agreement, self._clock.read(now)
-            if not agreement.lacks(frame.message) and self._membership.renews(frame, self._base.id, time):
-                return []  # most frames are such; what falls due by itself waits for `Woke` at the latest
-            if agreement.expects(frame, time):
+            frame, round, time = event.frame, self._round, self._clock.read(now)
+            if noted(frame, round, self._catchup, time):
+                return []
+            if round.expects(frame, time):
                 return self._received(frame, time)
         slept = self._watch.woke(now)
         time = self._clock.read(now)

@@ -25,7 +25,7 @@ from swarmdem.protocol.update import Update
 from swarmdem.protocol.voting import spread
 from swarmdem.wire.extensions import CELL, entry
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, Digest, Plan, Want
+from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, Digest, Final, Mean, Plan, Want
 
 
 class Round:
@@ -146,6 +146,13 @@ class Round:
         """Show a founder who came later that this peer is there: it may have missed the broadcast."""
         known = founder in self.s.digests.current
         return [] if known or not self.s.base.founding else self.agreement.introduce(founder, time)
+
+    def expects(self, frame: Frame, time: Micros) -> bool:
+        """Return whether *frame* is one of many from which nothing follows at once: it is only held."""
+        message, update = frame.message, self.update
+        if isinstance(message, (Mean, Final)):
+            return isinstance(update, Update) and frame.sender != self.s.me and update.passes_by(message)
+        return self.agreement.expects(frame, time)
 
     # Collect
 

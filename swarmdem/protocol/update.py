@@ -119,6 +119,10 @@ class Update:
             hear_result(self._desk, view, frame, message)
         return self._advance(now)
 
+    def passes_by(self, message: Mean | Final) -> bool:
+        """Return whether *message* is of a group of this plan in which this peer has no part."""
+        return message.plan == self._desk.plan_id and message.group not in self._desk.views
+
     def on_digest(self, peer: PeerId, digest: Digest, now: Micros) -> list[Effect]:
         """Take a listed digest that this peer lacked."""
         self._desk.digests.setdefault(peer, digest)
