@@ -1,4 +1,4 @@
-"""Most of what a peer hears is only noted: it looks at everything that may be due after few frames of many."""
+"""Most of what a peer hears is only noted: it looks at all that may be due after few frames of many."""
 
 from collections import Counter
 
