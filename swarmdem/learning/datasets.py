@@ -64,12 +64,15 @@ def load_for(settings: DataSettings, *, devices: int) -> Samples:
 
     Args:
         settings: Of a run or a peer.
-        devices: Over how many to split when neither the settings nor the source say so.
+        devices: Over how many to split when neither the settings nor the source say so; digits over
+            `DIGITS_DEVICES_MAX` at most: further peers share their data.
 
     Raises:
         ConfigError: A setting is out of range or means nothing to this source.
         DataError: The source is missing or malformed, or does not suffice.
     """
+    if settings.data == DIGITS:
+        devices = min(devices, DIGITS_DEVICES_MAX)
     samples = load(
         settings.data,
         devices=devices if settings.devices is None else settings.devices,

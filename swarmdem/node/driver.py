@@ -121,6 +121,8 @@ class Driver:
         self._window = ReplayWindow()
         self._inputs: deque[tuple[Input, tuple[Model, ...]]] = deque()
         self._signal = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at: Micros = 0
         self._room = asyncio.Event()
         self._retained: set[str] = set()
         self._broken: asyncio.Future[None] = self._loop.create_future()
@@ -280,14 +282,22 @@ class Driver:
 
     async def _wait_until(self, wake: Micros | None) -> None:
         self._signal.clear()
-        if wake is None:
-            await self._signal.wait()
-            return
-        timer = self._loop.call_later(max(0, wake - _now_us()) / 1e6, self._signal.set)
-        try:
-            await self._signal.wait()
-        finally:
-            timer.cancel()
+        if wake is not None:
+            self._ring_by(wake)
+        await self._signal.wait()
+
+    def _ring_by(self, wake: Micros) -> None:
+        """Set the timer; one that goes off earlier stays: most wake-ups only move on before they are due."""
+        if self._timer is not None:
+            if self._rings_at <= wake:
+                return
+            self._timer.cancel()
+        self._rings_at = wake
+        self._timer = self._loop.call_later(max(0, wake - _now_us()) / 1e6, self._rang)
+
+    def _rang(self) -> None:
+        self._timer = None
+        self._signal.set()
 
     async def _perform(self, effects: list[Effect]) -> None:
         records: dict[str, bytes] = {}

@@ -109,6 +109,7 @@ def test_settings_say_what_is_loaded(tmp_path):
     path = str(write(tmp_path / "a.npz"))
 
     assert d.load_for(Chosen(), devices=12).devices == 12
+    assert d.load_for(Chosen(), devices=1000).devices == 100, "further peers share their data"
     assert d.load_for(Chosen(devices=6), devices=12).devices == 6
     assert d.load_for(Chosen(path), devices=12).devices == 2
     assert d.load_for(Chosen(path, devices=2), devices=12).devices == 2
