@@ -85,6 +85,14 @@ SYSTEMS = {
         options=("train=4", "pace=fast"),
         shims="models are sent every 50 ms to everybody, messages every 10 ms (our tuning)",
     ),
+    "p2pfl-all-fast": System(
+        title="p2pfl 0.4.4, all train, fast",
+        environment="p2pfl",
+        packages=P2PFL,
+        program="run_p2pfl.py",
+        options=("train=all", "pace=fast"),
+        shims="models are sent every 50 ms to everybody, messages every 10 ms (our tuning)",
+    ),
     "sdflmq": System(
         title="SDFLMQ 0.1.0.6",
         environment="sdflmq",

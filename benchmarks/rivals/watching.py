@@ -27,6 +27,8 @@ from swarmdem.apps.accounting import Costs
 
 SAMPLE_S = 0.25
 MARK = "@@ "
+DONE = "done"
+"""The event of the last mark: the work is done, and what still runs then is ended."""
 WORD = "SIDE_BY_SIDE_RUN"
 END_S = 20.0
 """A program that closed its output and does not end is ended."""
@@ -131,7 +133,7 @@ def watch(
         threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
         try:
             watched.failed = _follow(processes, lines, watched, written, begun, limit_s, limit_bytes)
-            if not watched.failed:
+            if not watched.failed and (not watched.marks or watched.marks[-1].told["event"] != DONE):
                 watched.failed = _ending(process)
         finally:
             watched.whole_s = time.monotonic() - begun
@@ -188,7 +190,10 @@ def _follow(
         at, text = line
         if text.startswith(MARK):
             processes.look()
-            watched.marks.append(Mark(at - begun, processes.costs.cpu_s(), json.loads(text[len(MARK) :])))
+            told = json.loads(text[len(MARK) :])
+            watched.marks.append(Mark(at - begun, processes.costs.cpu_s(), told))
+            if told["event"] == DONE:
+                return ""
         else:
             written.write(text)
 

@@ -47,6 +47,20 @@ def test_a_program_that_fails_says_why(tmp_path):
     assert watched.failed == "ended with 3: hello"
 
 
+def test_a_program_whose_work_is_done_need_not_end_by_itself(tmp_path):
+    program = """if True:
+        import time
+        print('@@ {"event": "done", "accuracy": 0.5}', flush=True)
+        time.sleep(60)
+    """
+
+    watched, _ = run(tmp_path, "0", program=program)
+
+    assert [mark.told["accuracy"] for mark in watched.marks] == [0.5]
+    assert watched.failed == ""
+    assert watched.whole_s < 20
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
