@@ -4,10 +4,11 @@ Four departures from aiomqtt's usual way. Arrivals are handed on at the moment t
 through a queue. A publish is written to the socket at once, when that takes it, instead of in a later pass
 of the event loop; what the socket does not take follows when it does. Acknowledgements are counted in the
 connection's window instead of being awaited by a task each. And of a long message paho, which aiomqtt
-stands on, would make three copies to take it apart, which costs as much as hashing it; here it is one.
+stands on, would make three copies to take it apart, which costs as much as hashing it, and one at every write
+of a part of it; here it is one, and none.
 
 Limits: QoS 1 only; used on the event loop it was made on. The last of the four reaches into paho: with a
-version that has not what it needs, messages are taken apart by paho.
+version that has not what it needs, paho does these things its own way.
 """
 
 import struct
@@ -49,6 +50,7 @@ class Client(aiomqtt.Client):
         self._unacknowledged: dict[int, int] = {}
         self._thread = threading.get_ident()
         self._writing = False
+        self._queued: Any = getattr(self._client, "_out_packet", None)
         self._take_apart = getattr(self._client, "_handle_publish", None)
         if self._take_apart is not None:
             vars(self._client)["_handle_publish"] = self._handle_publish
@@ -65,6 +67,8 @@ class Client(aiomqtt.Client):
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             return False
         self._unacknowledged[info.mid] = size_bytes
+        if size_bytes >= LONG_BYTES and self._queued:
+            self._queued[-1]["packet"] = memoryview(self._queued[-1]["packet"])
         self._write()
         return True
 
