@@ -12,6 +12,8 @@ from swarmdem.protocol.ballots import Choice
 from swarmdem.protocol.certificates import quorum
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Publish, Reject, Send
+from swarmdem.protocol.forwarding import bundled
+from swarmdem.protocol.packing import Packing
 from swarmdem.protocol.proposals import GRACE
 from swarmdem.protocol.shortening import ShortProposals, votes_of
 from swarmdem.protocol.situation import Situation
@@ -20,10 +22,8 @@ from swarmdem.wire.extensions import STANDING, entry
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import (
     DIGESTS,
-    LISTED_MAX,
     NORMAL,
     PLANS,
-    Bundle,
     Digest,
     Message,
     Ping,
@@ -33,12 +33,10 @@ from swarmdem.wire.messages import (
     Vote,
     Want,
 )
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import DigestPack, ShortCertificate, ShortProposal
 
 RECONCILE_CYCLES_MAX = 2
 """Times a peer asks for what another's summary shows it to miss."""
-BUNDLE_BYTES_MAX = 131_072
-"""Frames forwarded in one bundle; more go into further bundles."""
 SUMMARY_RECEIVERS = 3
 """Rank 0 and two others."""
 
@@ -59,6 +57,7 @@ class Agreement:
         self.s = situation
         self.voting = Voting(situation)
         self._short = ShortProposals(situation, self.voting.proposals)
+        self.packing = Packing(situation)
         self._began: Micros | None = None
         self._allowance = allowance
         few = 2 * len(hopeless & situation.electors) < len(situation.electors)
@@ -96,6 +95,8 @@ class Agreement:
                 return self._on_ping(frame.sender, ping, now)
             case ShortProposal():
                 return self._short.hear(frame, now)
+            case DigestPack():
+                return self._on_pack(frame, now)
             case ShortCertificate() as short:
                 return self._on_votes(frame.sender, short, now)
             case Summary() as summary:
@@ -134,7 +135,9 @@ class Agreement:
         return [Publish(self._mine)] if self.voting.frozen_at is None else []
 
     def lacks(self, message: Message) -> bool:
-        """Return whether *message*, on this base, is a ping that names a digest not held here."""
+        """Return whether *message*, on this base, is a ping that names a digest to ask for."""
+        if not self.packing.collects:
+            return False
         named = entry(message.ext, STANDING) if isinstance(message, Ping) and message.ext else None
         return named is not None and FrameId(named) not in self.s.digests.by_id
 
@@ -147,6 +150,12 @@ class Agreement:
             return []
         self._asked_at[sender] = now + self.s.patience // 8
         return [Send(sender, self.s.sealer.seal(Want(DIGESTS, (named,))))]
+
+    def _on_pack(self, frame: Frame, now: Micros) -> list[Effect]:
+        effects, fresh = self.packing.hear(frame, now)
+        for digest in fresh:
+            effects += self.on_digest(digest, now)
+        return effects
 
     def _on_votes(self, sender: PeerId, short: ShortCertificate, now: Micros) -> list[Effect]:
         """Count the votes of a certificate whose plan we hold, or ask for."""
@@ -184,25 +193,11 @@ class Agreement:
         raws: list[bytes] = []
         for offered in filter(None, map(self.voting.proposals.plan, ids)):
             raws += [offered.frame.raw, *self.voting.locks.seen(offered.id)]
-        return self._bundled(sender, raws)
+        return bundled(self.s.sealer, sender, raws)
 
     def bundles(self, receiver: PeerId, frames: list[Frame]) -> list[Effect]:
         """Return *frames* forwarded byte for byte, in bundles that fit a frame."""
-        return self._bundled(receiver, [frame.raw for frame in frames])
-
-    def _bundled(self, receiver: PeerId, raws: list[bytes]) -> list[Effect]:
-        effects: list[Effect] = []
-        batch: list[bytes] = []
-        size = 0
-        for raw in raws:
-            if batch and (size + len(raw) > BUNDLE_BYTES_MAX or len(batch) >= LISTED_MAX):
-                effects.append(Send(receiver, self.s.sealer.seal(Bundle(tuple(batch)))))
-                batch, size = [], 0
-            batch.append(raw)
-            size += len(raw)
-        if batch:
-            effects.append(Send(receiver, self.s.sealer.seal(Bundle(tuple(batch)))))
-        return effects
+        return bundled(self.s.sealer, receiver, [frame.raw for frame in frames])
 
     def restore(self, value: bytes, now: Micros) -> None:
         """Take back what was voted on this base before a restart."""
@@ -220,6 +215,9 @@ class Agreement:
         effects += self._introduced(now)
         if self.voting.frozen_at is not None and not self._summarised and self.s.clock.connected:
             effects += self._summaries(now)
+        if self.packing.kept:
+            proposed = self._short.waiting or self.voting.proposals.of_leader(0) is not None
+            effects += self.packing.due(self.voting.frozen_at, now, proposed=proposed)
         return effects + self.voting.advance(now)
 
     def _freeze_due(self, now: Micros) -> bool:
@@ -329,7 +327,8 @@ class Agreement:
     def _summaries(self, now: Micros) -> list[Effect]:
         """Tell rank 0 and two others what we hold, unless nothing seems to be missing.
 
-        A peer that holds every elector's digest lacks nothing; whoever lacks one says so itself.
+        A peer that holds every elector's digest lacks nothing; whoever lacks one says so itself. In a crowd
+        only those do who may propose next: others ask for what a proposal lists and they lack.
         """
         s = self.s
         if self._missing and now < self._summary_at():
@@ -337,12 +336,19 @@ class Agreement:
         self._summarised = True
         if s.base.founding or not self._missing:
             return []
+        if self.packing.crowd and s.me not in self.packing.collectors:
+            return []
         ids = tuple(sorted(frame.id[:16] for frame in s.digests.current.values()))
         frame = s.sealer.seal(Summary(s.base.id, ids, reply=True))
-        first = rank(s.base.electorate, s.base.id)[:1]
-        others = rank((p for p in s.present(now) if p not in first), s.base.id + s.me)
-        receivers = [peer for peer in (*first, *others) if peer != s.me][:SUMMARY_RECEIVERS]
+        receivers = [peer for peer in self._summary_receivers(now) if peer != s.me][:SUMMARY_RECEIVERS]
         return [Send(peer, frame) for peer in receivers]
+
+    def _summary_receivers(self, now: Micros) -> tuple[PeerId, ...]:
+        s = self.s
+        if self.packing.crowd:
+            return self.packing.collectors
+        first = rank(s.base.electorate, s.base.id)[:1]
+        return (*first, *rank((p for p in s.present(now) if p not in first), s.base.id + s.me))
 
     def _summary_at(self) -> Micros:
         return (self.voting.frozen_at or 0) + self.s.patience // GRACE
@@ -359,6 +365,11 @@ class Agreement:
             return [mine, *repeated] if self.s.base.founding else [mine, *repeated, self.ping()]
         return repeated if self.s.base.founding else [*repeated, self.ping()]
 
+    def speaks_at(self, spoke_at: Micros) -> Micros:
+        """Return when this peer must be heard again, or others take it for gone, given when it last was."""
+        few_words = self.packing.crowd and not self.voting.repeats
+        return spoke_at + self.s.patience // (2 if few_words else 4)
+
     def ping(self) -> Frame:
         """Return a sign of life that names the base and the digest this peer stands by."""
         ext = ((STANDING, self._mine.id),) if self._mine is not None and not self.s.base.founding else ()
@@ -366,7 +377,7 @@ class Agreement:
 
     def deadlines(self, now: Micros) -> list[Micros]:
         """Return the connected times at which `advance` has something to do."""
-        due = self.voting.deadlines(now)
+        due = self.voting.deadlines(now) + self.packing.deadlines(self.voting.frozen_at)
         if self._again_at is not None:
             due.append(self._again_at)
         if self.voting.frozen_at is not None:

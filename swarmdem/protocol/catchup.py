@@ -39,7 +39,7 @@ from swarmdem.wire.messages import (
     Vote,
     Want,
 )
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import DigestPack, ShortCertificate, ShortMean, ShortProposal
 
 PARKED_MAX = 256
 """Frames kept for a certificate that is on its way."""
@@ -202,11 +202,13 @@ def certificate_frame(sealer: Sealer, base: Base) -> Frame:
 def named_base(message: Message) -> bytes:
     """Return the base a message names; a plan that fences a message is what its sender stands on."""
     match message:
-        case Ping(base) | Digest(base) | Summary(base) | Vote(base) | Skip(base) | ShortProposal(base):
+        case Ping(base) | Digest(base) | Summary(base) | Vote(base) | Skip(base):
+            return base
+        case ShortProposal(base) | DigestPack(base):
             return base
         case ShortCertificate(_, plan):
             return plan
-        case Mean(plan) | Final(plan) | GroupSkip(plan):
+        case Mean(plan) | ShortMean(plan) | Final(plan) | GroupSkip(plan):
             return plan
         case Certificate(body):
             return codec.plan_id(body)

@@ -50,7 +50,7 @@ from swarmdem.wire.messages import (
     Want,
     Welcome,
 )
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import DigestPack, ShortCertificate, ShortMean, ShortProposal
 
 
 class Core:
@@ -126,10 +126,9 @@ class Core:
         if self._watch.due:
             return self._watch.due
         time = self._clock.read(self._now)
-        due = [self._watch.speaks_at, *self._catchup.deadlines(), *self._round.deadlines(time)]
-        if self._telling.at is not None:
-            due.append(self._telling.at)
-        due += self._refusals.deadlines(time)
+        due = [self._round.agreement.speaks_at(self._watch.spoke_at), *self._catchup.deadlines()]
+        due += self._round.deadlines(time)
+        due += self._telling.deadlines() + self._refusals.deadlines(time)
         return self._watch.set(self._clock.next_wakeup(min(due)))
 
     def status(self) -> Status:
@@ -191,9 +190,8 @@ class Core:
             return self._echo(frame)
         message = frame.message
         if frame.session and frame.session < self._membership.session_of(frame.sender):
-            if isinstance(
-                message, Digest | Proposal | ShortProposal
-            ):  # said again after a restart; proves no presence
+            if isinstance(message, Digest | Proposal | ShortProposal | DigestPack):
+                # said again after a restart; proves no presence
                 return self._agreed_upon(frame, time)
             return [Reject(frame.sender, "frame of an earlier session")]
         if isinstance(message, Offline):
@@ -219,12 +217,12 @@ class Core:
     def _dispatch(self, frame: Frame, time: Micros) -> list[Effect]:
         message, sender = frame.message, frame.sender
         match message:
-            case Digest() | Vote() | Skip() | Proposal() | Summary() | ShortProposal():
+            case Digest() | DigestPack() | Vote() | Skip() | Proposal() | Summary() | ShortProposal():
                 return self._agreed_upon(frame, time)
             case ShortCertificate(base, plan):
                 self._telling.heard(plan)
                 return self._round.agreement.take(frame, time) if base == self._base.id else []
-            case Mean() | Final() | GroupSkip() | Ack():
+            case Mean() | ShortMean() | Final() | GroupSkip() | Ack():
                 return self._updated(frame, time)
             case Want():
                 return self._round.wanted(sender, message)
@@ -363,6 +361,7 @@ class Core:
 
     def _advance(self, time: Micros) -> list[Effect]:
         """Do everything that is due now."""
+        self._watch.spoke_at = max(self._watch.spoke_at, self._round.agreement.packing.told_at)
         effects = self._round.advance(time)
         if self._base.founding and self._refusals.any:
             effects += self._refusals.judged(self._membership.in_sight(time), time)
@@ -391,7 +390,7 @@ class Core:
             return []
         if self._clock.probe_due(self._now):
             return [*self._watch.unheard(), Publish(self._round.agreement.ping())]
-        if not self._clock.connected or time < self._watch.speaks_at:
+        if not self._clock.connected or time < self._round.agreement.speaks_at(self._watch.spoke_at):
             return []
         short = self._round.agreement.voting.short
         frames = self._round.agreement.standing(time)

@@ -9,17 +9,19 @@ candidate for the next wake-up.
 from bisect import bisect
 from collections.abc import Iterable
 
-from swarmdem.identifiers import GroupId, Micros, ModelHash, PeerId
+from swarmdem.identifiers import FrameId, GroupId, Micros, ModelHash, PeerId
 from swarmdem.protocol.crossings import Crossings
 from swarmdem.protocol.deadlines import deadlines
 from swarmdem.protocol.election import leaders
 from swarmdem.protocol.events import Effect, Event, Publish, Reject, Report
 from swarmdem.protocol.hierarchy import Group
 from swarmdem.protocol.offices import Office
+from swarmdem.protocol.shortening import shorten_mean
 from swarmdem.protocol.standing import StandingFrames
 from swarmdem.protocol.starting import GroupMean, Legacy, Start, inherited, moving
 from swarmdem.protocol.stock import Stock
 from swarmdem.protocol.views import Announced, View
+from swarmdem.wire.cells import cell_settings
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Final, Mean
 
@@ -62,6 +64,8 @@ class Desk:
         """Results that were announced and did not arrive in time for this peer to mix them."""
         self.convicted: set[tuple[PeerId, GroupId]] = set()
         """Leaders that gave a group two results for one term, as reported."""
+        self._short: dict[FrameId, Frame | None] = {}
+        """In what form this peer's means cross."""
         self.standing = StandingFrames(period=max(1, start.charter.patience_us // 8))
         self.now = start.now
         self.wake: Micros | None = None
@@ -206,12 +210,19 @@ class Desk:
             best += [*takers[after_me:], *takers[:after_me]][:SPARE_SOURCES]
         return tuple(peer for peer in dict.fromkeys(best) if peer != self.me)
 
+    def publish(self, frame: Frame) -> None:
+        """Say a frame of mine to all."""
+        self.effects.append(Publish(frame, short=self._short.get(frame.id)))
+
     def announce(self, view: View, message: Mean | Final) -> None:
         """Sign a result of mine, take it as accepted and repeat it until it is acknowledged."""
         frame = self.sealer.seal(message)
         view.results(type(message))[message.term] = Announced(frame, message, self.now, owed=False)
+        if isinstance(message, Mean) and cell_settings(self.charter.ext) is None:
+            # who speaks for a cell reads its means without an update of its own
+            self._short[frame.id] = shorten_mean(self.sealer, view.group.members, frame)
         if not self.alone:
-            self.effects.append(Publish(frame))
+            self.publish(frame)
         until = view.times.end if _is_last(view.group, message) else view.times.down
         self.standing.add(frame, missing=self.receivers(view.group, message), now=self.now, until=until)
 

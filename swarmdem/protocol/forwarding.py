@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from swarmdem.errors import WireError
 from swarmdem.identifiers import PeerId
-from swarmdem.protocol.events import Reject
+from swarmdem.protocol.events import Effect, Reject, Send
 from swarmdem.wire.frame import Frame, Sealer
-from swarmdem.wire.messages import Certificate, Digest, Proposal, Skip, Vote
+from swarmdem.wire.messages import LISTED_MAX, Bundle, Certificate, Digest, Proposal, Skip, Vote
+
+BUNDLE_BYTES_MAX = 131_072
+"""Frames forwarded in one bundle; more go into further bundles."""
 
 
 def opened(sealer: Sealer, forwarder: PeerId, frames: Sequence[bytes]) -> Iterator[Frame | Reject]:
@@ -22,3 +25,19 @@ def opened(sealer: Sealer, forwarder: PeerId, frames: Sequence[bytes]) -> Iterat
             continue
         may = isinstance(frame.message, Digest | Proposal | Vote | Skip | Certificate)
         yield frame if may else Reject(forwarder, "forwards what may not be forwarded")
+
+
+def bundled(sealer: Sealer, receiver: PeerId, raws: Sequence[bytes]) -> list[Effect]:
+    """Return the frames *raws* sent to *receiver*, in bundles that fit a frame."""
+    effects: list[Effect] = []
+    batch: list[bytes] = []
+    size = 0
+    for raw in raws:
+        if batch and (size + len(raw) > BUNDLE_BYTES_MAX or len(batch) >= LISTED_MAX):
+            effects.append(Send(receiver, sealer.seal(Bundle(tuple(batch)))))
+            batch, size = [], 0
+        batch.append(raw)
+        size += len(raw)
+    if batch:
+        effects.append(Send(receiver, sealer.seal(Bundle(tuple(batch)))))
+    return effects

@@ -5,7 +5,7 @@ the same plan, the same tree and the same aggregators. With a thousand peers in 
 times the work of one. What is asked is compared in full; nothing is taken on trust from another peer.
 Peers of one process may live in threads of their own (`BlockingPeer`): any of them may ask at any time.
 
-Bound: `KEPT` outcomes for each function; the oldest goes.
+Bound: `KEPT` outcomes for each function, or as many as it says; the oldest goes.
 """
 
 from collections import deque
@@ -21,8 +21,8 @@ Given = TypeVar("Given")
 class Recent(Generic[Asked, Given]):
     """The last few outcomes of one function."""
 
-    def __init__(self) -> None:
-        self._known: deque[tuple[Asked, Given]] = deque(maxlen=KEPT)
+    def __init__(self, kept: int = KEPT) -> None:
+        self._known: deque[tuple[Asked, Given]] = deque(maxlen=kept)
 
     def get(self, asked: Asked, compute: Callable[[], Given]) -> Given:
         """Return what *compute* gave for an equal *asked*, or gives now.

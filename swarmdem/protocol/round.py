@@ -10,7 +10,7 @@ from swarmdem.protocol import events, uploads
 from swarmdem.protocol.agreement import Agreement
 from swarmdem.protocol.catchup import certificate_frame
 from swarmdem.protocol.conduct import Report as Conducted
-from swarmdem.protocol.events import Effect, Keep, Persist, Publish, Report, SaveModel, Send, Slot
+from swarmdem.protocol.events import Effect, Keep, Persist, Report, SaveModel, Send, Slot
 from swarmdem.protocol.gossip import GossipUpdate
 from swarmdem.protocol.hierarchy import Hierarchy
 from swarmdem.protocol.pace import Pace
@@ -26,6 +26,7 @@ from swarmdem.protocol.voting import spread
 from swarmdem.wire.extensions import CELL, entry
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import CERTIFICATES, DIGESTS, FOUNDING, NEWEST, Digest, Final, Mean, Plan, Want
+from swarmdem.wire.shortened import ShortMean
 
 
 class Round:
@@ -150,7 +151,7 @@ class Round:
     def expects(self, frame: Frame, time: Micros) -> bool:
         """Return whether *frame* is one of many from which nothing follows at once: it is only held."""
         message, update = frame.message, self.update
-        if isinstance(message, (Mean, Final)):
+        if isinstance(message, (Mean, ShortMean, Final)):
             return isinstance(update, Update) and frame.sender != self.s.me and update.passes_by(message)
         return self.agreement.expects(frame, time)
 
@@ -239,7 +240,7 @@ class Round:
         return [Report(events.Degraded(f"training failed: {reason}", passing=True))]
 
     def _publish(self, digest: Frame, time: Micros) -> list[Effect]:
-        return [*self.agreement.on_digest(digest, time), Publish(digest)]
+        return [*self.agreement.on_digest(digest, time), *self.agreement.packing.say(digest)]
 
     def _report(self) -> Conducted:
         capability = self._pace.capability

@@ -1,7 +1,8 @@
-"""Proposals and certificates in few bytes, for peers that hold what they are made of (`wire.shortened`).
+"""Proposals, certificates and means in few bytes, for peers that hold what is in them (`wire.shortened`).
 
 A short form never decides anything by itself: a proposal is rebuilt byte for byte as its leader signed
-it, a certificate becomes the votes it carries, and both then go the way of the long form. Whoever lacks a
+it, a certificate becomes the votes it carries, a mean names its group's members by their numbers, and all
+then go the way of the long form. Whoever lacks a
 digest, or holds another one of a peer that restarted, cannot rebuild the plan and asks for it by its id.
 """
 
@@ -10,13 +11,26 @@ from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId
 from swarmdem.protocol.events import Effect, Reject
 from swarmdem.protocol.plans import Base, make_plan
 from swarmdem.protocol.proposals import Proposals
+from swarmdem.protocol.recent import Recent
 from swarmdem.protocol.situation import Situation
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame, Sealer
-from swarmdem.wire.messages import NORMAL, Certificate, Plan, Proposal, Vote
-from swarmdem.wire.shortened import OTHERS_MAX, ShortCertificate, ShortProposal, bitmap, numbers_in
+from swarmdem.wire.messages import NORMAL, Certificate, Mean, Plan, Proposal, Vote
+from swarmdem.wire.shortened import (
+    OTHERS_MAX,
+    ShortCertificate,
+    ShortMean,
+    ShortProposal,
+    bitmap,
+    numbers_in,
+)
 from swarmdem.wire.signing import peer_id
 
+MEAN_SHORT_FROM = 8
+"""Means of more peers than this cross in short: the second signature costs as much as eight ids."""
+MEANS_KEPT = 64
+"""Means whose long form is remembered for all peers of a process."""
+_means: Recent[tuple[FrameId, tuple[PeerId, ...]], Frame | None] = Recent(MEANS_KEPT)
 SHORT_MAX = 4
 """Short proposals looked at on one base: its first leader has one plan, or one more after each restart."""
 
@@ -52,7 +66,7 @@ class ShortProposals:
 
     @property
     def waiting(self) -> bool:
-        """Whether a proposal waits for digests."""
+        """Return whether a plan was put to the vote that cannot be rebuilt so far."""
         return bool(self._waiting)
 
     def hear(self, frame: Frame, now: Micros) -> list[Effect]:
@@ -112,6 +126,42 @@ def _rebuild(
     proposal, numbers = Proposal(NORMAL, 0, body, ()), (short.session, short.sequence)
     try:
         return situation.sealer.rebuilt(proposal, frame.public_key, numbers, short.signature)
+    except WireError:
+        return None
+
+
+def shorten_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame) -> Frame | None:
+    """Return the short form of the mean of a group of *members* in *frame*; None where it saves nothing."""
+    mean = frame.message
+    assert isinstance(mean, Mean)
+    included = set(mean.included)
+    if len(included) <= MEAN_SHORT_FROM or mean.step:
+        return None
+    mapped = bitmap({number for number, peer in enumerate(members) if peer in included}, len(members))
+    short = ShortMean(
+        mean.plan, mean.group, mean.term, mean.weight, mapped, mean.model, mean.model_bytes, mean.skips,
+        mean.ext, frame.session, frame.sequence, frame.signature,
+    )  # fmt: skip
+    return sealer.seal(short)
+
+
+def long_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame) -> Frame | None:
+    """Return the mean that *frame* is the short form of; None when its sender did not sign that."""
+    short = frame.message
+    assert isinstance(short, ShortMean)
+    return _means.get((frame.id, members), lambda: _long_mean(sealer, members, frame, short))
+
+
+def _long_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame, short: ShortMean) -> Frame | None:
+    numbers = numbers_in(short.included)
+    if numbers and numbers[-1] >= len(members):
+        return None
+    mean = Mean(
+        short.plan, 0, short.group, short.term, short.weight, tuple(members[number] for number in numbers),
+        short.model, short.model_bytes, short.skips, short.remarks,
+    )  # fmt: skip
+    try:
+        return sealer.rebuilt(mean, frame.public_key, (short.session, short.sequence), short.signature)
     except WireError:
         return None
 

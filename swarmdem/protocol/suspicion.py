@@ -1,6 +1,7 @@
 """Who is taken for gone, and how far this peer may trust its own impatience.
 
-Nobody pings anybody: a live peer broadcasts something every patience / 4, so silence for a whole patience
+Nobody pings anybody: a live peer broadcasts something every patience / 4 (in a crowd at least every
+patience / 2, `packing`), so silence for a whole patience
 is suspicious, and a last will (a broker's word, which anybody's broker can fire) is after half of that.
 A goodbye is the peer's own word and counts at once. Any later frame of the peer takes all of it back.
 Silence counts connected time only, from the end of this peer's last own outage at the earliest.

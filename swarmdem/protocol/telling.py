@@ -42,5 +42,9 @@ class Telling:
         self.at = None
         return [] if self._heard == base.id else [self._told(base)]
 
+    def deadlines(self) -> list[Micros]:
+        """Return when `due` has something to do."""
+        return [] if self.at is None else [self.at]
+
     def _told(self, base: Base) -> Publish:
         return Publish(certificate_frame(self._sealer, base), short=shorten_certificate(self._sealer, base))

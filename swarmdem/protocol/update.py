@@ -21,14 +21,16 @@ from swarmdem.protocol import events, leading, standby
 from swarmdem.protocol.accusing import accuse_the_late
 from swarmdem.protocol.conduct import Report
 from swarmdem.protocol.desk import STEP, Desk
-from swarmdem.protocol.events import Effect, Fetch, Publish
+from swarmdem.protocol.events import Effect, Fetch, Reject
 from swarmdem.protocol.hearing import acknowledge_held, hear_result, hear_skip
 from swarmdem.protocol.installation import Installation
 from swarmdem.protocol.remarks import summed_of
+from swarmdem.protocol.shortening import long_mean
 from swarmdem.protocol.starting import Legacy, Start, moving
 from swarmdem.protocol.stock import together
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import Ack, Digest, Final, GroupSkip, Mean
+from swarmdem.wire.shortened import ShortMean
 
 
 class Update:
@@ -107,10 +109,18 @@ class Update:
         if isinstance(message, Ack):
             self._desk.standing.acknowledge(message.frame, frame.sender)
             return []
-        if not isinstance(message, Mean | Final | GroupSkip) or message.plan != self._desk.plan_id:
+        if not isinstance(message, Mean | ShortMean | Final | GroupSkip):
             return []
         view = self._desk.views.get(message.group)
-        if view is None or message.step != STEP:
+        if view is None or message.plan != self._desk.plan_id:
+            return []
+        if isinstance(message, ShortMean):
+            long = long_mean(self._desk.sealer, view.group.members, frame)
+            if long is None:
+                return [Reject(frame.sender, "a short mean that stands for none")]
+            frame, message = long, long.message
+        assert isinstance(message, Mean | Final | GroupSkip)
+        if message.step != STEP:
             return []
         self._desk.now = now
         if isinstance(message, GroupSkip):
@@ -119,7 +129,7 @@ class Update:
             hear_result(self._desk, view, frame, message)
         return self._advance(now)
 
-    def passes_by(self, message: Mean | Final) -> bool:
+    def passes_by(self, message: Mean | ShortMean | Final) -> bool:
         """Return whether *message* is of a group of this plan in which this peer has no part."""
         return message.plan == self._desk.plan_id and message.group not in self._desk.views
 
@@ -190,7 +200,8 @@ class Update:
             self._order_fetches()
         self._forget()
         acknowledge_held(desk)
-        desk.effects.extend(Publish(frame) for frame in desk.standing.due(now, desk.reached))
+        for frame in desk.standing.due(now, desk.reached):
+            desk.publish(frame)
         effects, desk.effects = desk.effects, []
         return effects
 

@@ -17,15 +17,7 @@ from swarmdem.protocol import ballots
 from swarmdem.protocol.ballots import Ballots, Choice
 from swarmdem.protocol.certificates import least_listed, quorum
 from swarmdem.protocol.election import rank
-from swarmdem.protocol.events import (
-    Effect,
-    Equivocated,
-    Persist,
-    Publish,
-    Reject,
-    Report,
-    Send,
-)
+from swarmdem.protocol.events import Effect, Equivocated, Persist, Publish, Reject, Report, Send
 from swarmdem.protocol.locks import Locks, lock_of
 from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.proposals import Offered, Proposals, plan_refusal
@@ -343,6 +335,11 @@ class Voting:
         return self.majority_lost or self.ballots.cast.get((choice.mode, choice.term)) == choice.plan
 
     # Repeats, restarts, timers
+
+    @property
+    def repeats(self) -> bool:
+        """Return whether `standing` has anything."""
+        return bool(self._cast or self._skipped or self._proposed)
 
     def standing(self) -> list[Frame]:
         """Return what must be repeated byte for byte until a new certificate stands."""

@@ -20,16 +20,11 @@ class Watch:
         self.clock = ConnectedClock(patience)
         self.health = LocalHealth(patience)
         self.spoke_at: Micros = 0
-        """Connected time of the last broadcast that proves this peer's presence."""
+        """Connected time of the last broadcast that proves this peer's presence, its own or a pack."""
         self._patience = patience
         self.due: Micros = 0
         """When the core asked to be woken, unless it took an input since; 0: it did not."""
         self._degraded = ""
-
-    @property
-    def speaks_at(self) -> Micros:
-        """Connected time at which this peer must be heard again, or others take it for gone."""
-        return self.spoke_at + self._patience // 4
 
     def set(self, due: Micros | None) -> Micros | None:
         """Note when the core asks to be woken; return that."""

@@ -14,7 +14,7 @@ from swarmdem.errors import MalformedFrameError
 from swarmdem.wire import messages as m
 from swarmdem.wire.extensions import UNDERSTOOD
 from swarmdem.wire.fields import Extensions
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import DigestPack, ShortCertificate, ShortProposal
 from swarmdem.wire.signing import peer_id
 
 SMALLEST_NORMAL = 2.0**-126
@@ -162,6 +162,10 @@ def _short_certificate(b: ShortCertificate) -> None:
     _must(len(b.signatures) == 64 * voters, "signatures: not one for each voter")
 
 
+def _digest_pack(b: DigestPack) -> None:
+    _must(_ascends([each.public_key for each in b.digests]), "digests: not sorted or not unique")
+
+
 def _plan(b: m.Plan) -> None:
     _optional(b.reference, 32, "reference")
     _must(b.tau >= 1, "tau: 0")
@@ -198,5 +202,6 @@ _RULES: dict[type, Callable[[Any], None]] = {
     m.BlobOffer: _blob_offer,
     ShortProposal: _short_proposal,
     ShortCertificate: _short_certificate,
+    DigestPack: _digest_pack,
     m.Plan: _plan,
 }

@@ -7,7 +7,7 @@ checked whenever a body is decoded or sealed (`codec.decode_body`, `checks.py`).
 
 To say something new: add a struct with the next free type number and list it in `Message`, route it
 in `protocol/core.py`, add a golden frame (`tests/wire/samples.py`) and a row in `docs/wire.md`.
-Types 22-63 are reserved for security, scale and relay extensions.
+Types 24-63 are reserved for security, scale and relay extensions.
 
 Field order is the wire format: never reorder, never remove, only append before `ext` with a new
 wire version.
@@ -19,7 +19,7 @@ import msgspec
 
 from swarmdem.wire import body, fields as f
 from swarmdem.wire.body import KIB, Body
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import Short
 
 LISTED_MAX = body.LISTED_MAX
 CHARTER_BYTES_MAX = 128 * KIB
@@ -381,7 +381,7 @@ class BlobOffer(Body, frozen=True):
 
 Message = (
     Hello | Welcome | Refusal | Offline | Ping | Digest | Summary | Want | Bundle | Proposal | Vote | Skip
-    | Certificate | Mean | Final | GroupSkip | Ack | BlobWant | BlobOffer | ShortProposal | ShortCertificate
+    | Certificate | Mean | Final | GroupSkip | Ack | BlobWant | BlobOffer | Short
 )  # fmt: skip
 
 KINDS: dict[int, type[Message]] = {kind.TYPE: kind for kind in get_args(Message)}
@@ -393,8 +393,6 @@ STANDING: tuple[type[Message], ...] = (Vote, Skip, GroupSkip)
 NAMED: tuple[type[Message], ...] = (Hello, Refusal)
 """Kinds whose scope is the hash of the swarm's name; all others have the charter's hash."""
 
-REPEATED = (
-    Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip, ShortProposal,
-    ShortCertificate,
-)  # fmt: skip
+_LONG = (Hello, Offline, Digest, Proposal, Vote, Skip, Certificate, Mean, Final, GroupSkip)
+REPEATED: tuple[type[Message], ...] = (*_LONG, *get_args(Short))
 """Kinds that are sent again byte for byte, or left with the broker: a second arrival is no replay."""

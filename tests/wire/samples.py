@@ -4,7 +4,7 @@ from swarmdem.wire import charter as charters, codec, messages as m
 from swarmdem.wire.blobs import BlobInfo, describe
 from swarmdem.wire.charter import Charter, TensorSpec
 from swarmdem.wire.frame import Frame
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import DigestPack, PackedDigest, ShortCertificate, ShortMean, ShortProposal
 from swarmdem.wire.signing import Identity
 
 IDENTITY = Identity.from_private_bytes(bytes(range(32)))
@@ -106,6 +106,39 @@ MESSAGES: tuple[m.Message, ...] = (
     m.BlobOffer(BLOB.name, BLOB.total_bytes, BLOB.leaves),
     ShortProposal(fill(0xB0), PLAN_ID, 3, 9, fill(0x5E, 64), b"\x05", (fill(0xD3),)),
     ShortCertificate(fill(0xB0), PLAN_ID, 0, b"\x03", fill(0x51, 64) + fill(0x52, 64)),
+    DigestPack(
+        fill(0xB0),
+        (
+            PackedDigest(
+                fill(0x21),
+                3,
+                7,
+                7,
+                1,
+                BLOB.name,
+                BLOB.total_bytes,
+                0,
+                2500,
+                ((2, b"\0\0\x04\xe2"),),
+                fill(0x53, 64),
+            ),
+            PackedDigest(fill(0x22), 1, 9, 7, 300, fill(0xE1), BLOB.total_bytes, 2, 1800, (), fill(0x54, 64)),
+        ),
+    ),
+    ShortMean(
+        PLAN_ID,
+        fill(0xA1, 16),
+        0,
+        300,
+        b"\x05",
+        BLOB.name,
+        BLOB.total_bytes,
+        (),
+        ((2, fill(0xE2)),),
+        3,
+        9,
+        fill(0x5F, 64),
+    ),
 )
 
 

@@ -5,11 +5,19 @@ from typing import Any
 from hypothesis import strategies as st
 
 from swarmdem.wire import messages as m
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal, bitmap
+from swarmdem.wire.shortened import (
+    DigestPack,
+    PackedDigest,
+    ShortCertificate,
+    ShortMean,
+    ShortProposal,
+    bitmap,
+)
 from swarmdem.wire.signing import peer_id
 
 bytes16, bytes32, bytes64 = (st.binary(min_size=size, max_size=size) for size in (16, 32, 64))
 u8, u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
+number = st.integers(1, 2**64 - 1)
 hash_or_none = st.just(b"") | bytes32
 extensions = st.dictionaries(st.integers(0, 2**15 - 1), st.binary(max_size=20), max_size=3).map(
     lambda table: tuple((2 * number, table[number]) for number in sorted(table))
@@ -149,6 +157,14 @@ def plans(draw: st.DrawFn) -> m.Plan:
     )
 
 
+def short_means() -> st.SearchStrategy[ShortMean]:
+    return st.builds(
+        ShortMean, bytes32, bytes16, st.integers(0, 1), u64, st.binary(max_size=128), bytes32, u64,
+        st.lists(st.binary(max_size=512), max_size=3).map(tuple), extensions, number, number, bytes64,
+        extensions,
+    )  # fmt: skip
+
+
 BY_KIND: dict[type, st.SearchStrategy[Any]] = {
     m.Hello: st.builds(
         m.Hello,
@@ -183,6 +199,22 @@ BY_KIND: dict[type, st.SearchStrategy[Any]] = {
     m.Ack: st.builds(m.Ack, bytes32, extensions),
     m.BlobWant: blob_wants(),
     m.BlobOffer: blob_offers(),
+    DigestPack: st.builds(
+        lambda base, digests, ext: DigestPack(
+            base, tuple(sorted(digests, key=lambda each: each.public_key)), ext
+        ),
+        bytes32,
+        st.lists(
+            st.builds(
+                PackedDigest, bytes32, number, number, u32, u32, bytes32, u64, u32, u32, extensions, bytes64
+            ),
+            min_size=1,
+            max_size=4,
+            unique_by=lambda each: each.public_key,
+        ),
+        extensions,
+    ),
+    ShortMean: short_means(),
     ShortProposal: st.builds(
         ShortProposal,
         bytes32,

@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from swarmdem.identifiers import PeerId
 from swarmdem.wire import messages as m
 from swarmdem.wire.replay import ReplayWindow
-from swarmdem.wire.shortened import ShortCertificate, ShortProposal
+from swarmdem.wire.shortened import DigestPack, ShortCertificate, ShortMean, ShortProposal
 from tests.wire import samples
 
 ME = PeerId(samples.fill(1, 16))
@@ -81,5 +81,5 @@ def test_repetitions_that_are_meant_pass_and_others_do_not():
     }
     assert passing == {
         m.Hello, m.Offline, m.Digest, m.Proposal, m.Vote, m.Skip, m.Certificate, m.Mean, m.Final, m.GroupSkip,
-        ShortProposal, ShortCertificate,
+        ShortProposal, ShortCertificate, DigestPack, ShortMean,
     }  # fmt: skip
