@@ -310,9 +310,11 @@ class Agreement:
         if self._began is not None:  # who found anew give up their founding within a patience of each other
             return now >= self._began + s.patience
         founders = s.charter.founders
-        # The first condition costs nothing: a thousand founders ask this after every word of each other.
+        # The first conditions cost nothing: a thousand founders ask this after every word of each other.
+        if now < s.patience // 8:
+            return False
         if len(s.digests.current) >= founders and len(s.present(now)) >= founders:
-            return now >= s.patience // 8
+            return True
         return now >= self._gather_limit() and s.charter.agreement != "bft"
 
     def _gather_limit(self) -> Micros:

@@ -16,6 +16,7 @@ from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId, Term
 from swarmdem.protocol import ballots
 from swarmdem.protocol.ballots import Ballots, Choice
 from swarmdem.protocol.certificates import least_listed, quorum
+from swarmdem.protocol.counting import counters
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Equivocated, Persist, Publish, Reject, Report, Send
 from swarmdem.protocol.locks import Locks, lock_of
@@ -39,9 +40,6 @@ from swarmdem.wire.messages import (
     Vote,
     Want,
 )
-
-BROADCAST_VOTES_MAX = 64
-"""Up to this many electors everybody gets every vote; above, the next three leaders."""
 
 
 class Voting:
@@ -268,10 +266,10 @@ class Voting:
         self._recount = True
         self.ballots.add_vote(frame)
         self._cast[mode] = frame
-        if mode != NORMAL or self._two_phases or len(self._ranked) <= BROADCAST_VOTES_MAX:
+        counting = counters(s, self._ranked, offered, mode, term)
+        if not counting:
             return [self._persist(), Publish(frame)]
-        turns = (self._ranked[(term + k) % len(self._ranked)] for k in range(3))
-        return [self._persist(), *(Send(peer, frame) for peer in turns if peer != s.me)]
+        return [self._persist(), *(Send(peer, frame) for peer in counting if peer != s.me)]
 
     def _skip(self, now: Micros) -> list[Effect]:
         s = self.s

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from swarmdem.protocol.events import Received
+from swarmdem.wire.messages import Vote
 from tests.protocol.core_swarm import CoreSwarm
 
 PEERS = 9
@@ -37,3 +38,19 @@ def test_a_digest_is_looked_into_when_it_is_the_last_and_a_vote_when_it_decides(
     assert heard["Digest"] == heard["Vote"] == 4 * PEERS
     assert looked["Digest"] == 4 * 2, "its own comes back, and the last one"
     assert looked["Vote"] == 4 * 2
+
+
+def test_the_founder_of_a_large_swarm_counts_the_votes_for_all():
+    swarm, votes = CoreSwarm(65), Counter()
+    swarm.start(*range(65))
+    for index, core in swarm.cores.items():
+
+        def noting(event, now, index=index, handle=core.handle):
+            votes[index] += isinstance(event, Received) and isinstance(event.frame.message, Vote)
+            return handle(event, now)
+
+        core.handle = noting
+
+    assert swarm.run(lambda: all(core.status().base is not None for core in swarm.cores.values()))
+
+    assert votes.total() == max(votes.values()) == 64
