@@ -165,8 +165,8 @@ def draw(out: Path, folder: Path) -> list[Path]:
                 axes.set_yscale("log")
                 axes.set_xticks(x, [f"{value:g}" for value in x], minor=False)
                 axes.minorticks_off()
-        path = folder / f"growth-{curve}.svg"
-        path.write_text(figures.svg(figure), encoding="utf-8")
+        path, bitmap = figures.save(figure, folder / f"growth-{curve}")
+        bitmap.unlink()
         written.append(path)
         print(f"{path}\n{table(rows)}{exponents(rows, curve)}\n")
     return written
