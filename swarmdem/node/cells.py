@@ -12,7 +12,8 @@ that has none there until it is started again, and is missed by its silence alon
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,9 @@ _log = logging.getLogger("swarmdem.node.cells")
 
 RETRY_S = 2.0
 """Pause before a subscription that was refused is asked for again."""
+
+FETCHING_MAX = 64
+"""Models of which it is known under which charter they were ordered; more are never on their way."""
 
 AnyCore = Core | CellCore
 """The protocol of a peer, in a flat swarm or in cells."""
@@ -84,7 +88,7 @@ class CellBulk:
         self.downloads = self
         self._make = make
         self._bulks: dict[bytes, Bulk] = {}
-        self._fetching: dict[ModelHash, bytes] = {}
+        self._fetching: OrderedDict[ModelHash, bytes] = OrderedDict()
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -135,6 +139,8 @@ class CellBulk:
         if before is not None and before is not bulk:
             before.downloads.stop(order.model)
         self._fetching[order.model] = order.scope
+        while len(self._fetching) > FETCHING_MAX:
+            self._fetching.popitem(last=False)
         bulk.downloads.fetch(order)
 
     def stop(self, model: ModelHash) -> None:
@@ -191,7 +197,29 @@ class Earshot:
             raise MalformedFrameError("frame of another swarm, or of a cell that was left")
         return opener.open(payload)
 
-    async def enter(self, order: Enter) -> None:
+    async def perform(self, order: Enter | Leave, retained: Collection[str]) -> set[str]:
+        """Listen as *order* says.
+
+        Args:
+            order: The core's.
+            retained: Topics on which this peer left something with the broker.
+
+        Returns:
+            Those of them that are of a charter that was left.
+        """
+        if isinstance(order, Enter):
+            await self._enter(order)
+            return set()
+        await self._leave(order)
+        levels = {topics.scope_level(scope) for scope in scopes_of(order.charter)}
+        return {topic for topic in retained if topics.scope_of(topic) in levels}
+
+    def close(self) -> None:
+        """Ask for nothing again."""
+        for task in self._retries:
+            task.cancel()
+
+    async def _enter(self, order: Enter) -> None:
         """Listen as *order* says, and tell of a cell entered or spoken for."""
         charter = order.charter
         fresh = scopes_of(charter)[0] not in self._openers
@@ -205,7 +233,7 @@ class Earshot:
         for pattern in _to_all(charter):
             await (self._subscribe(pattern) if order.to_all else self._unsubscribe(pattern))
 
-    async def leave(self, order: Leave) -> None:
+    async def _leave(self, order: Leave) -> None:
         """Listen under a charter no more."""
         charter = order.charter
         if scopes_of(charter)[0] not in self._openers:
@@ -218,11 +246,6 @@ class Earshot:
             await self._unsubscribe(pattern, bulk=bulk)
         for pattern in _to_all(charter):
             await self._unsubscribe(pattern)
-
-    def close(self) -> None:
-        """Ask for nothing again."""
-        for task in self._retries:
-            task.cancel()
 
     def _tell(self, charter: Charter, *, entered: bool) -> None:
         settings = cell_settings(charter.ext)

@@ -56,7 +56,6 @@ def refuse_in_cells(
     in_cells(charter, settings.limit)
     rules = (
         ("charter.codec", charter.codec == "raw", "raw"),
-        ("charter.schedules.gain", "gain" not in dict(charter.schedules), "no gain"),
         ("record", not record, "no record: the rounds of different cells would be mixed up"),
         ("host_broker", reach is None or reach.host_broker is None, "brokers that are named (brokers)"),
         ("discover", reach is None or not reach.discover, "brokers that are named (brokers)"),

@@ -174,7 +174,8 @@ class Craft:
         previous: Model | None,
     ) -> Model:
         """Return a group's model: the warm-up's gain, then Dem-AI eq. 3 with the group's last mean."""
-        gain, reference = self.charter.scheduled("gain", order.time), against.reference
+        gain = self.charter.scheduled("gain", order.time) if order.amplified else 1.0
+        reference = against.reference
         if gain != 1.0 and reference is not None:
             own = {spec.name: mean[spec.name] for spec in self.layout.travelling}
             mean |= amplified(own, gain, self.layout.shared(reference))[0]

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from swarmdem.errors import LearningError, StoreError, TransportError, WireError
@@ -187,8 +187,7 @@ class Driver:
         """Say goodbye and clear what this peer left with the broker; needs `run` to be running."""
         self.deliver(LeaveRequested())
         await self._left.wait()
-        for topic in sorted(self._retained):
-            await self._publish(topic, b"", retain=True)
+        await self._take_back(self._retained)
 
     async def close(self) -> None:
         """Stop what works for this peer; afterwards nothing touches its learner."""
@@ -358,7 +357,14 @@ class Driver:
 
     async def _listen_as(self, order: Enter | Leave) -> None:
         assert self._earshot is not None
-        await (self._earshot.enter(order) if isinstance(order, Enter) else self._earshot.leave(order))
+        left = await self._earshot.perform(order, self._retained)
+        await self._take_back(left)
+        self._retained -= left
+
+    async def _take_back(self, retained: Iterable[str]) -> None:
+        """Clear what this peer left with the broker."""
+        for topic in sorted(retained):
+            await self._publish(topic, b"", retain=True)
 
     def _train(self, order: Train) -> None:
         if self._round_limit is not None and order.round > self._round_limit:

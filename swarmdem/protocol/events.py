@@ -302,6 +302,8 @@ class FinishMean:
     """The group's mean of the round before, held by this peer; only where gamma is below 1."""
     above: ModelHash | None = None
     """The region's result for this cell, held by this peer; only at the root of a cell's tree."""
+    amplified: bool = True
+    """Whether the schedule `gain` counts: not in the region, whose inputs have it from their cells."""
 
 
 @dataclass(frozen=True, slots=True)

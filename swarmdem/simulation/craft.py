@@ -148,7 +148,8 @@ class Craft:
             if self.peer.id in self.world.checkers.liars:
                 return
             raise Broken("a mean has inputs", f"peer {self.peer.index}: {record(order)}")
-        vector = models.amplified(models.mean(inputs), self._scheduled("gain", order.time))
+        gain = self._scheduled("gain", order.time) if order.amplified else Fraction(1)
+        vector = models.amplified(models.mean(inputs), gain)
         if order.previous is not None:
             if not self._has(order, order.previous):
                 return

@@ -52,7 +52,6 @@ class CellCore:
         site: bytes = NO_SITE,
     ) -> None:
         self._charter = charter
-        self._limit = limit_of(charter)
         self._sealer = sealer
         self._me = sealer.peer
         self._records = Records(stored or {})
@@ -62,8 +61,7 @@ class CellCore:
         self._region_scopes = scopes_of(self._region_charter)
         self._now: Micros = 0
         self._nonce = self._brokers = b""
-        self._up = False
-        self._left = False
+        self._up = self._left = False
         self._offered: events.ModelOffered | None = None
         self._entering: Entering | None = None
         self._staying: Staying | None = None
@@ -263,6 +261,8 @@ class CellCore:
                 return self._fetching.order(REGION, [effect], self._region_scopes[0])
             case events.Keep():
                 return [self._keep(effect)]
+            case events.FinishMean():
+                return [replace(effect, amplified=False)]
             case events.Apply(parent=model):
                 down = events.HandedDown(effect.plan, effect.round, effect.group, model, effect.upload)
                 self._rooting.at_hand.add(model)
@@ -310,7 +310,7 @@ class CellCore:
         if speaker is None or staying is None or len(listed) < len(part.base.electorate) or speaker.merge:
             return []
         cells = known_cells(part.base, listed)
-        into = merges(cells, self._limit).get(staying.cell)
+        into = merges(cells, limit_of(self._charter)).get(staying.cell)
         if into is None or cells[staying.cell].speaker != self._me:
             return []
         staying.leave(into)

@@ -42,6 +42,13 @@ def test_a_calm_swarm_makes_a_round_of_the_region_in_a_round_of_its_cells():
     assert 0 < figures.said[16] < 60
 
 
+def test_a_gain_counts_in_the_cells_and_not_again_in_the_region():
+    gain = {"schedules": (("gain", (1.5, 1.0)),)}
+    settings = Settings(seed=0, peers=12, rounds=2, cells=8, faults=False)
+
+    assert CellRun(settings, charter=gain).play().broken == ""
+
+
 def test_what_the_region_hands_down_goes_into_the_next_root_mean_of_every_cell_once():
     swarm = CellRun(Settings(seed=0, peers=16, rounds=4, cells=8, faults=False))
     handed, mixed, count = [], [], swarm.world.observe
