@@ -6,31 +6,44 @@ import pytest
 
 from swarmdem.apps.bench import control
 from swarmdem.errors import ConfigError
+from swarmdem.protocol import packing
 
 
 @pytest.fixture(scope="module")
-def five(tmp_path_factory):
-    """Return lines and file of a bench of five simulated peers."""
+def twenty(tmp_path_factory):
+    """Return lines and file of a bench of twenty simulated peers, who pack their digests."""
     out = tmp_path_factory.mktemp("bench") / "control.json"
-    lines = list(control.run((5,), rounds=5, tau=5, patience=30.0, real=0, out=out))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(packing, "CROWD", 19)
+        lines = list(control.run((20,), rounds=5, tau=5, patience=30.0, real=0, out=out))
     return lines, json.loads(out.read_text())
 
 
-def test_a_calm_swarm_keeps_its_budget_and_says_so(five):
-    lines, told = five
+def test_a_calm_swarm_keeps_its_budget_and_says_so(twenty):
+    lines, told = twenty
 
     assert told["held"]
     assert lines[-1].startswith("within the budget")
     [swarm] = told["swarms"]
-    assert (swarm["peers"], swarm["rounds"], swarm["real"], swarm["certified"]) == (5, 5, False, 6)
-    assert 500 < swarm["control"]["bytes_sent"] < control.SENT_BYTES
+    assert (swarm["peers"], swarm["rounds"], swarm["real"], swarm["certified"]) == (20, 5, False, 6)
+    assert 2_000 < swarm["control"]["bytes_sent"] < 5_000
+    assert swarm["control"]["messages_sent"] < 15
+    assert swarm["control"]["bytes_received"] < 30_000
 
 
-def test_every_peer_says_one_digest_a_round_and_with_tau_5_a_fifth_of_them_in_full(five):
-    digest = five[1]["swarms"][0]["kinds"]["digest"]
+def test_with_tau_5_a_fifth_of_all_digests_is_said_to_all_and_the_rest_to_three(twenty):
+    digest = twenty[1]["swarms"][0]["kinds"]["digest"]
 
-    assert digest["messages_sent"] == pytest.approx(1, abs=0.05)
-    assert digest["bytes_sent"] == pytest.approx((1413 + 4 * 347) / 5, rel=0.03)
+    to_others = 3 * 17 / 20 + 2 * 3 / 20
+    assert digest["messages_sent"] == pytest.approx(0.2 + 0.8 * to_others, abs=0.1)
+    assert digest["bytes_sent"] == pytest.approx(0.2 * 1440 + 0.8 * to_others * 360, rel=0.05)
+
+
+def test_a_digest_in_a_pack_is_half_of_one_by_itself(twenty):
+    pack = twenty[1]["swarms"][0]["kinds"]["digestpack"]
+
+    assert pack["messages_received"] == pytest.approx(0.8)
+    assert pack["bytes_received"] / (0.8 * 20) < 175
 
 
 def test_what_is_above_the_budget_is_named():
