@@ -1,8 +1,8 @@
 """The systems that are compared: what to install for each, and how to run it on the workload.
 
-Each rival gets a virtual environment of its own, with the versions given here; torch has the version of
-`constraints.txt`. None is ever a dependency of ours. What a system needs beyond `pip install NAME` to
-run at all is in `shims`, in words; the code is in its program.
+Each rival gets a virtual environment of its own, with the versions given here and in `pins`; torch has
+the version of `constraints.txt`. None is ever a dependency of ours. What a system needs beyond `pip
+install NAME` to run at all is in `shims`, in words; the code is in its program.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from swarmdem.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
+PINS = Path(__file__).parent / "pins"
+"""For each environment the versions of everything in it, as `pip freeze` told them."""
 STAMP = "installed.txt"
 
 
@@ -146,7 +148,8 @@ def python_of(system: System, cache: Path, log: Path) -> Path:
     with log.open("a", encoding="utf-8") as written:
         # torch first, by itself: with it in place no range of a rival's pulls another build of it
         for packages in (torch_pin(), (*torch_pin(), *system.packages)):
-            command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *packages]
+            command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+            command += ["-c", str(PINS / f"{system.environment}.txt"), *packages]
             if subprocess.run(command, stdout=written, stderr=subprocess.STDOUT, check=False).returncode:
                 raise InstallationError(f"pip install {' '.join(packages)} failed: see {log}")
     stamp.write_text(wanted)
