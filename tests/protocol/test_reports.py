@@ -35,11 +35,13 @@ def test_pairs_within_a_list_are_read_too():
 def test_a_printed_status_has_short_ids_and_its_troubles_in_words():
     me = PeerId(b"\x01" * 16)
     trouble = Trouble("no echo", 1_000_000_000.0, 3)
-    status = PeerStatus(me, Phase.TRAINING, PLAN, 4, True, True, (me,), None, 0, (), True, (trouble,))
+    status = PeerStatus(
+        me, Phase.TRAINING, PLAN, 4, True, True, (me,), None, 0, (), True, troubles=(trouble,)
+    )
 
     assert str(status) == (
         "PeerStatus(peer=01010101, phase=training, base=11111111, round=4, certified=True, connected=True, "
-        "peers=(01010101), group=None, level=0, duties=(), idle=True, "
+        "peers=(01010101), group=None, level=0, duties=(), idle=True, cell=None, speaks=False, region=None, "
         "troubles=(no echo (since 2001-09-09T01:46:40Z, after round 3)))"
     )
 
