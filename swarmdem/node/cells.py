@@ -12,7 +12,6 @@ that has none there until it is started again, and is missed by its silence alon
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,8 +36,8 @@ _log = logging.getLogger("swarmdem.node.cells")
 RETRY_S = 2.0
 """Pause before a subscription that was refused is asked for again."""
 
-FETCHING_MAX = 64
-"""Models of which it is known under which charter they were ordered; more are never on their way."""
+ENTERING = 1 / 8
+"""Share of a charter's patience for which its subscriptions are waited for, before the peer goes on."""
 
 AnyCore = Core | CellCore
 """The protocol of a peer, in a flat swarm or in cells."""
@@ -88,19 +87,19 @@ class CellBulk:
         self.downloads = self
         self._make = make
         self._bulks: dict[bytes, Bulk] = {}
-        self._fetching: OrderedDict[ModelHash, bytes] = OrderedDict()
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Send what is to be sent, until cancelled."""
-        running: dict[bytes, asyncio.Task[None]] = {}
+        running: dict[Bulk, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()
-                for scope in running.keys() - self._bulks.keys():
-                    running.pop(scope).cancel()
-                for scope in self._bulks.keys() - running.keys():
-                    running[scope] = tasks.create_task(self._bulks[scope].run(), name="swarmdem.upload")
+                wanted = set(self._bulks.values())  # not scopes: one left and entered again has a new bulk
+                for bulk in running.keys() - wanted:
+                    running.pop(bulk).cancel()
+                for bulk in wanted - running.keys():
+                    running[bulk] = tasks.create_task(bulk.run(), name="swarmdem.upload")
                 await self._changed.wait()
 
     def enter(self, charter: Charter, sealer: FrameSealer) -> None:
@@ -131,22 +130,18 @@ class CellBulk:
 
     def fetch(self, order: Fetch) -> None:
         """See `Downloads.fetch`."""
-        before = self._bulks.get(self._fetching.get(order.model, b""))
         bulk = self._bulks.get(order.scope)
         if bulk is None:
             _log.debug("fetch_dropped model=%s: its charter was left", order.model.hex())
             return
-        if before is not None and before is not bulk:
-            before.downloads.stop(order.model)
-        self._fetching[order.model] = order.scope
-        while len(self._fetching) > FETCHING_MAX:
-            self._fetching.popitem(last=False)
+        for other in self._bulks.values():
+            if other is not bulk:
+                other.downloads.stop(order.model)
         bulk.downloads.fetch(order)
 
     def stop(self, model: ModelHash) -> None:
         """See `Downloads.stop`."""
-        bulk = self._bulks.get(self._fetching.pop(model, b""))
-        if bulk is not None:
+        for bulk in self._bulks.values():  # at most three
             bulk.downloads.stop(model)
 
     def link_changed(self, *, up: bool) -> None:
