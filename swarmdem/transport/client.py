@@ -52,7 +52,7 @@ class Client(aiomqtt.Client):
         self._writing = False
         self._queued: Any = getattr(self._client, "_out_packet", None)
         self._take_apart = getattr(self._client, "_handle_publish", None)
-        if self._take_apart is not None:
+        if _familiar(self._client):
             vars(self._client)["_handle_publish"] = self._handle_publish
         # A topic that is no UTF-8 would otherwise be read again and again until the connection is given up.
         self._client.suppress_exceptions = True
@@ -67,8 +67,9 @@ class Client(aiomqtt.Client):
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             return False
         self._unacknowledged[info.mid] = size_bytes
-        if size_bytes >= LONG_BYTES and self._queued:
-            self._queued[-1]["packet"] = memoryview(self._queued[-1]["packet"])
+        last = self._queued[-1] if size_bytes >= LONG_BYTES and self._queued else None
+        if isinstance(last, dict) and isinstance(last.get("packet"), bytes | bytearray):
+            last["packet"] = memoryview(last["packet"])
         self._write()
         return True
 
@@ -120,3 +121,14 @@ class Client(aiomqtt.Client):
             super()._on_socket_register_write(client, userdata, sock)
         elif not self._writing:
             self._loop.call_soon(self._write)
+
+
+def _familiar(client: mqtt.Client) -> bool:
+    """Say whether paho keeps an arriving message where `Client._handle_publish` looks for it."""
+    arriving = getattr(client, "_in_packet", None)
+    return (
+        isinstance(arriving, dict)
+        and {"command", "packet"} <= arriving.keys()
+        and callable(getattr(client, "_handle_publish", None))
+        and callable(getattr(client, "_send_puback", None))
+    )

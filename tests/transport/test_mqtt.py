@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from swarmdem.errors import ConfigError, MisuseError, TransportError
+from swarmdem.transport import client
 from swarmdem.transport.base import Arrival, LinkState
 from swarmdem.transport.brokers import start_broker
 from swarmdem.transport.client import Client
@@ -50,6 +52,19 @@ async def open_link(url: str, settings: MqttSettings = QUICK) -> AsyncIterator[M
         yield link
     finally:
         await link.close()
+
+
+@pytest.mark.parametrize(
+    ("missing", "familiar"),
+    [(None, True), ("_in_packet", False), ("_handle_publish", False), ("_send_puback", False)],
+)
+def test_a_paho_that_works_otherwise_is_left_to_do_it_its_own_way(missing, familiar) -> None:
+    arriving = {"command": 0x32, "packet": bytearray()}
+    parts = {"_in_packet": arriving, "_handle_publish": print, "_send_puback": print}
+    parts.pop(missing, None)
+
+    assert client._familiar(SimpleNamespace(**parts)) is familiar
+    assert not client._familiar(SimpleNamespace(**{**parts, "_in_packet": {"head": 0}}))
 
 
 def test_a_link_to_no_url_is_a_config_error() -> None:
