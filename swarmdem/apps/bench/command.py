@@ -63,9 +63,11 @@ def control(
 
     Small swarms run over a broker, larger ones in virtual time. Exit code 1 when the budget is not kept.
     """
-    from swarmdem.apps.bench.control import read_peers, run
+    from swarmdem.apps.bench.control import run
+    from swarmdem.apps.bench.tables import PEERS_MAX, read_numbers
 
-    lines = run(read_peers(peers), rounds=rounds, tau=tau, patience=patience, real=real, out=out)
+    sizes = read_numbers("--peers", peers, least=2, most=PEERS_MAX)
+    lines = run(sizes, rounds=rounds, tau=tau, patience=patience, real=real, out=out)
     held = True
     for line in lines:
         typer.echo(line)
@@ -105,13 +107,15 @@ def round_(
     import asyncio
 
     from swarmdem.apps.bench.round import run
-    from swarmdem.apps.bench.tables import read_numbers
+    from swarmdem.apps.bench.tables import PEERS_MAX, read_numbers
 
     base = SwarmSettings(
         data=data, model=model, optimizer=optimizer, levels=levels, tau=tau, rounds=rounds,
         evaluate_every=rounds, broker=broker, workers=workers,
     )  # fmt: skip
-    asyncio.run(run(read_numbers("--peers", peers, least=1, most=1024), base, out=out, launches=launches))
+    asyncio.run(
+        run(read_numbers("--peers", peers, least=1, most=PEERS_MAX), base, out=out, launches=launches)
+    )
 
 
 @bench.command()
@@ -133,12 +137,12 @@ def scale(
     import asyncio
 
     from swarmdem.apps.bench.scale import run
-    from swarmdem.apps.bench.tables import read_numbers
+    from swarmdem.apps.bench.tables import PEERS_MAX, read_numbers
 
     base = SwarmSettings(
         data=data, model=model, optimizer=optimizer, tau=tau, rounds=rounds, evaluate_every=rounds,
         broker=broker, workers=workers,
     )  # fmt: skip
-    told = asyncio.run(run(read_numbers("--peers", peers, least=1, most=1024), base, out=out))
+    told = asyncio.run(run(read_numbers("--peers", peers, least=1, most=PEERS_MAX), base, out=out))
     if any(row["certified"] < row["rounds"] for row in told["rows"]):
         raise typer.Exit(1)

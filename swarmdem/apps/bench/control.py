@@ -7,52 +7,22 @@ it.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from swarmdem.apps.bench import tables
 from swarmdem.apps.ledger import ledger_lines, ledger_of
-from swarmdem.errors import ConfigError
 from swarmdem.simulation.runs import Run, Settings
 
 SENT_BYTES = 8_000
 """Most control bytes that the median peer sends a round, whatever the number of peers."""
 SENT_MESSAGES = 60
 """Most control messages that it sends a round."""
-PEERS_MAX = 1024
-"""Most peers of one cell."""
 RECEIVED_BYTES = 600_000
 """Most control bytes that it receives a round, up to 1000 peers in one cell."""
-
-
-class _Silent:
-    """A view of a run that shows nothing."""
-
-    def say(self, message: str) -> None:
-        """Drop *message*."""
-
-    def row(self, row: Any, groups: int, left_s: float | None) -> None:
-        """Drop *row*."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def read_peers(text: str) -> tuple[int, ...]:
-    """Return the numbers of peers in *text*, separated by commas.
-
-    Raises:
-        ConfigError: One is no number from 2 to that of the peers of a cell.
-    """
-    found = []
-    for part in text.split(","):
-        if not part.strip().isdigit() or not 2 <= int(part) <= PEERS_MAX:
-            raise ConfigError(f"--peers {text}: whole numbers from 2 to {PEERS_MAX}, separated by commas")
-        found.append(int(part))
-    return tuple(found)
 
 
 def measure(peers: int, *, rounds: int, tau: int, patience: float, real: bool) -> dict[str, Any]:
@@ -80,6 +50,7 @@ def _simulated(peers: int, rounds: int, tau: int, patience: float) -> dict[str, 
 
 
 def _real(peers: int, rounds: int, tau: int, patience: float) -> dict[str, Any]:
+    from swarmdem.apps.bench.workload import Progress
     from swarmdem.apps.settings import SwarmSettings
     from swarmdem.apps.swarm import run_swarm
 
@@ -92,7 +63,7 @@ def _real(peers: int, rounds: int, tau: int, patience: float) -> dict[str, Any]:
         evaluate_every=rounds + 1,
     )
     with TemporaryDirectory(prefix="swarmdem-bench-") as folder:
-        summary = asyncio.run(run_swarm(settings, Path(folder) / "run", _Silent()))
+        summary = asyncio.run(run_swarm(settings, Path(folder) / "run", Progress()))
     return {**summary["traffic"], "certified": summary["certified_rounds"]}
 
 
@@ -114,7 +85,7 @@ def exceeded(measured: dict[str, Any]) -> Iterator[str]:
 def run(
     sizes: Sequence[int], *, rounds: int, tau: int, patience: float, real: int, out: Path | None
 ) -> Iterator[str]:
-    """Measure swarms of these *sizes*, yielding lines for people; write all of it to *out*.
+    """Measure swarms of these *sizes*, yielding lines for people; write *out* after each.
 
     Args:
         sizes: Numbers of peers.
@@ -127,26 +98,20 @@ def run(
     Raises:
         ConfigError: *out* cannot be written.
     """
-    found = []
+    tables.require_folder(out)
+    found: list[dict[str, Any]] = []
+    over: list[str] = []
     for peers in sizes:
         measured = measure(peers, rounds=rounds, tau=tau, patience=patience, real=peers <= real)
         found.append(measured)
+        over.extend(exceeded(measured))
+        tables.write(out, {"tau": tau, "patience": patience, "held": not over, "swarms": found})
         how = "over a broker" if measured["real"] else "simulated"
         yield f"{peers} peers, {how}, {rounds} rounds, tau {tau}, {measured['wall_s']:.0f} s"
         yield from ledger_lines(measured)
-    over = [line for measured in found for line in exceeded(measured)]
     yield from (f"over the budget: {line}" for line in over)
     if not over:
         yield (
             f"within the budget: at most {SENT_BYTES:,} bytes and {SENT_MESSAGES} messages sent and "
             f"{RECEIVED_BYTES:,} bytes received by the median peer a round"
         )
-    if out is not None:
-        _write(out, {"tau": tau, "patience": patience, "held": not over, "swarms": found})
-
-
-def _write(out: Path, content: dict[str, Any]) -> None:
-    try:
-        out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--out {out}: {error.strerror}") from error

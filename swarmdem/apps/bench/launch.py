@@ -30,15 +30,16 @@ async def measured(url: str, data: str, model: str, launches: int) -> dict[str, 
         launches: Each with a state folder of its own.
 
     Raises:
-        MeasurementError: The peer ended or fell silent.
+        MeasurementError: There is no charter for it, or the peer ended or fell silent.
     """
     with TemporaryDirectory(prefix="swarmdem-bench-") as folder:
         charter = Path(folder) / "charter.toml"
         async with _started(
-            "charter", str(charter), "--swarm", model, "--model", model, "--data", data, "--founders", "1",
+            "charter", str(charter), "--swarm", "bench", "--model", model, "--data", data, "--founders", "1",
             "--patience", "2",
         ) as writing:  # fmt: skip
-            await writing.wait()
+            if await writing.wait():
+                raise MeasurementError(f"the charter of a peer with model {model} was not written, see above")
         ready: list[float] = []
         for number in range(launches):
             begun_s = time.perf_counter()

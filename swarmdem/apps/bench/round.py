@@ -24,7 +24,6 @@ from swarmdem.learning.building import SOFTMAX
 from swarmdem.transport.brokers import available, start_broker
 
 LAUNCHES = 5
-PEERS_MAX = 1024
 
 COLUMNS = (
     ("peers", "peers", "{}"),
@@ -43,37 +42,39 @@ COLUMNS = (
 async def run(
     peers: Sequence[int], base: SwarmSettings, *, out: Path | None, launches: int = LAUNCHES
 ) -> dict[str, Any]:
-    """Measure each number of *peers*, print a row for it, and write all of them.
+    """Measure each number of *peers*, print a row for it, and write what there is after each.
 
     Args:
         peers: N of each swarm.
         base: All other settings.
         out: JSON file to write; None: none.
-        launches: Of single peers.
+        launches: Of single peers, over a broker of the same kind; 0: none, and any broker of a swarm will do.
 
     Raises:
         ConfigError: A setting cannot work, or *out* cannot be written.
         TransportError: The broker is lost.
     """
     tables.require_folder(out)
+    kind = available(", ".join(base.all_brokers)) if launches else ""
     typer.echo(f"{base.model} on {base.data}, {base.optimizer}, {base.rounds} rounds, broker {base.broker}")
     typer.echo(tables.heading(COLUMNS))
-    rows = []
+    told: dict[str, Any] = {"settings": base.as_mapping(), "rows": [], "lone": []}
     for number in peers:
         row = {**await measured(replace(base, peers=number)), **await _bare(base, number)}
         row["other_share"] = row["other_cpu_s"] / row["train_cpu_s"] if row["train_cpu_s"] else None
-        rows.append(row)
+        told["rows"].append(row)
+        tables.write(out, told)
         typer.echo(tables.line(COLUMNS, row))
-    lone = []
-    async with start_broker(available(base.broker if isinstance(base.broker, str) else "auto")) as broker:
-        for model in dict.fromkeys((SOFTMAX, base.model)) if launches else ():
-            lone.append(await launch.measured(broker.url, base.data, model, launches))
-            typer.echo(
-                f"one peer, {model}: ready {lone[-1]['ready_s']:.2f} s after its launch, "
-                f"{lone[-1]['idle_pss_mb']:.0f} MB while it waits"
-            )
-    told = {"settings": base.as_mapping(), "rows": rows, "lone": lone}
-    tables.write(out, told)
+    if launches:
+        async with start_broker(kind) as broker:
+            for model in dict.fromkeys((SOFTMAX, base.model)):
+                lone = await launch.measured(broker.url, base.data, model, launches)
+                told["lone"].append(lone)
+                tables.write(out, told)
+                typer.echo(
+                    f"one peer, {model}: ready {lone['ready_s']:.2f} s after its launch, "
+                    f"{lone['idle_pss_mb']:.0f} MB while it waits"
+                )
     return told
 
 

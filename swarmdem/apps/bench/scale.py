@@ -19,8 +19,6 @@ from swarmdem.apps.bench.workload import Row, measured
 from swarmdem.apps.ledger import ledger_lines
 from swarmdem.apps.settings import SwarmSettings
 
-PEERS_MAX = 1024
-
 COLUMNS = (
     ("peers", "peers", "{}"),
     ("certified_of", "certified", "{}"),

@@ -8,6 +8,9 @@ from typing import Any
 from swarmdem.errors import ConfigError
 from swarmdem.node.files import write_atomic
 
+PEERS_MAX = 1024
+"""Most peers of a measured swarm."""
+
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, str, str]]
 """Of each column: the key in a row, the title, the format of a value."""
@@ -31,11 +34,16 @@ def read_numbers(flag: str, text: str, *, least: int, most: int) -> tuple[int, .
         ConfigError: *text* is none, or one is too small or too large.
     """
     parts = text.split(",")
-    if not all(part.strip().isdigit() and least <= int(part) <= most for part in parts):
+    if not all(_digits(part.strip()) and least <= int(part) <= most for part in parts):
         raise ConfigError(
             f"{flag} {text}: not whole numbers from {least} to {most}, like {least},{2 * least}"
         )
     return tuple(int(part) for part in parts)
+
+
+def _digits(text: str) -> bool:
+    """Return whether `int` reads *text*; other alphabets have digits, too, and signs like \u00b2."""
+    return text.isascii() and text.isdecimal()
 
 
 def require_folder(out: Path | None) -> None:

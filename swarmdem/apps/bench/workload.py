@@ -22,7 +22,7 @@ WARM_ROUNDS = 2
 Row = dict[str, Any]
 
 
-class _Progress:
+class Progress:
     """A view of a run: a line a round on standard error, so that the table can be kept by itself."""
 
     def say(self, message: str) -> None:
@@ -59,7 +59,7 @@ async def measured(settings: SwarmSettings) -> Row:
     """
     with TemporaryDirectory(prefix="swarmdem-bench-") as folder:
         run = Path(folder) / "run"
-        summary = await run_swarm(settings, run, _Progress())
+        summary = await run_swarm(settings, run, Progress())
         kept = RunFolder(run)
         rows, (_, charter) = kept.rows(), kept.load()
     model_bytes = sum(4 * math.prod(spec.shape) for spec in charter.schema)

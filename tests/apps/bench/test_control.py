@@ -59,11 +59,23 @@ def test_a_swarm_that_fails_keeps_no_budget():
     assert list(control.exceeded({"peers": 9, "control": None, "failed": "stalled"})) == ["9 peers: stalled"]
 
 
-@pytest.mark.parametrize("text", ["", "x", "1", "10,", "10,1025"])
-def test_numbers_of_peers_that_make_no_swarm_are_refused(text):
-    with pytest.raises(ConfigError, match="whole numbers from 2 to 1024"):
-        control.read_peers(text)
+def test_each_size_is_written_before_the_next_is_measured(tmp_path, monkeypatch):
+    def measure(peers, **_):
+        if peers == 9:
+            raise RuntimeError("lost")
+        return {"peers": peers, "control": None, "kinds": {}, "real": False, "wall_s": 0.0}
+
+    monkeypatch.setattr(control, "measure", measure)
+    out = tmp_path / "control.json"
+
+    with pytest.raises(RuntimeError, match="lost"):
+        list(control.run((8, 9), rounds=1, tau=1, patience=30.0, real=0, out=out))
+
+    assert [swarm["peers"] for swarm in json.loads(out.read_text())["swarms"]] == [8]
 
 
-def test_numbers_of_peers_are_read_in_order():
-    assert control.read_peers("10, 50,1024") == (10, 50, 1024)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "measure", None)
+
+    with pytest.raises(ConfigError, match="there is no folder"):
+        next(control.run((8,), rounds=1, tau=1, patience=30.0, real=0, out=tmp_path / "missing" / "x.json"))

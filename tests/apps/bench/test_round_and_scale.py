@@ -1,10 +1,12 @@
 """`swarmdem bench round` and `scale`: figures of a run, growth, and one small swarm measured for each."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from swarmdem.apps.bench import round as rounds, scale, tables
+from swarmdem.apps.bench import launch, round as rounds, scale, tables
+from swarmdem.apps.bench.processes import MeasurementError
 from swarmdem.apps.bench.workload import figures
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import ConfigError
@@ -51,7 +53,7 @@ def test_growth_is_the_slope_through_the_logarithms():
 
 def test_numbers_are_separated_by_commas_and_within_bounds():
     assert tables.read_numbers("--peers", "10, 20,1024", least=1, most=1024) == (10, 20, 1024)
-    for wrong in ("", "a", "3,,4", "0", "-1", "1025"):
+    for wrong in ("", "a", "3,,4", "3,", "0", "-1", "1025", "\u00b2", "\u0663"):
         with pytest.raises(ConfigError, match=f"--peers {wrong}: not whole numbers from 1 to 1024"):
             tables.read_numbers("--peers", wrong, least=1, most=1024)
 
@@ -80,6 +82,51 @@ async def test_a_swarm_gives_one_row_beside_its_bare_loop(tmp_path, capsys):
     assert title == "softmax on digits, sgd, 3 rounds, broker embedded"
     assert heading.split()[0] == "peers"
     assert line.split()[0] == "3"
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Let every swarm and bare loop be over at once."""
+
+    async def measured(settings):
+        return {"peers": settings.peers, "other_cpu_s": 1.0, "train_cpu_s": 2.0}
+
+    async def bare(base, peers):
+        return {"bare_s": 1.0, "bare_cpu_s": 1.0}
+
+    monkeypatch.setattr(rounds, "measured", measured)
+    monkeypatch.setattr(rounds, "_bare", bare)
+
+
+async def test_rows_stay_when_the_single_peer_fails(tmp_path, monkeypatch, given):
+    async def fail(*_):
+        raise MeasurementError("silent")
+
+    monkeypatch.setattr(launch, "measured", fail)
+    out = tmp_path / "round.json"
+
+    with pytest.raises(MeasurementError, match="silent"):
+        await rounds.run((2, 3), SMALL, out=out, launches=1)
+
+    assert [row["peers"] for row in json.loads(out.read_text())["rows"]] == [2, 3]
+
+
+async def test_a_broker_that_no_single_peer_can_use_is_refused_at_the_start_if_there_are_any(
+    monkeypatch, given
+):
+    memory = replace(SMALL, broker="memory")
+    assert len((await rounds.run((2,), memory, out=None, launches=0))["rows"]) == 1
+
+    monkeypatch.setattr(rounds, "measured", None)
+    with pytest.raises(ConfigError, match="broker 'memory' is none of auto"):
+        await rounds.run((2,), memory, out=None, launches=1)
+
+
+async def test_a_single_peer_without_a_charter_is_not_waited_for(capfd):
+    with pytest.raises(MeasurementError, match="the charter of a peer with model nothing:here"):
+        await launch.measured("mqtt://127.0.0.1:1", "digits", "nothing:here", 1)
+
+    assert "model = 'nothing:here': No module named 'nothing'" in capfd.readouterr().err
 
 
 async def test_growth_is_written_with_every_row(tmp_path, capsys):
