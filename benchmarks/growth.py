@@ -31,6 +31,8 @@ from swarmdem.apps import figures
 Row = dict[str, Any]
 MODELS = {0.1: "mb01", 1.0: "mb1", 10.0: "mb10", 50.0: "mb50"}
 VALUES = {"peers": (10, 20, 50), "size": (0.1, 1, 10, 50), "loss": (0, 0.01, 0.05, 0.1)}
+PEERS = 10
+"""Peers of the curves that are not about their number."""
 PANELS: Mapping[str, tuple[str, tuple[tuple[str, str, float], ...]]] = {
     "peers": (
         "peers",
@@ -73,17 +75,18 @@ def swarm_row(peers: int, rounds: int, data: Path, flags: Sequence[str], limit_s
             return {"failed": watched.failed}
         rows = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
         summary = json.loads((run / "summary.json").read_text())
-    return {**row_figures(rows, summary, peers), "peak_pss_mb": watched.peak_pss_bytes / 1e6, "failed": ""}
+    return {"failed": "", **row_figures(rows, summary, peers), "peak_pss_mb": watched.peak_pss_bytes / 1e6}
 
 
 def row_figures(rows: Sequence[Row], summary: Mapping[str, Any], peers: int) -> Row:
-    """Return the figures of a run from its rows and its summary."""
-    steady = rows[1:]
+    """Return the figures of a run from its rows and its summary, or `failed`, why there are none."""
+    steady, control = rows[1:], summary["traffic"]["control"]
+    if not steady or control is None:
+        return {"failed": "no round after the first" if not steady else "no peer told what it sent"}
 
     def mean(key: str) -> float:
         return statistics.mean(row[key] for row in steady)
 
-    control = summary["traffic"]["control"]
     return {
         "rounds": len(rows),
         "certified": sum(row["certified"] for row in rows) / len(rows),
@@ -100,10 +103,10 @@ def row_figures(rows: Sequence[Row], summary: Mapping[str, Any], peers: int) -> 
 def measure(curve: str, value: float, options: argparse.Namespace, data: Path) -> Row:
     """Return one row of a curve."""
     if curve == "loss":
-        row = lossy.measured(value, peers=10, rounds=options.rounds, limit_s=options.limit)
+        row = lossy.measured(value, peers=PEERS, rounds=options.rounds, limit_s=options.limit)
     elif curve == "size":
         flags = ("--model", f"benchmarks.sized_models:{MODELS[value]}")
-        row = swarm_row(10, options.rounds, data, flags, options.limit)
+        row = swarm_row(PEERS, options.rounds, data, flags, options.limit)
     else:
         row = swarm_row(int(value), options.rounds, data, (), options.limit)
     return {"value": value, "load": os.getloadavg()[0], **row}
@@ -112,13 +115,13 @@ def measure(curve: str, value: float, options: argparse.Namespace, data: Path) -
 def fill(curve: str, options: argparse.Namespace) -> None:
     """Measure the rows of a curve that are not there, and print all."""
     options.out.mkdir(parents=True, exist_ok=True)
-    kept = options.out / f"{curve}.json"
+    kept, values = options.out / f"{curve}.json", options.values or VALUES[curve]
     rows: list[Row] = json.loads(kept.read_text()) if kept.exists() else []
     with tempfile.TemporaryDirectory(prefix="growth-data-") as folder:
         data = Path(options.data) if options.data else Path(folder) / "workload.npz"
         if not options.data:
-            workload.write(data)
-        for value in options.values or VALUES[curve]:
+            workload.write(data, devices=int(max(values)) if curve == "peers" else PEERS)
+        for value in values:
             if value in [row["value"] for row in rows]:
                 continue
             rows.append(measure(curve, value, options, data.resolve()))
@@ -149,7 +152,9 @@ def draw(out: Path, folder: Path) -> list[Path]:
         kept = out / f"{curve}.json"
         if not kept.exists():
             continue
-        rows = [row for row in json.loads(kept.read_text()) if not row.get("failed")]
+        rows = [row for row in json.loads(kept.read_text()) if row.get("seconds") is not None]
+        if not rows:
+            continue
         x = [row["value"] * (100 if curve == "loss" else 1) for row in rows]
         lines = {
             title: [figures.Line(label="swarmdem", x=x, y=[factor * row[key] for row in rows])]
@@ -205,6 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.data and not Path(options.data).is_file():
         print(f"--data {options.data}: there is no such file", file=sys.stderr)
+        raise SystemExit(2)
+    if options.rounds < 2:
+        print(f"--rounds {options.rounds}: at least 2, the first does not count", file=sys.stderr)
         raise SystemExit(2)
     if options.curve == "size" and not set(options.values or ()) <= MODELS.keys():
         print(f"--values: the sizes are {', '.join(map(str, MODELS))} MB", file=sys.stderr)

@@ -101,7 +101,7 @@ async def _run(loss: float, count: int, rounds: int, limit_s: float, seed: int) 
 
 
 def figures(ended: Sequence[Sequence[tuple[float, RoundFinished]]]) -> dict[str, Any]:
-    """Return the figures of the rounds that peers ended.
+    """Return the figures of the rounds that peers ended; `failed` says why there are none.
 
     Args:
         ended: For each peer (seconds, report) of every round it ended.
@@ -114,7 +114,7 @@ def figures(ended: Sequence[Sequence[tuple[float, RoundFinished]]]) -> dict[str,
         if before.round >= FIRST - 1 and report.round == before.round + 1
     ]
     if not lengths:
-        return {"rounds": 0, "seconds": None, "seconds_90": None, "certified": 0.0, "applied": 0.0}
+        return {"rounds": 0, "seconds": None, "failed": "no peer ended two rounds in a row in time"}
     return {
         "rounds": max(report.round for report in reports),
         "seconds": statistics.median(lengths),

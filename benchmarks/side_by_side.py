@@ -41,7 +41,7 @@ def measure(options: argparse.Namespace, systems: Sequence[str]) -> None:
         data = Path(options.data)
         if options.data == SYNTHETIC:
             data = Path(folder) / "workload.npz"
-            workload.write(data)
+            workload.write(data, devices=max(options.peers))
         elif not data.is_file():
             raise ConfigError(f"--data {data}: there is no such file")
         for repetition in range(1, options.repeat + 1):

@@ -33,7 +33,7 @@ def write(path: Path, devices: int = 20, seed: int = 0) -> None:
         path,
         x=images.astype(np.uint8),
         y=labels.astype(np.uint8),
-        device=np.repeat(np.arange(devices, dtype=np.uint8), size),
+        device=np.repeat(np.arange(devices, dtype=np.uint16), size),
         train=np.tile(np.arange(size) < TRAINING, devices),
     )
 

@@ -26,7 +26,7 @@ def test_rounds_are_measured_from_the_end_of_the_first():
     assert found["seconds"] == 2.0  # 1.0 and 3.0; the late peer skipped a round
     assert found["certified"] == pytest.approx(2 / 3)
     assert found["applied"] == pytest.approx(2 / 3)
-    assert lossy.figures([[], []])["rounds"] == 0
+    assert lossy.figures([[], []])["failed"] == "no peer ended two rounds in a row in time"
 
 
 async def test_the_bus_loses_its_share_of_control_messages_and_no_chunk():
@@ -61,6 +61,33 @@ def test_a_runs_figures_leave_the_first_round_out():
     assert (found["certified"], found["complete"]) == (1.0, 1.0)
 
 
+def test_a_run_that_cannot_be_counted_is_a_row_that_says_so():
+    told = {"traffic": {"control": {"bytes_sent": 1, "bytes_received": 1}}}
+
+    assert growth.row_figures([{}], told, 4) == {"failed": "no round after the first"}
+    assert growth.row_figures([{}, {}], {"traffic": {"control": None}}, 4) == {
+        "failed": "no peer told what it sent"
+    }
+
+
+def test_one_round_is_refused_before_it_is_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        growth.main(["peers", "--out", str(tmp_path), "--rounds", "1"])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "--rounds 1: at least 2, the first does not count\n"
+
+
+def test_every_peer_has_a_device_of_its_own(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(growth.workload, "write", lambda path, devices: written.append(devices))
+    monkeypatch.setattr(growth, "measure", lambda curve, value, options, data: {"value": value})
+
+    growth.main(["peers", "--out", str(tmp_path), "--values", "10", "200"])
+
+    assert written == [200]
+
+
 def test_the_slope_of_a_power_is_found():
     assert growth.slope([(x, 7 * x**1.5) for x in (1, 10, 50)]) == pytest.approx(1.5)
 
@@ -81,6 +108,16 @@ def test_curves_are_drawn_and_told_with_their_exponents(tmp_path, capsys):
     assert "MB sent a peer" in text
     told = capsys.readouterr().out
     assert "exponents: seconds a round 1.00, CPU s beside training 0.00, MB sent a peer 1.00" in told
+
+
+def test_a_loss_without_a_length_is_not_drawn(tmp_path):
+    row = {"value": 0.1, **lossy.figures([[], []])}
+    (tmp_path / "loss.json").write_text(json.dumps([row]))
+    assert growth.draw(tmp_path, tmp_path / "figures") == []
+
+    whole = {"value": 0.0, "seconds": 1.0, "seconds_90": 2.0, "certified": 1.0}
+    (tmp_path / "loss.json").write_text(json.dumps([whole, row]))
+    assert [path.name for path in growth.draw(tmp_path, tmp_path / "figures")] == ["growth-loss.svg"]
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):

@@ -136,6 +136,14 @@ def test_the_workload_is_read_as_twenty_devices_of_sixty_four(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+def test_a_workload_has_more_devices_than_a_byte_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(workload, "TRAINING", 1)
+    monkeypatch.setattr(workload, "TESTING", 1)
+    workload.write(tmp_path / "many.npz", devices=300)
+
+    assert load(tmp_path / "many.npz", devices=1).devices == 300
+
+
 def test_what_is_there_is_not_run_again(tmp_path, capsys, monkeypatch):
     (tmp_path / "flower-10-1.json").write_text(json.dumps(record("flower", 10, 1.0)))
     monkeypatch.setattr(side_by_side, "measured", None)
