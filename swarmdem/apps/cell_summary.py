@@ -1,5 +1,6 @@
 """What a run in cells came to, from the journals of its peers: cells, moves, rounds of the region."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ class _Line(msgspec.Struct):
 def cells_of_run(peers: Path) -> dict[str, Any]:
     """Return what the journals in the folder *peers* tell of cells and region.
 
-    Lines that cannot be read count for nothing: a run that ends must not fail over its bookkeeping.
+    Files and lines that cannot be read count for nothing: a run that ends must not fail over its bookkeeping.
 
     Returns:
         `peers` by cell at the end, the largest cell first; `moves` from cell to cell; of the region
@@ -55,7 +56,7 @@ def cell_line(cells: Mapping[str, Any]) -> str:
 
 def _lines_of(journal: Path) -> Iterator[_Line]:
     decoder = msgspec.json.Decoder(_Line)
-    with journal.open("rb") as file:
+    with contextlib.suppress(OSError), journal.open("rb") as file:
         for line in file:
             if not any(told in line for told in _TOLD):
                 continue

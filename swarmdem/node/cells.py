@@ -12,7 +12,7 @@ that has none there until it is started again, and is missed by its silence alon
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -179,7 +179,7 @@ class Earshot:
         self._report = report
         self._openers: dict[bytes, FrameSealer] = {}
         self._wanted: dict[tuple[str, bool], None] = {}
-        self._retries: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
 
     def open(self, payload: bytes) -> Frame:
         """Verify and decode what arrived.
@@ -211,7 +211,7 @@ class Earshot:
 
     def close(self) -> None:
         """Ask for nothing again."""
-        for task in self._retries:
+        for task in self._asking:
             task.cancel()
 
     async def _enter(self, order: Enter) -> None:
@@ -223,10 +223,12 @@ class Earshot:
             self._openers |= dict.fromkeys(scopes_of(charter), sealer)
             self._bulk.enter(charter, sealer)
             self._tell(charter, entered=True)
-        for pattern, bulk in self._own(charter):
-            await self._subscribe(pattern, bulk=bulk)
-        for pattern in _to_all(charter):
-            await (self._subscribe(pattern) if order.to_all else self._unsubscribe(pattern))
+        to_all = _to_all(charter)
+        wanted = [*self._own(charter), *((pattern, False) for pattern in to_all if order.to_all)]
+        await self._subscribe(wanted, within_s=charter.patience * ENTERING)
+        if not order.to_all:
+            for pattern in to_all:
+                await self._unsubscribe(pattern)
 
     async def _leave(self, order: Leave) -> None:
         """Listen under a charter no more."""
@@ -256,17 +258,34 @@ class Earshot:
         yield topics.inbox_all(swarm, me), False
         yield topics.bulk_all(scope, me), True
 
-    async def _subscribe(self, pattern: str, *, bulk: bool = False) -> None:
-        if (pattern, bulk) in self._wanted:
-            return
-        self._wanted[pattern, bulk] = None
+    async def _subscribe(self, wanted: Iterable[tuple[str, bool]], *, within_s: float) -> None:
+        """Ask for all that is *wanted* at once; what is not answered in time is asked for on the side.
+
+        Whoever waits for this decides nothing meanwhile, and a broker that does not answer takes long.
+        """
+        fresh = [each for each in wanted if each not in self._wanted]
+        self._wanted |= dict.fromkeys(fresh)
+        asking = [self._on_the_side(self._ask(pattern, bulk=bulk)) for pattern, bulk in fresh]
+        if asking:
+            answered, _ = await asyncio.wait(asking, timeout=within_s)
+            for task in answered:
+                task.result()
+
+    def _on_the_side(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="swarmdem.subscribe")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
+
+    async def _ask(self, pattern: str, *, bulk: bool) -> None:
+        """Ask for a pattern, and on the side for one that is refused again."""
         try:
             await self._port.subscribe(pattern, bulk=bulk)
         except TransportError as error:
             self._report(Degraded(str(error), passing=True))
-            task = asyncio.create_task(self._ask_again(pattern, bulk=bulk), name="swarmdem.subscribe")
-            self._retries.add(task)
-            task.add_done_callback(self._retries.discard)
+            self._on_the_side(self._ask_again(pattern, bulk=bulk))
+        else:
+            await self._drop_unwanted(pattern, bulk=bulk)
 
     async def _ask_again(self, pattern: str, *, bulk: bool) -> None:
         """Ask for what was refused until it is granted, or not wanted any more."""
@@ -276,7 +295,13 @@ class Earshot:
                 return
             with contextlib.suppress(TransportError):
                 await self._port.subscribe(pattern, bulk=bulk)
+                await self._drop_unwanted(pattern, bulk=bulk)
                 return
+
+    async def _drop_unwanted(self, pattern: str, *, bulk: bool) -> None:
+        """Take back what was granted only after it was not wanted any more."""
+        if (pattern, bulk) not in self._wanted:
+            await self._port.unsubscribe(pattern, bulk=bulk)
 
     async def _unsubscribe(self, pattern: str, *, bulk: bool = False) -> None:
         if (pattern, bulk) in self._wanted:

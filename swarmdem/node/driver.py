@@ -130,8 +130,7 @@ class Driver:
         self._held: Train | None = None
         self._left = asyncio.Event()
         self.moved = asyncio.Event()
-        """Set whenever something came of an input, and while `watched` after every input; whoever waits
-        clears it."""
+        """Set when something came of an input, while `watched` after each one; whoever waits clears it."""
         self.watched = False
         self.counters = NodeCounters()
         self.bench = Bench(
@@ -191,12 +190,13 @@ class Driver:
 
     async def close(self) -> None:
         """Stop what works for this peer; afterwards nothing touches its learner."""
+        if self._timer is not None:  # the loop would keep all of this peer until it goes off
+            self._timer.cancel()
         self.bulk.close()
         if self._earshot is not None:
             self._earshot.close()
         await self.bench.close()
-        if not self._broken.done():
-            self._broken.cancel()
+        self._broken.cancel()
 
     # Outgoing
 

@@ -32,3 +32,10 @@ def test_lines_that_cannot_be_read_count_for_nothing(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"event": "cell_entered"\n{"event": "cell_entered", "cell": 3}\n')
 
     assert cell_line(cells_of_run(tmp_path)) == "no peer found its cell"
+
+
+def test_a_journal_that_cannot_be_opened_counts_for_nothing(tmp_path):
+    write(tmp_path, "a", entered("c1"))
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "gone")
+
+    assert cells_of_run(tmp_path)["peers"] == {"c1": 1}

@@ -5,12 +5,14 @@ import asyncio
 import pytest
 
 from swarmdem.identifiers import ModelHash
-from swarmdem.node.cells import CellBulk
+from swarmdem.node.cells import CellBulk, Earshot
 from swarmdem.protocol.cells.charters import cell_charter, in_cells, scopes_of
-from swarmdem.protocol.events import Fetch
+from swarmdem.protocol.events import Enter, Fetch, Leave
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.codec import FrameSealer
+from swarmdem.wire.signing import Identity
 
-SWARM = in_cells(Charter(swarm="s", genesis=bytes(32)), 8)
+SWARM = in_cells(Charter(swarm="s", patience=0.8, genesis=bytes(32)), 8)
 CELL = cell_charter(SWARM, bytes(16))
 
 
@@ -90,3 +92,50 @@ async def test_a_charter_left_and_entered_again_at_once_is_served(channels):
         await channels.made[1].serving.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+class DeafBroker:
+    """A port whose subscriptions are answered only once `answers` is set."""
+
+    def __init__(self):
+        self.asked = []
+        self.dropped = []
+        self.answers = asyncio.Event()
+        self.dropped_twice = asyncio.Event()
+
+    async def subscribe(self, pattern, *, bulk=False):
+        self.asked.append((pattern, bulk))
+        await self.answers.wait()
+
+    async def unsubscribe(self, pattern, *, bulk=False):
+        self.dropped.append((pattern, bulk))
+        if len(self.dropped) == 10:
+            self.dropped_twice.set()
+
+
+@pytest.fixture
+def earshot(channels):
+    port = DeafBroker()
+    sealer = FrameSealer(Identity.generate(), SWARM, 1)
+    earshot = Earshot(sealer=sealer, port=port, bulk=channels.bulk, report=lambda _: None)
+    yield earshot, port
+    earshot.close()
+
+
+async def test_subscriptions_that_nobody_answers_are_all_asked_for_and_hold_up_no_decision(earshot):
+    earshot, port = earshot
+    async with asyncio.timeout(5):
+        await earshot.perform(Enter(SWARM), ())
+
+    assert len(set(port.asked)) == 5
+
+
+async def test_a_subscription_granted_after_its_charter_was_left_is_taken_back(earshot):
+    earshot, port = earshot
+    async with asyncio.timeout(5):
+        await earshot.perform(Enter(SWARM), ())
+        await earshot.perform(Leave(SWARM), ())
+        port.answers.set()
+        await port.dropped_twice.wait()
+
+    assert set(port.dropped[5:]) == set(port.asked)

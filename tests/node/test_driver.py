@@ -166,6 +166,18 @@ async def test_a_due_wake_up_goes_before_any_message(desk, monkeypatch):
     assert [type(event) for event in desk.core.handled] == [Woke, Started, Started, Started]
 
 
+async def test_a_peer_that_has_closed_leaves_no_timer_behind(desk):
+    desk.core.wake = 10**18
+    desk.driver.deliver(START)
+    await desk.core.until(Started)
+    timer = desk.driver._timer
+    desk.running.cancel()
+    await asyncio.gather(desk.running, return_exceptions=True)
+    await desk.driver.close()
+
+    assert timer.cancelled()
+
+
 async def test_messages_that_never_end_do_not_starve_wake_ups(desk):
     asked = []
     desk.core.next_wakeup = lambda: asked.append(len(desk.core.handled))
