@@ -268,7 +268,11 @@ class MultiLink:
             await message.ticket.taken()
 
     async def publish_bulk(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish on the best broker for this receiver, or on another when that takes nothing."""
+        """Publish on the best broker for this receiver, or on another when that takes nothing.
+
+        A connection may take nothing though it counts as up: it was lost a moment ago, and nobody knows
+        before the event loop has had its turn. So each is tried once, and once more the best of them.
+        """
         now = asyncio.get_running_loop().time
         passed: set[Member] = set()
         while True:
@@ -284,8 +288,8 @@ class MultiLink:
                     return
             except TimeoutError:
                 member.health.fault(now())
-            except TransportError:  # lost while the message waited in line
-                if not any(each.state.up for each in self._members.values()):
+            except TransportError:  # lost while the message waited in line, or just before
+                if last or not any(each.state.up for each in self._members.values()):
                     raise
             passed.add(member)
 

@@ -160,6 +160,19 @@ async def test_bulk_leaves_a_broker_that_stops() -> None:
             assert used.health.faults == 1
 
 
+async def test_bulk_that_every_connection_has_just_lost_is_given_up_and_holds_nobody_up(monkeypatch) -> None:
+    """A peer that stood still: its sockets are closed, and nobody has had the time to say so."""
+    async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
+        port = await link.open_port()
+        for member in link.members:
+            client = member.link.connection(bulk=True)._client
+            monkeypatch.setattr(client, "hand_over", lambda *arguments, **named: False)
+        with pytest.raises(TransportError, match="connection lost"):
+            await port.publish("bulk/p/p", b"chunk", bulk=True)
+
+        assert link.state.up, "or else it was given up for another reason"
+
+
 async def test_bulk_goes_over_the_quicker_broker() -> None:
     """Its echoes tell: those of the slow one are behind."""
     async with start_broker() as a, start_broker() as b, open_link(a.url, b.url) as link:
