@@ -52,6 +52,15 @@ def number(flag: str, help: str, *, least: float | None = None) -> Any:
     return Option(flag, parser=read_by(flag, parser), metavar="FLOAT", help=help)
 
 
+def cell_limit(text: str) -> int | None:
+    """Return the most peers of a cell; None for 0, a flat swarm.
+
+    Raises:
+        ValueError: *text* is no whole number.
+    """
+    return choices.whole_number(text) or None
+
+
 def _whole(flag: str, help: str) -> Any:
     return Annotated[int, whole(flag, help)]
 
@@ -153,7 +162,12 @@ RUN = {
     "evaluate_every": _whole("--evaluate-every", "Rounds between evaluations of C-SPE, C-GEN, Global."),
     "evaluate_last": _whole("--evaluate-last", "Evaluate each of the last rounds as well."),
     "evaluate": _text("--evaluate", "update: after the update; both: also after training."),
-    "cells": _maybe_whole("--cells", "Most peers of a cell (4 to 256): for hundreds of peers and more."),
+    "cells": _parsed(
+        "--cells",
+        cell_limit,
+        "INTEGER",
+        "Most peers of a cell (4 to 256): for hundreds of peers and more; 0: one flat swarm.",
+    ),
     "patience": _number(
         "--patience", "Seconds of silence before others act (default: 10 + .5 a peer, .2 from the 100th)."
     ),

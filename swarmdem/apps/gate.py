@@ -3,6 +3,9 @@
 Peers that start while others speak already are told of each of those by itself: by the broker, which keeps
 greetings, and by each peer that was there. Of a thousand peers that is a million messages before the first
 round.
+
+Limits: this holds for flat swarms. Peers in cells subscribe only once they begin, when their core says
+to what; there the gate only lets all begin together.
 """
 
 from swarmdem.apps.crew import Crew

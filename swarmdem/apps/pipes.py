@@ -93,7 +93,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
-    """The peers of this worker hear what is said, and wait for `Begin`."""
+    """The peers of this worker hear what is said (in cells: are there), and wait for `Begin`."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

@@ -84,7 +84,8 @@ class Peer:
         site: In a swarm in cells, where this peer is: it shares cells with peers of the same site alone,
             which may have a broker of their own. Empty: none in particular.
         begin: Listen, but say nothing until this is set: where many peers start together, all are
-            subscribed before the first one speaks.
+            subscribed before the first one speaks. In a swarm in cells a peer does not listen before it
+            either: it learns then which cell to listen in.
 
     Raises:
         ConfigError: The settings contradict each other.

@@ -44,6 +44,13 @@ def test_a_charter_in_cells_names_the_first_model_and_what_crosses_between_sites
     assert len([line for line in told.splitlines() if line.startswith("topic swarmdem/1/")]) == 4
 
 
+def test_no_peers_to_a_cell_is_a_flat_swarm(tmp_path):
+    path = tmp_path / "charter.toml"
+    run("charter", path, "--swarm", "plant", "--cells", 0, "--model", "softmax")
+
+    assert "cells" not in tomllib.loads(path.read_text())["charter"]
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from swarmdem.apps.torment.settings import TormentSettings
 
 _DEFAULTS = {"peers": 20, "rounds": 60, "patience": 8.0, "evaluate_last": 10}
-_NOT_OURS = {"workers", "record", "broker", "vectorise"}
+_NOT_OURS = {"workers", "record", "broker", "vectorise", "cells"}
 _TAKEN = tuple(name for name in flags.SETTINGS if name not in _NOT_OURS)
 
 

@@ -150,7 +150,11 @@ class _Run:
         self._moved_s = self._history.now_s
 
     async def _faults(self, crew: PeerCrew, nemesis: Nemesis) -> bool:
-        """Go through the rounds; False when the swarm got stuck on the way."""
+        """Go through the rounds; False when the swarm got stuck on the way.
+
+        Raises:
+            TransportError: Every process ended before the first round; a log says why.
+        """
         wanted = self._settings.swarm.rounds
         begun_s = self._history.now_s
         lengths_s = deque([FIRST_ROUND_S], maxlen=3)
@@ -158,6 +162,8 @@ class _Run:
         while self._rounds < wanted:
             await asyncio.sleep(TAIL_S)
             nemesis.check()
+            if not began and all(seat.process is None for seat in crew.seats):
+                raise TransportError(f"no round began: {_no_start(crew.seats[0], self._out)}")
             if (newest := _begun(crew.seats)) > begun:
                 begun = newest
                 began += 1

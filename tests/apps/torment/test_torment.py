@@ -96,6 +96,7 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path):
     ("arguments", "message"),
     [
         (["--brokers", "0"], "--brokers 0: must be 1 to 16"),
+        (["--cells", "8"], "No such option: --cells"),
         (["--broker", "memory"], "--broker memory: must be one of auto, mosquitto, nats, embedded"),
         (["--check", "nowhere"], "nowhere/history.jsonl: No such file or directory"),
         (["--compare", "nowhere"], "nowhere: no such folder"),
