@@ -60,6 +60,7 @@ async def _look(
         except ConfigError:
             settings = Settings()
     lines += [] if settings.charter is None and lines else local.charter_lines(settings.charter)
+    lines += local.cells_lines(settings)
     found, schema = local.data_lines(settings.learner, settings.charter)
     lines += [*local.state_lines(settings.peer.state, schema), *local.journal_lines(settings.peer.journal)]
     lines += [*local.clock_lines(), *found]

@@ -13,10 +13,12 @@ from pathlib import Path
 import psutil
 
 from swarmdem.apps.doctor.report import Line, fail, ok, skip, warn
-from swarmdem.config import LearnerSettings
-from swarmdem.errors import StoreError, SwarmError
+from swarmdem.config import LearnerSettings, Settings
+from swarmdem.errors import ConfigError, StoreError, SwarmError
 from swarmdem.identifiers import text
 from swarmdem.learning.parameters import model_bytes
+from swarmdem.node.cells_start import refuse_in_cells
+from swarmdem.node.joining import Reach
 from swarmdem.node.keys import read_key
 from swarmdem.node.store import KEY_FILE
 from swarmdem.wire.charter import Charter, TensorSpec, charter_hash
@@ -43,6 +45,19 @@ def charter_lines(charter: Charter | None) -> list[Line]:
         f"hash {text(charter_hash(charter))}: the same at every peer"
     )
     return [ok("charter", what)]
+
+
+def cells_lines(settings: Settings) -> list[Line]:
+    """Return what of a peer's settings does not go with the cells of its charter, or needs them."""
+    if settings.charter is None:
+        return []
+    peer = settings.peer
+    reach = Reach(brokers=peer.brokers, mqtt=None, host_broker=peer.host_broker, discover=peer.discover)
+    try:
+        refuse_in_cells(settings.charter, reach=reach, site=peer.site)
+    except ConfigError as error:
+        return [fail("cells", str(error), "correct the peer's setting, or the charter at every peer")]
+    return []
 
 
 def state_lines(state: Path | None, schema: Schema) -> list[Line]:

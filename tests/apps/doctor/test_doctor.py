@@ -373,6 +373,24 @@ def test_brokers_that_are_hosted_or_found_nearby_are_not_looked_at(tmp_path):
     assert result.stdout.splitlines()[-1].endswith("; not looked at: charter, hosted broker, broker mdns")
 
 
+@pytest.mark.parametrize(
+    ("cells", "flags", "complaint"),
+    [
+        (False, ["--site", "x"], "site = 'x': changes nothing, the charter has no cells"),
+        (True, ["--discover"], "discover: does not go with cells"),
+        (True, ["--host-broker", "auto"], "host_broker: does not go with cells"),
+    ],
+)
+def test_what_the_peer_refuses_about_cells_is_a_failure(tmp_path, cells, flags, complaint):
+    charter, genesis = tmp_path / "charter.toml", "0" * 64
+    more = f'cells = 8\ngenesis = "{genesis}"\n' if cells else ""
+    charter.write_text(f'[charter]\nswarm = "plant-7"\n{more}')
+    result = doctor("--charter", str(charter), "--wait", "0.1", *flags)
+
+    assert result.return_value == 1
+    assert f"cells: {complaint}" in result.stdout
+
+
 async def test_looking_nearby_without_its_package_is_a_failure(monkeypatch):
     def refuse():
         raise ConfigError("finding brokers by mDNS needs the package zeroconf")
