@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     )
     from swarmdem.learning.training import TorchLearner as TorchLearner
     from swarmdem.node.blocking import BlockingPeer as BlockingPeer
+    from swarmdem.node.cells import (
+        CellEntered as CellEntered,
+        InRegion as InRegion,
+        SpeakingChanged as SpeakingChanged,
+    )
     from swarmdem.node.counters import PeerCounters as PeerCounters
     from swarmdem.node.explaining import Explained as Explained
     from swarmdem.node.peer import Peer as Peer
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
         GroupAveraged as GroupAveraged,
         GroupChanged as GroupChanged,
         GroupFinished as GroupFinished,
+        HandedDown as HandedDown,
         KeyRefused as KeyRefused,
         NeighboursAveraged as NeighboursAveraged,
         PeerSeen as PeerSeen,
@@ -75,6 +81,7 @@ _HOMES = {
     "swarmdem.learning.strategy": ("Deployment", "Outcome", "Strategy", "Task"),
     "swarmdem.learning.training": ("TorchLearner",),
     "swarmdem.node.blocking": ("BlockingPeer",),
+    "swarmdem.node.cells": ("CellEntered", "InRegion", "SpeakingChanged"),
     "swarmdem.node.counters": ("PeerCounters",),
     "swarmdem.node.explaining": ("Explained",),
     "swarmdem.node.peer": ("Peer",),
@@ -82,8 +89,8 @@ _HOMES = {
     "swarmdem.node.troubles": ("PeerStatus", "Trouble"),
     "swarmdem.protocol.events": (
         "Certified", "CharterRefused", "Degraded", "Elected", "Equivocated", "GroupAveraged", "GroupChanged",
-        "GroupFinished", "KeyRefused", "NeighboursAveraged", "PeerSeen", "PlasticityRaised", "Recovered",
-        "RoundFinished",
+        "GroupFinished", "HandedDown", "KeyRefused", "NeighboursAveraged", "PeerSeen", "PlasticityRaised",
+        "Recovered", "RoundFinished",
     ),
     "swarmdem.protocol.status": ("Phase", "Status"),
     "swarmdem.wire.charter": ("Charter",),
