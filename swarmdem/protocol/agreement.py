@@ -4,8 +4,6 @@ Freezing starts the clocks of the terms and does not close the set: a digest tha
 still listed if the proposer holds it. Everything here counts connected time.
 """
 
-from itertools import islice
-
 from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
 from swarmdem.protocol.ballots import Choice
@@ -146,15 +144,18 @@ class Agreement:
         if now < self._asked_at.get(sender, 0) or not self.s.membership.names(sender, ping.base, now):
             return []
         named = entry(ping.ext, STANDING)
-        if named is None or len(named) != 32 or not self.lacks(ping):
+        full = len(self._asked_at) >= 2 * self.s.charter.peers_max and sender not in self.s.electors
+        if full or named is None or len(named) != 32 or not self.lacks(ping):
             return []
         self._asked_at[sender] = now + self.s.patience // 8
         return [Send(sender, self.s.sealer.seal(Want(DIGESTS, (named,))))]
 
     def _on_pack(self, frame: Frame, now: Micros) -> list[Effect]:
-        effects, fresh = self.packing.hear(frame, now)
-        for digest in fresh:
-            effects += self.on_digest(digest, now)
+        effects, digests = self.packing.hear(frame)
+        for digest in digests:
+            if digest.id not in self.s.digests.by_id:
+                effects += self.on_digest(digest, now)
+            effects += self.packing.note(digest, now)
         return effects
 
     def _on_votes(self, sender: PeerId, short: ShortCertificate, now: Micros) -> list[Effect]:
@@ -255,7 +256,7 @@ class Agreement:
         if isinstance(message, Digest):
             awaited = message.base == self.s.base.id and sender in self._missing
             calm = self.voting.frozen_at is None and not self._short.waiting
-            return awaited and calm and self._waits(now, sender)
+            return awaited and calm and sender != self._first_waited(now) and self._waits(now, sender)
         return isinstance(message, Vote) and sender in self.s.electors and self._needs_more(message)
 
     def _needs_more(self, vote: Vote) -> bool:
@@ -279,13 +280,12 @@ class Agreement:
     def _waited_since(self, now: Micros) -> Micros:
         return now if self._began is None else self._began
 
-    def _next_gone(self, now: Micros) -> list[Micros]:
-        """Return when one of the missing will count as gone: until every one does, nothing is due."""
+    def _first_waited(self, now: Micros) -> PeerId | None:
+        """Return the first of the missing that is not gone: until every one is, nothing is due."""
         while self._awaited and self._awaited[-1] not in self._missing:
             self._awaited.pop()
         waited = (p for p in reversed(self._awaited) if p in self._missing and p not in self._hopeless)
-        here = (p for p in waited if not self._gone(p, now))
-        return [self.s.suspicion.gone_at(peer, self._waited_since(now)) for peer in islice(here, 1)]
+        return next((peer for peer in waited if not self._gone(peer, now)), None)
 
     def _others(self, now: Micros) -> set[PeerId]:
         return self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
@@ -391,7 +391,8 @@ class Agreement:
             else:
                 if self._began is not None:
                     due += [self._began + self._collect_limit(), self._alone_until()]
-                    due += self._next_gone(now)
+                    if (peer := self._first_waited(now)) is not None:
+                        due.append(s.suspicion.gone_at(peer, self._waited_since(now)))
                 if self._complete_at is not None:
                     due.append(self._newcomers_until())
         return [at for at in due if at > now]

@@ -31,7 +31,7 @@ CROWD = 64
 COLLECTORS = 3
 PACKED_BYTES_MAX = 400
 """Longer digests cross by themselves: a pack of them all must fit a frame."""
-PACKS_KEPT = 64
+PACKS_KEPT = 4
 """Packs whose frames are remembered for all peers of a process."""
 
 _opened: Recent[FrameId, tuple[Frame, ...] | None] = Recent(PACKS_KEPT)
@@ -73,27 +73,26 @@ class Packing:
         self._unsaid = digest
         return [Send(peer, digest) for peer in self.collectors if peer != self.s.me]
 
-    def hear(self, frame: Frame, now: Micros) -> tuple[list[Effect], list[Frame]]:
-        """Take a pack; return the digests in it that this peer does not hold."""
+    def hear(self, frame: Frame) -> tuple[list[Effect], list[Frame]]:
+        """Take a pack; return the digests of electors in it."""
         assert isinstance(frame.message, DigestPack)
-        if frame.sender not in self.s.electors:
-            return [Reject(frame.sender, "packs digests of an electorate it is not in")], []
+        if frame.sender not in self.collectors or not self.kept:
+            return [Reject(frame.sender, "packs digests and does not collect them")], []
         message, charter, sealer = frame.message, self.s.charter, self.s.sealer
         frames = _opened.get(frame.id, lambda: unpacked(message, charter, sealer))
         if frames is None:
             return [Reject(frame.sender, "a pack with a digest that its author did not sign")], []
-        effects: list[Effect] = []
-        for digest in frames:
-            if digest.sender == self.s.me:
-                self.told_at = now
-            elif digest.id not in self._packed:
-                effects += self._seen(digest, now)
-            self._packed.add(digest.id)
-        return effects, [digest for digest in frames if digest.id not in self.s.digests.by_id]
+        return [], [digest for digest in frames if digest.sender in self.s.electors]
 
-    def _seen(self, digest: Frame, now: Micros) -> list[Effect]:
-        """Take a packed digest for a word of its author, unless more is known."""
+    def note(self, digest: Frame, now: Micros) -> list[Effect]:
+        """Take a packed digest that is held for a word of its author, once: a pack may be sent again."""
+        if digest.id in self._packed or digest.id not in self.s.digests.by_id:
+            return []
+        self._packed.add(digest.id)
         people, author = self.s.membership, digest.sender
+        if author == self.s.me:
+            self.told_at = now
+            return []
         if people.away(author) or digest.session < people.session_of(author):
             return []
         fresh = people.hear(author, self.s.base.id, digest.session, now)

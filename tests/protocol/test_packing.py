@@ -1,6 +1,7 @@
 """A crowd says digests without sketches to few, and one pack of them crosses to all."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -129,6 +130,43 @@ def test_a_digest_in_a_pack_keeps_its_author_in_sight():
 
     assert others.sighting(crowd.swarm.peer(author)) is not None
     assert seen.at >= first - 100_000
+
+
+def test_a_pack_that_somebody_sends_again_speaks_for_nobody_twice():
+    crowd = Crowd()
+    hearer = next(index for index in range(7) if index not in crowd.ranked[:3])
+
+    def packs():
+        return [f for _, to, f in crowd.crossed if to == hearer and isinstance(f.message, DigestPack)]
+
+    assert crowd.swarm.run(packs, limit_s=60)
+    crowd.swarm.run(lambda: False, limit_s=0.02)
+    agreement = crowd.swarm.cores[hearer]._round.agreement
+    told_at = agreement.packing.told_at
+    sightings = agreement.s.membership
+    others = [crowd.swarm.peer(index) for index in range(7) if index != hearer]
+    seen = [sightings.sighting(peer).at for peer in others]
+    assert told_at > 0
+
+    for frame in packs():
+        assert agreement.take(frame, told_at + 9 * SECOND) == []
+
+    assert agreement.packing.told_at == told_at
+    assert [sightings.sighting(peer).at for peer in others] == seen
+
+
+def test_a_pack_of_a_peer_that_does_not_collect_is_refused():
+    crowd = Crowd()
+    assert crowd.reaches(2)
+    base = crowd.swarm.cores[0].round_record().base
+    collectors = {*rank(base.electorate, base.id)[:3]}
+    agreement = crowd.swarm.cores[0]._round.agreement
+    pack = next(f for _, _, f in crowd.crossed if isinstance(f.message, DigestPack))
+
+    other = next(peer for peer in base.electorate if peer not in collectors)
+    effects = agreement.take(replace(pack, sender=other), crowd.swarm.now)
+
+    assert [effect.reason for effect in effects] == ["packs digests and does not collect them"]
 
 
 def test_a_pack_with_a_digest_that_nobody_signed_is_refused_as_a_whole():
