@@ -36,7 +36,7 @@ def test_a_digest_is_looked_into_when_it_is_the_last_and_a_vote_when_it_decides(
     heard, looked = heard_and_looked(4)
 
     assert heard["Digest"] == heard["Vote"] == 4 * PEERS
-    assert looked["Digest"] == 4 * 2, "its own comes back, and the last one"
+    assert looked["Digest"] == 4 * 2 + 3, "its own comes back, the last one, and whoever was waited for first"
     assert looked["Vote"] == 4 * 2
 
 
