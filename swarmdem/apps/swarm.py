@@ -126,20 +126,26 @@ async def run_swarm(
             await _follow(session, last_round)
             crew.order_all(Stop())
             await crew.ended()
-        summary = summarise(
-            folder.rows(), peers=settings.peers, broker=_shown(broker), peak_pss_bytes=costs.peak_pss_bytes
-        )
-        summary["cpu_s"] = round(sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun, 3)
-        summary["untrained_c_gen"] = session.untrained
-        if settings.cells is not None:
-            summary["cells"] = cells_of_run(folder.path / "peers")
-        summary["traffic"] = ledger_of_run(folder.path / "peers").as_mapping()
+        cpu_s = sum(row["cpu_s"] for row in earlier) + _own_and_ended_cpu_s() - begun
+        summary = _summary(session, broker=_shown(broker), cpu_s=cpu_s)
         folder.write_summary(summary)
     except NoTrainingError as error:
         folder.note_failure(str(error), _now())
         raise
     finally:
         folder.close()
+    return summary
+
+
+def _summary(session: _Session, *, broker: str, cpu_s: float) -> dict[str, Any]:
+    settings, folder = session.settings, session.folder
+    peak = session.costs.peak_pss_bytes
+    summary = summarise(folder.rows(), peers=settings.peers, broker=broker, peak_pss_bytes=peak)
+    summary["cpu_s"] = round(cpu_s, 3)
+    summary["untrained_c_gen"] = session.untrained
+    if settings.cells is not None:
+        summary["cells"] = cells_of_run(folder.path / "peers")
+    summary["traffic"] = ledger_of_run(folder.path / "peers").as_mapping()
     return summary
 
 
