@@ -7,7 +7,6 @@ proxy in this process. The chunk size of the bare pair is the best of `BARE_CHUN
 
 import asyncio
 import contextlib
-import json
 import statistics
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 
 import typer
 
+from swarmdem.apps.bench import tables
 from swarmdem.apps.bench.processes import ANSWER_S, MeasurementError, Process, started
 from swarmdem.errors import ConfigError
-from swarmdem.node.files import write_atomic
 from swarmdem.transport.brokers import start_broker
 from swarmdem.transport.proxy import FaultProxy
 from swarmdem.transport.settings import BrokerAddress
@@ -62,34 +61,24 @@ def read_sizes(text: str) -> tuple[int, ...]:
 
 
 async def run(broker: str, sizes: Sequence[int], *, chunk: int, repeat: int, out: Path | None) -> list[Row]:
-    """Measure each size, print a row for it, and write all of them.
+    """Measure each size, print a row for it, and write those that are there.
 
     Raises:
         ConfigError: The broker cannot be started or named like that, or *out* cannot be written.
     """
     if chunk % 65_536:
         raise ConfigError(f"--chunk {chunk}: not a multiple of 65536")
-    if out is not None and not out.absolute().parent.is_dir():  # noqa: ASYNC240 - before anything runs
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
+    tables.require_folder(out)
     async with _broker(broker) as (url, kind):
         typer.echo(f"broker {kind}; medians of {repeat}; chunks up to {chunk // 1024} KiB")
-        typer.echo(_line([title for _, title, _ in _COLUMNS]))
-        rows = []
+        typer.echo(tables.heading(_COLUMNS))
+        rows: list[Row] = []
         for size in sizes:
             row = await _measure(url, size, chunk, repeat)
-            typer.echo(_line([form.format(row[key]) for key, _, form in _COLUMNS]))
+            typer.echo(tables.line(_COLUMNS, row))
             rows.append(row)
-    if out is not None:
-        text = json.dumps({"broker": kind, "chunk_bytes": chunk, "repeat": repeat, "sizes": rows}, indent=2)
-        try:
-            write_atomic(out, text.encode() + b"\n", durable=False)
-        except OSError as error:
-            raise ConfigError(f"--out {out}: {error.strerror or error}") from None
+            tables.write(out, {"broker": kind, "chunk_bytes": chunk, "repeat": repeat, "sizes": rows})
     return rows
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "  ".join(cell.rjust(len(title)) for cell, (_, title, _) in zip(cells, _COLUMNS, strict=True))
 
 
 @contextlib.asynccontextmanager
