@@ -13,8 +13,9 @@ from swarmdem.node.joining import Reach, open_port
 from swarmdem.node.models import ModelShelf
 from swarmdem.node.parts import trusted_records
 from swarmdem.protocol.cells.charters import cell_charter, in_cells, limit_of, region_charter
-from swarmdem.protocol.cells.core import REGION, CellCore
+from swarmdem.protocol.cells.core import CellCore
 from swarmdem.protocol.cells.entries import site_of
+from swarmdem.protocol.cells.records import REGION
 from swarmdem.protocol.cells.staying import key_of
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Slot

@@ -22,21 +22,19 @@ from swarmdem.protocol.cells.entering import Entering, directory
 from swarmdem.protocol.cells.entries import NO_SITE, handed_down
 from swarmdem.protocol.cells.fetching import Fetching
 from swarmdem.protocol.cells.part import Part
-from swarmdem.protocol.cells.records import Records
+from swarmdem.protocol.cells.records import REGION, Records
 from swarmdem.protocol.cells.reshaping import known_cells, merges
 from swarmdem.protocol.cells.rooting import Rooting, mean_alone
 from swarmdem.protocol.cells.speaking import USED, Speaker
 from swarmdem.protocol.cells.status import status_in_cells
 from swarmdem.protocol.cells.staying import Staying
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Report
-from swarmdem.protocol.restart import DOUBT
 from swarmdem.protocol.status import RoundRecord, Status
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import Bundle, Final, Hello, Mean
 
-_CELL, REGION = "cell", "region"
-"""What keys on disk begin with: of the core in a cell, and in the region."""
+_CELL = "cell"
 
 
 class CellCore:
@@ -227,7 +225,7 @@ class CellCore:
         assert staying is not None
         match effect:
             case Persist():
-                return [staying.written(self._records, effect)]
+                return [*staying.written(self._records, effect)]
             case events.Train():
                 return [] if staying.held_back(self._now, self._charter.patience_us) else [effect]
             case events.Fetch() | events.StopFetching():
@@ -251,7 +249,7 @@ class CellCore:
         assert speaker is not None
         match effect:
             case Persist(key, value):
-                return [] if key == DOUBT else [self._records.write(f"{REGION}-{key}", value)]
+                return [self._records.in_region(key, value)]
             case events.SaveModel(events.Slot.UPLOAD, model):
                 return [events.SaveModel(events.Slot.CELL, model)]
             case events.Train():

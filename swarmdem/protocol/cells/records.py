@@ -1,13 +1,17 @@
 """What is on disk of all cores of a peer in cells: each has keys that begin with its own name.
 
 Where the shell says that records were lost (`restart.DOUBT`), every core of this life doubts what it may have
-voted; the record goes as soon as the cell's core is reassured.
+voted. The cell's core is soon reassured. In the region this peer may not even speak then, or cease to before
+it is reassured there: that doubt has a record of its own, which goes when the region's core says so.
 """
 
 from collections.abc import Mapping
 
 from swarmdem.protocol.events import Persist
 from swarmdem.protocol.restart import DOUBT
+
+REGION = "region"
+"""What the keys of the core in the region begin with."""
 
 
 class Records:
@@ -19,6 +23,8 @@ class Records:
 
     def __init__(self, stored: Mapping[str, bytes]) -> None:
         self._stored = dict(stored)
+        self._sure_in_region = False
+        """The region's core was reassured in this life of the process."""
 
     def get(self, key: str) -> bytes:
         """Return a record; empty when there is none."""
@@ -37,6 +43,17 @@ class Records:
         else:
             self._stored.pop(key, None)
         return Persist(key, value)
+
+    def in_region(self, key: str, value: bytes) -> Persist:
+        """Change a record of the core in the region."""
+        self._sure_in_region = self._sure_in_region or key == DOUBT
+        return self.write(f"{REGION}-{key}", value)
+
+    def cell_reassured(self) -> list[Persist]:
+        """End the doubt of the cell's core; the region's goes on, unless that core was reassured before."""
+        goes_on = DOUBT in self._stored and not self._sure_in_region
+        kept = [self.write(f"{REGION}-{DOUBT}", self._stored[DOUBT])] if goes_on else []
+        return [*kept, self.write(DOUBT, b"")]
 
     def drop(self, prefix: str) -> list[Persist]:
         """Delete all records whose keys begin with *prefix*."""

@@ -84,10 +84,18 @@ class Speaker:
         if not listed.keys() >= set(mean.included):
             return  # where one that is in it came from cannot be told; the next root model will do
         digests = [(peer, listed[peer]) for peer in mean.included]
-        sketches = [Sketch(peer, digest.scale, digest.sketch) for peer, digest in digests if digest.sketch]
+        if not all(digest.sketch for _, digest in digests):
+            # A kept tree (`tau`) needs no sketches; only late uploads (`uploads.again`) have one then.
+            return  # the cell takes part when it makes a tree
+        here = (cell.base.seed, cell.base.reference)
+        sketches = [
+            Sketch(peer, digest.scale, digest.sketch)
+            for peer, digest in digests
+            if (digest.seed, digest.reference) == here
+        ]
         point = centroid(sketches, {peer: digest.weight for peer, digest in digests})
         if point is None:
-            return  # a tree that is kept (`tau`) needs no sketches: the cell takes part when it makes one
+            return
         peers = len(cell.base.electorate)
         fences = fences_of(digest for _, digest in digests)
         number = cell.base.round

@@ -55,10 +55,16 @@ class Staying:
             self._origin = Origin(CellId(origin), last)
 
     def speakers(self) -> tuple[PeerId, ...]:
-        """Return who speaks for the cell by its certificate, first the one who does."""
+        """Return who speaks for the cell by its certificate, first the one who does.
+
+        Nobody does before the cell's first round: its founding lists only those who came first, and among
+        all who come after them another is the first in rank. A region founded by the former would have lost
+        its majority by the time it begins.
+        """
         base = self.part.base
         if base.id != self._ranked_on:
-            self._ranked_on, self._ranked = base.id, speakers(base, self.cell)
+            self._ranked_on = base.id
+            self._ranked = () if base.hierarchy is None else speakers(base, self.cell)
         return self._ranked
 
     def key(self, name: str) -> str:
@@ -79,11 +85,11 @@ class Staying:
         """Return the record for the next stay: this cell, the last round, how long it counts."""
         return _ORIGIN.pack(self.cell, self.part.base.round, FENCED_ROUNDS)
 
-    def written(self, records: Records, order: Persist) -> Persist:
-        """Return the record that the core here writes, under the key it has on disk."""
+    def written(self, records: Records, order: Persist) -> list[Persist]:
+        """Return what to write for a record of the core here, under the key it has on disk."""
         if order.key == DOUBT:
-            return records.write(DOUBT, order.value)
-        return records.write(self.key(order.key), order.value)
+            return records.cell_reassured()
+        return [records.write(self.key(order.key), order.value)]
 
     def moved(self, records: Records) -> list[Persist]:
         """Return what to write when this peer goes to `target`: rounds are counted on from here."""

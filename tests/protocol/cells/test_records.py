@@ -26,13 +26,28 @@ def test_each_core_has_the_records_under_its_own_name():
     assert records.of("region-") == {"round": b"b"}
 
 
-def test_doubt_is_every_core_s_until_the_cell_s_is_reassured():
+def test_doubt_is_the_region_s_for_longer_than_the_cell_s():
     records = Records({"doubt": b"\x01"})
     stay = staying(records)
     assert records.of("region-") == records.of(OWN) == {"doubt": b"\x01"}
 
-    assert stay.written(records, Persist("doubt", b"")) == Persist("doubt", b"")
+    written = stay.written(records, Persist("doubt", b""))
+
+    # in this order: a crash in between loses neither
+    assert written == [Persist("region-doubt", b"\x01"), Persist("doubt", b"")]
+    assert records.of(OWN) == {}
+    assert records.of("region-") == Records({"region-doubt": b"\x01"}).of("region-") == {"doubt": b"\x01"}
+    assert records.in_region("doubt", b"") == Persist("region-doubt", b"")
     assert records.of("region-") == {}
+
+
+def test_where_the_region_s_core_is_reassured_first_no_doubt_is_left_with_the_cell_s():
+    records = Records({"doubt": b"\x01"})
+    stay = staying(records)
+
+    assert records.in_region("doubt", b"") == Persist("region-doubt", b"")
+    assert stay.written(records, Persist("doubt", b"")) == [Persist("doubt", b"")]
+    assert records.of("region-") == records.of(OWN) == {}
 
 
 def test_who_goes_to_another_cell_counts_rounds_on_and_leaves_nothing_behind():
