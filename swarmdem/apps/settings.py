@@ -180,6 +180,7 @@ def from_mapping(values: Mapping[str, Any], where: str) -> SwarmSettings:
             checked[name] = msgspec.convert(value, hints[name])
         except msgspec.ValidationError as error:
             raise ConfigError(f"{where}{name}: {error}") from error
+    checked |= {"cells": checked["cells"] or None} if "cells" in checked else {}  # 0: flat, as in charters
     try:
         return SwarmSettings(**checked)
     except SettingError as error:

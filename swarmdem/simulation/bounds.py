@@ -1,8 +1,9 @@
 """How much a core may remember: the sizes of all its collections, held against stated bounds.
 
 Everything reachable from a core within the protocol's own objects is walked; whatever a collection is
-called, it may not outgrow what `limit` allows. The walk costs about as much as ten frames, so it is made
-at every `EVERY`-th event of a peer: what has no bound keeps growing and is found a little later.
+called, it may not outgrow what `limit` allows. The walk costs about as much as ten to twenty frames, so it
+is made at every `EVERY`-th event of a peer, in a swarm of more than `CROWD` at every fourth: what has
+no bound keeps growing and is found a little later.
 """
 
 from collections import deque
@@ -17,6 +18,7 @@ from swarmdem.simulation.evidence import Broken
 
 EVERY = 256
 """Events of a peer between two walks."""
+CROWD = 64
 BOUNDS = {
     "Catchup._parked": PARKED_MAX,
     "Catchup._wanted": PARKED_MAX,
@@ -88,6 +90,7 @@ class Bounds:
 
     def __init__(self, peers: int) -> None:
         self._peers = peers
+        self._every = EVERY if peers <= CROWD else 4 * EVERY
         self._events: dict[bytes, int] = {}
 
     def on_state(self, peer: bytes, core: object) -> None:
@@ -98,7 +101,7 @@ class Bounds:
         """
         count = self._events.get(peer, 0) + 1
         self._events[peer] = count
-        if count % EVERY:
+        if count % self._every:
             return
         for where, size in sizes(core):
             if size > limit(where, self._peers):

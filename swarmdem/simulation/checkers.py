@@ -96,6 +96,8 @@ class Checkers:
         self._skips: dict[tuple[PeerId, bytes, int], Skip] = {}
         self._normal: dict[bytes, PlanId] = {}
         self._trees: dict[PlanId, bytes] = {}
+        self._followed: dict[PlanId, bytes] = {}
+        """Plans that were decided here once more, with the hash of the tree that came out."""
 
     def on_effect(self, peer: PeerId, effect: Effect, now: Micros) -> None:
         """Check what *peer* is about to do.
@@ -276,7 +278,15 @@ class Checkers:
             self.open_rounds[peer] = OpenRound(event.plan, now, self._deadline(known, peer))
 
     def _must_follow(self, peer: PeerId, known: KnownPlan, event: Certified) -> None:
-        """Check a plan against base and listed digests, decided here once more."""
+        """Check a plan against base and listed digests, decided here once more, and the tree at *peer*."""
+        tree = self._followed.get(known.id)
+        if tree is None:
+            tree = self._followed[known.id] = self._decided(known)
+        if event.tree != tree:
+            raise Broken("the tree follows from the digests", f"peer {brief(peer)}, plan {brief(event.plan)}")
+
+    def _decided(self, known: KnownPlan) -> bytes:
+        """Return the hash of the tree that a plan must have; all else that it says is compared here."""
         plan, digests = known.plan, {}
         for listed in sorted(known.digests):
             digest = self.evidence.upload(known, listed)
@@ -286,13 +296,10 @@ class Checkers:
                 )
             digests[listed] = digest
         made = decide(self._charter, self.evidence.plans[PlanId(plan.base)].base, digests)
-        if made.tree is None or event.tree != made.tree.tree_hash():
-            raise Broken("the tree follows from the digests", f"peer {brief(peer)}, plan {brief(event.plan)}")
         ext = state_ext(self._charter, made.state, sorted(digests), plan.mode)
         if (plan.round, plan.hysteresis, plan.tau, plan.ext) != (made.round, made.hysteresis, made.tau, ext):
-            raise Broken(
-                "clock, tables and standing follow from base and digests", f"plan {brief(event.plan)}"
-            )
+            raise Broken("clock, tables and standing follow from base and digests", f"plan {brief(known.id)}")
+        return made.tree.tree_hash() if made.tree is not None else b""
 
     def _deadline(self, known: KnownPlan, peer: PeerId) -> Micros:
         """Return the span in which the update must end at *peer*: the window of its parent and its own.

@@ -106,7 +106,7 @@ class World:
         self.trace = Trace(whole=whole_trace)
         self.book = ModelBook()
         self.checkers = judges(charter, self.book, peers=peers)
-        self.reader = FrameReader(VERIFIER)
+        self.reader = FrameReader(VERIFIER, capacity=max(4096, 2 * peers))
         self.scopes = {charter_hash(charter), swarm_hash(charter.swarm)}
         self.network = Network(self.rng, self.after, self._deliver, peers, weather or Weather(), channels)
         self.peers = [SimulatedPeer(self, index) for index in range(peers)]

@@ -77,6 +77,10 @@ def test_a_bad_key_is_named_with_its_path(values, words):
     assert words in str(refused.value)
 
 
+def test_cells_of_0_are_a_flat_swarm():
+    assert from_mapping({"cells": 0}, "settings.").cells is None
+
+
 def test_settings_survive_the_way_through_a_mapping():
     settings = SwarmSettings(
         peers=5, lr=0.1, record=True, cut="maxclust", cuts=(8.0, 4.0), hysteresis=(0, 13),

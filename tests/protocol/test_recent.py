@@ -1,6 +1,15 @@
 """The last few outcomes of a pure function are known again."""
 
-from swarmdem.protocol.recent import KEPT, Recent
+import pytest
+
+from swarmdem.protocol import recent as module
+from swarmdem.protocol.recent import KEPT, Recent, keep_for
+
+
+@pytest.fixture(autouse=True)
+def _no_cells(monkeypatch):
+    """Forget the cells that peers of other tests were in."""
+    monkeypatch.setattr(module, "_cells", {})
 
 
 def test_what_was_asked_lately_is_not_computed_again():
@@ -27,6 +36,20 @@ def test_the_oldest_goes():
         ask(number)
 
     assert computed == [*range(KEPT + 1), 0]
+
+
+def test_as_many_outcomes_are_kept_for_each_cell():
+    recent, computed = Recent(), []
+    for cell in (b"a", b"b", b"b"):
+        keep_for(cell, recent)
+
+    def ask(number):
+        return recent.get(number, lambda: computed.append(number))
+
+    for number in (*range(2 * KEPT + 1), 1, 0):
+        ask(number)
+
+    assert computed == [*range(2 * KEPT + 1), 0]
 
 
 def test_what_fails_is_asked_anew():

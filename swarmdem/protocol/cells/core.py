@@ -31,10 +31,8 @@ from swarmdem.protocol.cells.staying import Staying
 from swarmdem.protocol.events import Effect, Input, Persist, Publish, Report
 from swarmdem.protocol.status import RoundRecord, Status
 from swarmdem.wire.charter import Charter, charter_hash
-from swarmdem.wire.frame import Frame, Sealer
+from swarmdem.wire.frame import Sealer
 from swarmdem.wire.messages import Bundle, Final, Hello, Mean
-
-_CELL = "cell"
 
 
 class CellCore:
@@ -93,16 +91,19 @@ class CellCore:
         self._now = now
         if self._left:
             return []
-        effects = self._take(event)
+        effects = self._received(event) if isinstance(event, events.Received) else self._take(event)
         return effects if self._left else effects + self._settle()
 
     def next_wakeup(self) -> Micros | None:
         """Return when `Woke` is due, or None while only an input can lead on."""
         if self._left or not self._nonce:
             return None
+        staying = self._staying
+        if staying is not None and self._speaker is None and staying.leaves_by is None:
+            return staying.part.next_wakeup()
         due = [part.next_wakeup() for part in self._parts()]
         due += [self._entering.deadline()] if self._entering is not None and self._up else []
-        due += [self._staying.leaves_by] if self._staying is not None else []
+        due += [staying.leaves_by] if staying is not None else []
         return min((at for at in due if at is not None), default=None)
 
     # Inputs
@@ -112,8 +113,6 @@ class CellCore:
             case events.Started(nonce, brokers):
                 self._nonce, self._brokers = nonce, brokers
                 return self._begin()
-            case events.Received(frame):
-                return self._received(event, frame)
             case events.ModelOffered():
                 self._offered = event
             case events.LinkChanged(up):
@@ -141,8 +140,8 @@ class CellCore:
         self._entering = Entering(self._charter, self._sealer, self._nonce, self._site)
         return [events.Enter(self._charter, to_all=False)]
 
-    def _received(self, event: events.Received, frame: Frame) -> list[Effect]:
-        staying, speaker = self._staying, self._speaker
+    def _received(self, event: events.Received) -> list[Effect]:
+        frame, staying, speaker = event.frame, self._staying, self._speaker
         if staying is not None and frame.scope in staying.scopes:
             if isinstance(frame.message, Final) and handed_down(frame.message) is not None:
                 return self._told(frame.sender, frame.message)
@@ -211,6 +210,8 @@ class CellCore:
         stood_on = part.base.id
         ordered = part.handle(event, self._now)
         adopted = part.base.id != stood_on
+        if not ordered and not adopted:
+            return []
         in_cell = self._staying is not None and part is self._staying.part
         if adopted and in_cell and self._staying is not None:
             self._staying.divide(self._me)
@@ -229,7 +230,7 @@ class CellCore:
             case events.Train():
                 return [] if staying.held_back(self._now, self._charter.patience_us) else [effect]
             case events.Fetch() | events.StopFetching():
-                return self._fetching.order(_CELL, [effect], staying.scopes[0])
+                return self._fetching.order("cell", [effect], staying.scopes[0])
             case events.Keep():
                 return [self._keep(effect)]
             case events.FinishMean(plan, group) if group == part.root:

@@ -4,12 +4,21 @@ from swarmdem.identifiers import GroupId, ModelHash, PeerId
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.election import RANKS, rank
 from swarmdem.protocol.plans import Base
-from swarmdem.wire.frame import Frame
+from swarmdem.protocol.recent import keep_for
+from swarmdem.protocol.restart import Records
+from swarmdem.wire.charter import Charter, charter_hash
+from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import Digest, Mean
 
 
 class Part(Core):
-    """The protocol of one peer in its cell, or in the region."""
+    """The protocol of one peer in its cell, or in the region; arguments as of `core.Core`."""
+
+    def __init__(
+        self, charter: Charter, sealer: Sealer, *, stored: Records | None = None, capability: int = 1
+    ) -> None:
+        super().__init__(charter, sealer, stored=stored, capability=capability)
+        keep_for(charter_hash(charter), self)
 
     @property
     def base(self) -> Base:
