@@ -323,6 +323,9 @@ def simulate(
         str, typer.Option("--agreement", help="available: half decides; bft: two thirds.")
     ] = "available",
     cells: Annotated[int, flags.whole("--cells", "Most peers of a cell (default 0: a flat swarm).")] = 0,
+    crowd: Annotated[
+        int, flags.whole("--crowd", "Above how many electors few collect for all (0: drawn; --plain: 64).")
+    ] = 0,
     workers: Annotated[int, flags.whole("--workers", "Processes.")] = 2,
     trace: Annotated[Path | None, typer.Option("--trace", help="File for the first seed's trace.")] = None,
     shrink: Annotated[
@@ -346,7 +349,7 @@ def simulate(
     first = Settings(
         seed=seed, peers=peers, rounds=rounds, faults=faults, levels=levels, patience=patience, loss=loss,
         forks=forks, vary=not plain, brokers=brokers, liars=liars, agreement=agreement,
-        cells=cells,
+        cells=cells, crowd=crowd,
     )  # fmt: skip
     return run(first, seeds=seeds, workers=workers, trace=trace, shrink=shrink).exit_code
 

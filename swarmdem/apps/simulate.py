@@ -19,6 +19,7 @@ from swarmdem.apps.cell_report import cells_told, quantile
 from swarmdem.apps.ledger import ledger_lines, ledger_of
 from swarmdem.errors import ConfigError
 from swarmdem.identifiers import SECOND
+from swarmdem.protocol.packing import COLLECTORS
 from swarmdem.simulation import runs
 from swarmdem.simulation.cells import runs as cell_runs
 from swarmdem.simulation.runs import Outcome, Run, Settings
@@ -81,8 +82,11 @@ def run(
         ConfigError: A number is out of range.
     """
     _check(first, seeds, workers)
-    if first.cells and (shrink or first.liars):
-        raise ConfigError(f"--{'shrink' if shrink else 'liars'}: not with --cells")
+    flat_only = [
+        name for name, given in (("shrink", shrink), ("liars", first.liars), ("crowd", first.crowd)) if given
+    ]
+    if first.cells and flat_only:
+        raise ConfigError(f"--{flat_only[0]}: not with --cells")
     say = say or _to_stdout
     wanted = [replace(first, seed=number) for number in range(first.seed, first.seed + seeds)]
     begun = time.monotonic()
@@ -152,6 +156,8 @@ def _check(first: Settings, seeds: int, workers: int) -> None:
     for name, value, most in (*ranges, ("workers", workers, 256), ("brokers", first.brokers or 1, 16)):
         if not 1 <= value <= most:
             raise ConfigError(f"{name} = {value}: 1 to {most}")
+    if first.crowd and not COLLECTORS <= first.crowd <= PEERS_MAX:
+        raise ConfigError(f"--crowd {first.crowd}: {COLLECTORS} to {PEERS_MAX} electors, or 0 to draw it")
     if first.loss is not None and not 0 <= first.loss <= 0.9:
         raise ConfigError(f"loss = {first.loss}: 0 to 0.9")
     if not 0.05 <= first.patience <= 86_400:
@@ -247,6 +253,8 @@ def _command(settings: Settings) -> str:
         parts.append(f"--cells {settings.cells}")
     if settings.liars:
         parts.append("--liars")
+    if settings.crowd:
+        parts.append(f"--crowd {settings.crowd}")
     if settings.loss is not None:
         parts.append(f"--loss {settings.loss:g}")
     return " ".join(parts)

@@ -8,6 +8,7 @@ from swarmdem.identifiers import FrameId, Micros, PeerId, PlanId
 from swarmdem.protocol import ballots
 from swarmdem.protocol.ballots import Choice
 from swarmdem.protocol.certificates import quorum
+from swarmdem.protocol.collecting import Collecting
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, Publish, Reject, Send
 from swarmdem.protocol.forwarding import bundled
@@ -49,34 +50,24 @@ class Agreement:
 
         Args:
             situation: The base and what is known about it.
-            allowance: How long a training may take (`pace`).
-            hopeless: Peers that it is of no use to wait for, as long as they are not half of the electors.
+            allowance: As of `Collecting`.
+            hopeless: As of `Collecting`.
         """
         self.s = situation
         self.voting = Voting(situation)
         self._short = ShortProposals(situation, self.voting.proposals)
         self.packing = Packing(situation)
-        self._began: Micros | None = None
-        self._allowance = allowance
-        few = 2 * len(hopeless & situation.electors) < len(situation.electors)
-        self._hopeless = hopeless if few else frozenset()
-        self._others_since: dict[PeerId, Micros] = {}
-        self._complete_at: Micros | None = None
-        self._missing = set(situation.electors)
-        self._awaited = sorted(situation.electors, reverse=True)
-        """The missing, and some that came since; the first is the last."""
+        self.collecting = Collecting(situation, allowance, hopeless)
         self._summarised = False
         self._cycles = 0
         self._mine: Frame | None = None
         self._said_at: Micros = 0
         """When this peer's digest last crossed in full."""
         self._asked_at: dict[PeerId, Micros] = {}
+        self.told: PlanId | None = None
+        """The plan of which somebody told everybody enough votes."""
         self._again_at: Micros | None = None
         """When founders who came after this peer's word are told once more that it is there."""
-
-    def collect_from(self, now: Micros) -> None:
-        """Start the patience of COLLECT: the last update is over and training begins, or one founds anew."""
-        self._began = now
 
     def take(self, frame: Frame, now: Micros) -> list[Effect]:
         """Take a frame that belongs to this base."""
@@ -107,7 +98,7 @@ class Agreement:
         assert isinstance(frame.message, Digest)
         effects = self.s.add_digest(frame)
         if frame.sender in self.s.digests.current:
-            self._missing.discard(frame.sender)
+            self.collecting.missing.discard(frame.sender)
             if frame.sender == self.s.me:
                 self._mine, self._said_at = frame, now
         return effects
@@ -162,6 +153,8 @@ class Agreement:
         """Count the votes of a certificate whose plan we hold, or ask for."""
         self.voting.proposals.miss(sender, PlanId(short.plan), now)
         votes = votes_of(self.s, short)
+        if len(votes) >= quorum(self.s.charter, len(self.s.electors)):
+            self.told = PlanId(short.plan)
         return [effect for vote in votes for effect in self.voting.on_vote(vote, now)]
 
     def on_summary(self, sender: PeerId, summary: Summary) -> list[Effect]:
@@ -222,31 +215,8 @@ class Agreement:
         return effects + self.voting.advance(now)
 
     def _freeze_due(self, now: Micros) -> bool:
-        if self.s.base.founding:
-            return self._founding_due(now)
-        if self.voting.skip_quorum():
-            return True
-        if self._began is None:
-            return False
-        if now >= self._began + self._collect_limit():
-            return True
-        if self._waits(now):
-            return False
-        if self._mine is None and self.s.me in self.s.electors:
-            return False
-        if self._complete_at is None:
-            self._complete_at = now
-        others = self._others(now) - self._hopeless
-        for peer in others:
-            self._others_since.setdefault(peer, now)
-        return now >= (self._newcomers_until() if others else self._alone_until())
-
-    def _waits(self, now: Micros, spared: PeerId | None = None) -> bool:
-        """Return whether a digest is waited for, that of *spared* aside."""
-        return any(
-            peer != spared and peer not in self._hopeless and not self._gone(peer, now)
-            for peer in self._missing
-        )
+        skipped = not self.s.base.founding and self.voting.skip_quorum()
+        return skipped or self.collecting.is_over(now)
 
     def expects(self, frame: Frame, now: Micros) -> bool:
         """Return whether *frame* is one of several digests or votes still waited for: it is only held."""
@@ -254,9 +224,8 @@ class Agreement:
         if sender == self.s.me:
             return False
         if isinstance(message, Digest):
-            awaited = message.base == self.s.base.id and sender in self._missing
             calm = self.voting.frozen_at is None and not self._short.waiting
-            return awaited and calm and sender != self._first_waited(now) and self._waits(now, sender)
+            return message.base == self.s.base.id and calm and self.collecting.is_one_of_many(sender, now)
         return isinstance(message, Vote) and sender in self.s.electors and self._needs_more(message)
 
     def _needs_more(self, vote: Vote) -> bool:
@@ -268,64 +237,6 @@ class Agreement:
         few = more < quorum(s.charter, len(s.electors))
         return few and voting.certificate is None and voting.proposals.plan(vote.plan) is not None
 
-    def _alone_until(self) -> Micros:
-        """Return until when to listen for others first: a peer cut off alone must not race through rounds."""
-        cut_off = bool(self.s.base.lineage) and self.s.electors == {self.s.me}
-        return (self._began or 0) + self.s.patience // 2 if cut_off else 0
-
-    def _gone(self, peer: PeerId, now: Micros) -> bool:
-        s = self.s
-        return s.membership.away(peer) or s.suspicion.gone(peer, self._waited_since(now), now)
-
-    def _waited_since(self, now: Micros) -> Micros:
-        return now if self._began is None else self._began
-
-    def _first_waited(self, now: Micros) -> PeerId | None:
-        """Return the first of the missing that is not gone: until every one is, nothing is due."""
-        while self._awaited and self._awaited[-1] not in self._missing:
-            self._awaited.pop()
-        waited = (p for p in reversed(self._awaited) if p in self._missing and p not in self._hopeless)
-        return next((peer for peer in waited if not self._gone(peer, now)), None)
-
-    def _others(self, now: Micros) -> set[PeerId]:
-        return self.s.membership.naming(self.s.base.id, now) - self.s.digests.current.keys()
-
-    def in_vain(self, now: Micros) -> set[PeerId]:
-        """Return the peers in sight without a digest that most of the wait for others was spent on.
-
-        Who came into sight only towards its end had no fair chance and is not among them.
-        """
-        span = self._newcomers_until() - (self._complete_at or 0)
-        return {
-            peer
-            for peer in self._others(now)
-            if peer in self._hopeless or now - self._others_since.get(peer, now) >= span // 2
-        }
-
-    def _founding_due(self, now: Micros) -> bool:
-        """Wait for a welcome (patience / 8 when all expected are there), then for founders."""
-        s = self.s
-        if self._mine is None or not s.clock.connected:
-            return False
-        if self._began is not None:  # who found anew give up their founding within a patience of each other
-            return now >= self._began + s.patience
-        founders = s.charter.founders
-        # The first conditions cost nothing: a thousand founders ask this after every word of each other.
-        if now < s.patience // 8:
-            return False
-        if len(s.digests.current) >= founders and len(s.present(now)) >= founders:
-            return True
-        return now >= self._gather_limit() and s.charter.agreement != "bft"
-
-    def _gather_limit(self) -> Micros:
-        return max(self.s.patience // 2, self.s.charter.gather_us)
-
-    def _collect_limit(self) -> Micros:
-        return self.s.patience + self._allowance
-
-    def _newcomers_until(self) -> Micros:
-        return (self._complete_at or 0) + self.s.patience // 2 + self._allowance
-
     def _summaries(self, now: Micros) -> list[Effect]:
         """Tell rank 0 and two others what we hold, unless nothing seems to be missing.
 
@@ -333,10 +244,10 @@ class Agreement:
         only those do who may propose next: others ask for what a proposal lists and they lack.
         """
         s = self.s
-        if self._missing and now < self._summary_at():
+        if self.collecting.missing and now < self._summary_at():
             return []
         self._summarised = True
-        if s.base.founding or not self._missing:
+        if s.base.founding or not self.collecting.missing:
             return []
         if self.packing.crowd and s.me not in self.packing.collectors:
             return []
@@ -355,7 +266,11 @@ class Agreement:
     def _summary_at(self) -> Micros:
         return (self.voting.frozen_at or 0) + self.s.patience // GRACE
 
-    def standing(self, now: Micros) -> list[Frame]:
+    def repeated(self, now: Micros) -> list[Publish]:
+        """Say again what stands, each frame in the form in which it crossed."""
+        return [Publish(frame, short=self.voting.short.get(frame.id)) for frame in self._standing(now)]
+
+    def _standing(self, now: Micros) -> list[Frame]:
         """Return the frames repeated until the next certificate, a ping last: it proves presence.
 
         The ping names this peer's digest for those who missed it. After an outage they may be many, so
@@ -385,14 +300,5 @@ class Agreement:
         if self.voting.frozen_at is not None:
             due.append(self._summary_at())
         else:
-            s = self.s
-            if s.base.founding:
-                due += [s.patience // 8, self._gather_limit(), (self._began or 0) + s.patience]
-            else:
-                if self._began is not None:
-                    due += [self._began + self._collect_limit(), self._alone_until()]
-                    if (peer := self._first_waited(now)) is not None:
-                        due.append(s.suspicion.gone_at(peer, self._waited_since(now)))
-                if self._complete_at is not None:
-                    due.append(self._newcomers_until())
+            due += self.collecting.deadlines(now)
         return [at for at in due if at > now]

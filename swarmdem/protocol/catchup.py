@@ -98,7 +98,9 @@ class Catchup:
         return base in self.lineages.older
 
     def park(self, frame: Frame) -> None:
-        """Keep a frame that names a base we do not know yet."""
+        """Keep a frame that names a base we do not know yet; no pack: what is in it can be asked for."""
+        if isinstance(frame.message, DigestPack):
+            return
         of_one = sum(f.sender == frame.sender for f in self._parked.values())
         if of_one < PARKED_OF_ONE_MAX and len(self._parked) < PARKED_MAX:
             self._parked[frame.id] = frame

@@ -23,7 +23,7 @@ from swarmdem.protocol.pace import Pace
 from swarmdem.protocol.plans import Base, base_of, digest_of, founding_base
 from swarmdem.protocol.quiet import noted
 from swarmdem.protocol.round import Round
-from swarmdem.protocol.situation import DigestSet, Situation
+from swarmdem.protocol.situation import CROWD, DigestSet, Situation
 from swarmdem.protocol.starting import Legacy
 from swarmdem.protocol.status import Phase, RoundRecord, Status, status_of
 from swarmdem.protocol.telling import Telling
@@ -57,8 +57,9 @@ class Core:
     """The protocol of one peer."""
 
     def __init__(
-        self, charter: Charter, sealer: Sealer, *, stored: restart.Records | None = None, capability: int = 1
-    ) -> None:
+        self, charter: Charter, sealer: Sealer, *, stored: restart.Records | None = None, capability: int = 1,
+        crowd: int = CROWD,
+    ) -> None:  # fmt: skip
         """Take up what was *stored* by `Persist` before a restart, if anything.
 
         Args:
@@ -66,11 +67,12 @@ class Core:
             sealer: Signs for this peer; its session must be higher than in any earlier run.
             stored: Records by key, as ordered with `Persist`.
             capability: 0 (a peer that asks to be spared) to 3; counts in elections as far as it is proven.
+            crowd: More electors than this are a crowd to this peer (`situation.CROWD`).
         """
         self._charter = charter
         self._sealer = sealer
         self._me, self._patience = sealer.peer, charter.patience_us
-        self._watch = Watch(self._patience)
+        self._crowd, self._watch = crowd, Watch(self._patience)
         self._clock = self._watch.clock
         self._membership = Membership(self._patience, 2 * charter.peers_max)
         self._catchup = Catchup(self._me, sealer, self._membership, self._patience, charter)
@@ -80,7 +82,7 @@ class Core:
         self._offered: events.ModelOffered | None = None
         self._nonce = self._brokers = b""
         self._left = False
-        self._refusals, self._telling = greeting.Refusals(self._patience), Telling(sealer, self._patience)
+        self._refusals, self._telling = greeting.Refusals(self._patience), Telling(sealer, charter)
         self._group: GroupId | None = None
         self._now: Micros = 0
         self._base = self._memory.base or founding_base(charter)
@@ -219,8 +221,8 @@ class Core:
         match message:
             case Digest() | DigestPack() | Vote() | Skip() | Proposal() | Summary() | ShortProposal():
                 return self._agreed_upon(frame, time)
-            case ShortCertificate(base, plan):
-                self._telling.heard(plan)
+            case ShortCertificate(base):
+                self._telling.heard(self._base, sender, message)
                 return self._round.agreement.take(frame, time) if base == self._base.id else []
             case Mean() | ShortMean() | Final() | GroupSkip() | Ack():
                 return self._updated(frame, time)
@@ -290,7 +292,7 @@ class Core:
     def _consider(self, sender: PeerId, certificate: Certificate, time: Micros) -> list[Effect]:
         """Adopt a certificate of others if it is valid and ahead of ours."""
         if codec.plan_id(certificate.plan) == self._base.id:
-            self._telling.heard(self._base.id)
+            self._telling.heard(self._base, sender, certificate)
             return []
         refused, theirs = self._catchup.consider(sender, certificate, self._standpoint(), time)
         return refused if theirs is None else self._adopt(theirs, None, time)
@@ -316,7 +318,7 @@ class Core:
         effects.append(Persist("certificate", codec.encode_body(certificate)))
         effects.append(Persist("round", self._memory.highest_round.to_bytes(8, "big")))
         effects += self._memory.reassured(base, self._sealer.session) + certified(self._charter, left, base)
-        self._pace.in_vain = self._round.agreement.in_vain(time)
+        self._pace.in_vain = self._round.agreement.collecting.in_vain(time)
         self._round = self._open_round(self._round.digests_for(plan), leader, self._round.legacy)
         self._telling.at = None
         met, waiting = self._catchup.adopted(base, left)
@@ -337,25 +339,20 @@ class Core:
         effects.append(Report(events.Degraded(what, passing=True)))
         self._telling.at = None
         self._round = self._open_round(DigestSet(), None)
-        self._round.agreement.collect_from(time)
+        self._round.agreement.collecting.begin(time)
         return effects + self._round.resume(time)
 
     def _open_round(self, digests: DigestSet, leader: PeerId | None, legacy: Legacy | None = None) -> Round:
         people, watch = self._membership, self._watch
         situation = Situation(
-            self._me, self._charter, self._sealer, people, self._clock, self._base, watch.health
+            self._me, self._charter, self._sealer, people, self._clock, self._base, watch.health, self._crowd
         )
         situation.barred = self._catchup.lineages.older
         situation.silent_until = self._memory.silent_until(self._charter, self._clock.read(self._now))
         return Round(
-            situation,
-            self._memory,
-            self._pace,
-            certified=digests,
-            leader=leader,
-            offered=self._offered,
+            situation, self._memory, self._pace, certified=digests, leader=leader, offered=self._offered,
             legacy=legacy,
-        )
+        )  # fmt: skip
 
     # Time
 
@@ -377,12 +374,13 @@ class Core:
 
     def _certify(self, time: Micros) -> list[Effect]:
         """Adopt the certificate the votes have just made; tell the others unless they know."""
-        voting = self._round.agreement.voting
+        voting, told = self._round.agreement.voting, self._round.agreement.told
         if voting.certificate is None:
             return []
         base = base_of(voting.certificate, codec.decode_plan(voting.certificate.plan))
         leader = voting.leader_of_certificate
-        return [*self._adopt(base, leader, time), *self._telling.certified(base, leader, time)]
+        adopted = self._adopt(base, leader, time)
+        return adopted if told == base.id else [*adopted, *self._telling.certified(base, leader, time)]
 
     def _repeat(self, effects: Sequence[Effect], time: Micros) -> list[Effect]:
         """Say again what still stands after a silence, or probe the connection."""
@@ -392,7 +390,5 @@ class Core:
             return [*self._watch.unheard(), Publish(self._round.agreement.ping())]
         if not self._clock.connected or time < self._round.agreement.speaks_at(self._watch.spoke_at):
             return []
-        short = self._round.agreement.voting.short
-        frames = self._round.agreement.standing(time)
-        standing: list[Effect] = [Publish(frame, short=short.get(frame.id)) for frame in frames]
-        return [Publish(self._hello(), retain=True), *standing] if self._base.founding else standing
+        hello = [Publish(self._hello(), retain=True)] if self._base.founding else []
+        return [*hello, *self._round.agreement.repeated(time)]

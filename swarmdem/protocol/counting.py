@@ -9,15 +9,16 @@ from swarmdem.protocol.proposals import Offered
 from swarmdem.protocol.situation import Situation
 from swarmdem.wire.messages import FOUNDING, NORMAL
 
-BROADCAST_VOTES_MAX = 64
-"""Up to this many voters everybody gets every vote; above, the next three leaders, or the founder."""
 LEADERS = 3
+"""Who gets the votes of a crowd: so many that lead next."""
 
 
 def counters(
     situation: Situation, ranked: tuple[PeerId, ...], offered: Offered, mode: int, term: Term
 ) -> tuple[PeerId, ...]:
     """Return who counts this peer's vote for all; none: everybody for itself.
+
+    Where the voters are a crowd, the next three leaders do; of a founding plan its proposer does.
 
     Args:
         situation: The base.
@@ -28,8 +29,8 @@ def counters(
     """
     if situation.charter.agreement == "bft":
         return ()
-    if mode == FOUNDING and len(offered.listed) > BROADCAST_VOTES_MAX:
+    if mode == FOUNDING and len(offered.listed) > situation.crowd:
         return (offered.frame.sender,)
-    if mode == NORMAL and len(ranked) > BROADCAST_VOTES_MAX:
+    if mode == NORMAL and len(ranked) > situation.crowd:
         return tuple(ranked[(term + k) % len(ranked)] for k in range(LEADERS))
     return ()

@@ -1,7 +1,7 @@
 """Digests said to few and handed to all at once, where an electorate is a crowd and the tree is kept.
 
 In a swarm of N peers that all say their digest to all, everybody hears N frames a round, and headers,
-topics and signs of life cost more than what they say. So above `CROWD` electors
+topics and signs of life cost more than what they say. So in a crowd (more than `situation.CROWD` electors)
 
 - a digest without a sketch goes to the *collectors* only: the first three leaders of the base. Once the first
   has frozen its set it publishes a pack of all it holds, and then proposes. The second packs patience / 16
@@ -11,11 +11,12 @@ topics and signs of life cost more than what they say. So above `CROWD` electors
   counts as said to everybody when the pack comes. A collector may hold a digest back and show it later, once
   on each base: a peer that died meanwhile seems to be there for a patience more, which delays, not decides.
 
-A pack proves nothing by itself. Every digest in it is rebuilt as its author signed it, and checked as ever.
+A pack proves nothing by itself. Every digest in it is rebuilt as its author signed it, and checked as ever:
+so a peer to which the electorate is no crowd takes packs as well.
 """
 
 from swarmdem.errors import WireError
-from swarmdem.identifiers import FrameId, Micros
+from swarmdem.identifiers import FrameId, Micros, PeerId
 from swarmdem.protocol.election import rank
 from swarmdem.protocol.events import Effect, PeerSeen, Publish, Reject, Report, Send
 from swarmdem.protocol.plans import digest_kind, digest_of, sketched
@@ -26,8 +27,6 @@ from swarmdem.wire.frame import Frame, Sealer
 from swarmdem.wire.messages import Digest
 from swarmdem.wire.shortened import DigestPack, PackedDigest
 
-CROWD = 64
-"""More electors than this are a crowd."""
 COLLECTORS = 3
 PACKED_BYTES_MAX = 400
 """Longer digests cross by themselves: a pack of them all must fit a frame."""
@@ -42,10 +41,11 @@ class Packing:
 
     def __init__(self, situation: Situation) -> None:
         s = self.s = situation
-        self.crowd = len(s.electors) > CROWD
+        self.crowd = len(s.electors) > s.crowd
         """Whether the electorate is a crowd."""
-        self.collectors = rank(s.base.electorate, s.base.id)[:COLLECTORS] if self.crowd else ()
-        self.kept = self.crowd and not s.base.founding and not sketched(s.charter, s.base)
+        self.collectors = rank(s.base.electorate, s.base.id)[:COLLECTORS]
+        self._sketchless = not s.base.founding and not sketched(s.charter, s.base)
+        self.kept = self.crowd and self._sketchless
         """Whether digests are collected."""
         self.told_at: Micros = 0
         """When a pack last told all that this peer is there."""
@@ -76,7 +76,7 @@ class Packing:
     def hear(self, frame: Frame) -> tuple[list[Effect], list[Frame]]:
         """Take a pack; return the digests of electors in it."""
         assert isinstance(frame.message, DigestPack)
-        if frame.sender not in self.collectors or not self.kept:
+        if frame.sender not in self.collectors or not self._sketchless:
             return [Reject(frame.sender, "packs digests and does not collect them")], []
         message, charter, sealer = frame.message, self.s.charter, self.s.sealer
         frames = _opened.get(frame.id, lambda: unpacked(message, charter, sealer))
@@ -86,17 +86,24 @@ class Packing:
 
     def note(self, digest: Frame, now: Micros) -> list[Effect]:
         """Take a packed digest that is held for a word of its author, once: a pack may be sent again."""
-        if digest.id in self._packed or digest.id not in self.s.digests.by_id:
+        if not self.kept or digest.id in self._packed or digest.id not in self.s.digests.by_id:
             return []
         self._packed.add(digest.id)
         people, author = self.s.membership, digest.sender
         if author == self.s.me:
             self.told_at = now
             return []
-        if people.away(author) or digest.session < people.session_of(author):
+        if people.away(author) or digest.session < people.session_of(author) or self._moved_on(author):
             return []
         fresh = people.hear(author, self.s.base.id, digest.session, now)
         return [Report(PeerSeen(author, present=True))] if fresh else []
+
+    def _moved_on(self, author: PeerId) -> bool:
+        """Return whether *author* has named a base since that is not known to lie behind this one."""
+        seen, base = self.s.membership.sighting(author), self.s.base
+        if seen is None or seen.base == base.id or seen.base in self.s.barred:
+            return False
+        return base.plan is None or seen.base != base.plan.base
 
     def due(self, frozen_at: Micros | None, now: Micros, *, proposed: bool) -> list[Effect]:
         """Pack what nobody has packed, and say what is in no pack, if it is time.

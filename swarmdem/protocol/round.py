@@ -133,7 +133,7 @@ class Round:
             effects = self.collect(time)
         else:
             self.phase = Phase.AGREEING
-            self.agreement.collect_from(time)
+            self.agreement.collecting.begin(time)
             effects = self._publish(stored, time)
         cast = self._memory.founding if self.s.base.founding else self._memory.ballots
         self.agreement.restore(cast, time)  # one may vote before one's own digest is out
@@ -167,7 +167,7 @@ class Round:
             self._search.since = time
             return [events.Fetch(ModelHash(base.reference), 0, self._holders(), base.state.sketch)]
         self._retrain_at = None
-        self.agreement.collect_from(time)
+        self.agreement.collecting.begin(time)
         standing = self._memory.digest
         # where the upload is a cell's root model, the cell's next one is as near, and its peers may move on
         again = standing is None or entry(digest_of(standing).ext, CELL) is None

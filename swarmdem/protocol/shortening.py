@@ -27,7 +27,7 @@ from swarmdem.wire.shortened import (
 from swarmdem.wire.signing import peer_id
 
 MEAN_SHORT_FROM = 8
-"""Means of more peers than this cross in short: the second signature costs as much as eight ids."""
+"""Means of more peers than this cross in short: to make and check a second signature must be worth it."""
 MEANS_KEPT = 64
 """Means whose long form is remembered for all peers of a process."""
 _means: Recent[tuple[FrameId, tuple[PeerId, ...]], Frame | None] = Recent(MEANS_KEPT)
@@ -87,7 +87,8 @@ class ShortProposals:
         return []
 
     def rebuilt(self) -> list[Frame]:
-        """Return the proposals whose digests are all here by now."""
+        """Return the proposals whose digests are all here by now; forget those that came in the long form."""
+        self._waiting = {plan: f for plan, f in self._waiting.items() if self._proposals.plan(plan) is None}
         held = len(self.s.digests.by_id)
         if not self._waiting or held == self._digests:
             return []
@@ -142,7 +143,8 @@ def shorten_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame) -> F
         mean.plan, mean.group, mean.term, mean.weight, mapped, mean.model, mean.model_bytes, mean.skips,
         mean.ext, frame.session, frame.sequence, frame.signature,
     )  # fmt: skip
-    return sealer.seal(short)
+    saves = len(codec.encode_body(short)) < len(codec.encode_body(mean))
+    return sealer.seal(short) if saves else None
 
 
 def long_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame) -> Frame | None:

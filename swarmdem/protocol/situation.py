@@ -13,6 +13,11 @@ from swarmdem.protocol.suspicion import LocalHealth, Suspicion
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.frame import Frame, Sealer
 
+CROWD = 64
+"""More electors or founders than this are a crowd: few collect and count for all (`packing`, `counting`).
+
+Peers may differ in it: a round then takes longer, and comes to the same.
+"""
 DIGESTS_OF_ONE_MAX = 4
 """Different digests of one peer kept per base: restarts and equivocation, no more."""
 
@@ -58,6 +63,8 @@ class Situation:
     clock: ConnectedClock
     base: Base
     health: LocalHealth | None = None
+    crowd: int = CROWD
+    """More electors than this are a crowd to this peer."""
     """How late this peer itself has been; None: not at all."""
     digests: DigestSet = field(default_factory=DigestSet)
     barred: Container[bytes] = ()

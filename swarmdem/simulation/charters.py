@@ -11,17 +11,18 @@ TAUS = (1.0, 3.0, 1.0, 2.0)
 HYSTERESIS = (0, 16, 77)
 
 
-def draw(seed: int, levels: int) -> dict[str, Any]:
+def draw(seed: int, levels: int, *, keeps: bool = False) -> dict[str, Any]:
     """Return settings of a charter, by name.
 
     Args:
         seed: Decides.
         levels: Levels of groups below the root; a gossiping swarm has none whatever is asked for.
+        keeps: Some trees are kept for more than a round in any case: only then digests are packed.
     """
     rng = random.Random(f"charter {seed}")
     drawn = _trees(rng, levels) | _digests(rng)
     tables = {
-        "tau": (0.4, TAUS),
+        "tau": (1.0 if keeps else 0.4, TAUS),
         "mixing": (0.2, (0.3, 0.6)),
         "gamma": (0.3, (1.0, 0.5)),
         "gain": (0.1, (1.5, 1.0)),

@@ -52,6 +52,7 @@ from swarmdem.wire.messages import (
     Want,
     Welcome,
 )
+from swarmdem.wire.shortened import DigestPack, PackedDigest, ShortCertificate, ShortMean, ShortProposal
 
 INVENTED = 2**62
 """Numbers of keys that belong to nobody begin here."""
@@ -81,6 +82,7 @@ class Forger:
             self._unknown_extension, self._endless_want, self._endless_summary, self._bundle_of_noise,
             self._vote, self._skip, self._proposal, self._group_skip, self._mean, self._final,
             self._ack, self._ping, self._hello, self._welcome, self._refusal, self._offline,
+            self._short_proposal, self._short_certificate, self._pack, self._short_mean,
         )  # fmt: skip
 
     def forge(
@@ -201,6 +203,29 @@ class Forger:
         weight = self._rng.choice((1, 2**63))
         stranger = GroupId(self._rng.randbytes(16))
         return Mean(PlanId(self._base), 0, stranger, 0, weight, included, self._hash(), 2**63, ())
+
+    def _short_proposal(self) -> Message:
+        listed, signature = self._rng.choice((b"", b"\x07", b"\xff" * 128)), self._rng.randbytes(64)
+        return ShortProposal(self._base, PlanId(self._hash()), 1, 1, signature, listed, (self._hash(),))
+
+    def _short_certificate(self) -> Message:
+        """Return votes that nobody cast: for what the others stand on, or for what may follow it."""
+        base, plan = self._rng.choice(((self._base, self._hash()), (self._hash(), self._base)))
+        count = self._rng.randrange(1, 9)
+        voters, signatures = bytes([(1 << count) - 1]), self._rng.randbytes(64 * count)
+        return ShortCertificate(base, PlanId(plan), self._rng.randrange(2), voters, signatures)
+
+    def _pack(self) -> Message:
+        one = PackedDigest(
+            self._hash(), 1, 1, self._round + 1, 1, self._model, self._charter.model_bytes, 0, 1, (),
+            self._rng.randbytes(64),
+        )  # fmt: skip
+        return DigestPack(self._base, (one,) * self._rng.choice((1, 9)))
+
+    def _short_mean(self) -> Message:
+        included, signature = self._rng.choice((b"\x01", b"\xff" * 128)), self._rng.randbytes(64)
+        plan, group = PlanId(self._base), self._group()
+        return ShortMean(plan, group, 0, 1, included, self._hash(), 2**63, (), (), 1, 1, signature)
 
     def _final(self) -> Message:
         cut, size = self._rng.random() < 0.5, self._rng.choice((1, 2**63))

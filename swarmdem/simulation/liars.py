@@ -1,10 +1,10 @@
 """Peers that lie: what a device does that somebody else has taken over, as far as its key reaches.
 
 A liar runs an honest core, so that it is elected, trusted and listened to; `Liar` stands between that core
-and the network. It says second contents for one thing (digest, proposal, vote, skip) to half of the swarm,
-repeats old frames, keeps things from some, and adds frames of its own (`forgeries`). It signs with its own
-key or with keys it invents, never with those of others: pretended signatures could be forged, real ones
-could not. What it says is entered in the evidence, because honest peers may build on it: a digest of a
+and the network. It says second contents for one thing (digest, pack, proposal, vote, skip) to half of the
+swarm, repeats old frames, keeps things from some, and adds frames of its own (`forgeries`). It signs with
+its own key or with keys it invents, never with those of others: pretended signatures could be forged, real
+ones could not. What it says is entered in the evidence, because honest peers may build on it: a digest of a
 liar that is listed counts as any other.
 
 Limits: it lies alone (liars do not conspire), and not about models: not about the content of means it was
@@ -26,6 +26,7 @@ from swarmdem.simulation.forgeries import Forger
 from swarmdem.wire import codec
 from swarmdem.wire.frame import Frame
 from swarmdem.wire.messages import FOUNDING, Digest, Message, Proposal, Skip, Vote
+from swarmdem.wire.shortened import DigestPack
 
 if TYPE_CHECKING:
     from swarmdem.simulation.peer import SimulatedPeer
@@ -134,6 +135,9 @@ class Liar:
                 return structs.replace(message, voted_term=-1, voted_plan=b"")
             case Proposal():
                 return self._another_proposal(message)
+            case DigestPack() if len(message.digests) > 1:
+                left_out = self._rng.choice(message.digests)
+                return structs.replace(message, digests=tuple(d for d in message.digests if d != left_out))
             case _:
                 return None
 

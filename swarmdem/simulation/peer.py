@@ -116,7 +116,7 @@ class SimulatedPeer:
         self._clock_offset = world.rng.randrange(10**9) - world.now
         sealer = FrameSealer(self.identity, world.charter, self.disk.sessions, VERIFIER, reader=world.reader)
         self.sealer = sealer
-        self.core = world.core_factory(world.charter, sealer, stored=dict(self.disk.records))
+        self.core = world.core_of(self, sealer)
         self.goodbye = world.parcel(sealer.seal(Offline(leaving=False)))
         self.feed(events.Started(world.rng.randbytes(16)))
         self.feed(self._offered())

@@ -13,6 +13,8 @@ from typing import Any
 
 from swarmdem.identifiers import SECOND, Micros, Round, brief
 from swarmdem.protocol.core import Core
+from swarmdem.protocol.packing import COLLECTORS
+from swarmdem.protocol.situation import CROWD
 from swarmdem.simulation import charters, drawing, faults as faulty
 from swarmdem.simulation.cells.figures import CellFigures
 from swarmdem.simulation.evidence import Broken
@@ -58,6 +60,8 @@ class Settings:
     """The charter's: `available` or `bft`."""
     cells: int = 0
     """Most peers of a cell; 0: a flat swarm (`cells`)."""
+    crowd: int = 0
+    """Electors above which peers take each other for a crowd; 0: drawn from the seed if `vary`, else 64."""
 
 
 @dataclass(slots=True)
@@ -107,8 +111,14 @@ def charter_of(
         "levels": settings.levels, "digest": 64, "patience": settings.patience, "founders": founders,
         "agreement": settings.agreement,
     }  # fmt: skip
-    drawn = charters.draw(settings.seed, settings.levels) if settings.vary else {}
-    return Charter(**{**values, **drawn, **chosen})
+    return Charter(**{**values, **drawn_settings(settings), **chosen})
+
+
+def drawn_settings(settings: Settings) -> dict[str, Any]:
+    """Return what a seed draws of the charter."""
+    if not settings.vary:
+        return {}
+    return charters.draw(settings.seed, settings.levels, keeps=min(crowds_of(settings)) < CROWD)
 
 
 def weather_of(settings: Settings) -> Weather:
@@ -141,6 +151,20 @@ def faults_of(settings: Settings) -> tuple[Fault, ...]:
     return drawing.draw(settings.seed, stage)
 
 
+def crowds_of(settings: Settings) -> tuple[int, ...]:
+    """Return above how many electors the peers see a crowd, in turn; half of the seeds draw small crowds.
+
+    Peers that differ in it must agree all the same, so a few seeds draw it for every second peer only.
+    """
+    if settings.crowd or settings.cells or not settings.vary:
+        return (settings.crowd or CROWD,)
+    rng = random.Random(f"crowd {settings.seed}")
+    if rng.random() < 0.5:
+        return (CROWD,)
+    few = rng.randrange(COLLECTORS, max(COLLECTORS, settings.peers // 2) + 1)
+    return (few, CROWD) if rng.random() < 0.2 else (few,)
+
+
 class Run:
     """One world under one seed, judged.
 
@@ -149,6 +173,7 @@ class Run:
         faults: What goes wrong; None: drawn from the seed.
         weather: How the network behaves in between; None: drawn from the seed.
         charter: Settings in place of the charter's own.
+        crowds: Above how many electors peers see a crowd, in turn; None: drawn from the seed.
         core_factory: Makes the peers' cores.
         whole_trace: Keep every line of the trace.
     """
@@ -160,6 +185,7 @@ class Run:
         faults: Sequence[Fault] | None = None,
         weather: Weather | None = None,
         charter: Mapping[str, Any] = MappingProxyType({}),
+        crowds: Sequence[int] | None = None,
         core_factory: CoreFactory = Core,
         whole_trace: bool = False,
     ) -> None:
@@ -169,7 +195,7 @@ class Run:
             seed=settings.seed, peers=settings.peers,
             charter=charter_of(settings, settings.peers - late, charter),
             faults=self.faults, weather=weather or weather_of(settings), core_factory=core_factory,
-            whole_trace=whole_trace,
+            whole_trace=whole_trace, crowds=crowds_of(settings) if crowds is None else tuple(crowds),
         )  # fmt: skip
         self.tally = Tally(self.world)
         self.world.observe = self.tally

@@ -13,10 +13,20 @@ import msgspec
 
 from swarmdem.errors import ConfigError
 from swarmdem.protocol.core import Core
-from swarmdem.simulation import charters
+from swarmdem.protocol.packing import COLLECTORS
+from swarmdem.protocol.situation import CROWD
 from swarmdem.simulation.faults import Fault
 from swarmdem.simulation.peer import CoreFactory
-from swarmdem.simulation.runs import Outcome, Run, Settings, charter_of, faults_of, weather_of
+from swarmdem.simulation.runs import (
+    Outcome,
+    Run,
+    Settings,
+    charter_of,
+    crowds_of,
+    drawn_settings,
+    faults_of,
+    weather_of,
+)
 from swarmdem.simulation.weather import Weather
 
 PEERS_MAX = 200
@@ -37,6 +47,8 @@ class Schedule:
     """Settings that differ from the simulated charter's own."""
     weather: Weather = field(default_factory=Weather)
     faults: tuple[Fault, ...] = ()
+    crowds: tuple[int, ...] = (CROWD,)
+    """Above how many electors peers see a crowd: peer i as entry i says, modulo their number."""
     invariant: str = ""
     """What it breaks."""
 
@@ -51,7 +63,7 @@ class Schedule:
     def run(self, core_factory: CoreFactory = Core, *, whole_trace: bool = False) -> Run:
         """Return the run, not played yet."""
         return Run(
-            self.settings, faults=self.faults, weather=self.weather, charter=self.charter,
+            self.settings, faults=self.faults, weather=self.weather, charter=self.charter, crowds=self.crowds,
             core_factory=core_factory, whole_trace=whole_trace,
         )  # fmt: skip
 
@@ -62,12 +74,13 @@ class Schedule:
 
 def schedule_of(settings: Settings) -> Schedule:
     """Return what a seed draws."""
-    chosen = charters.draw(settings.seed, settings.levels) if settings.vary else {}
+    chosen = drawn_settings(settings)
     if settings.agreement != "available":
         chosen["agreement"] = settings.agreement
     return Schedule(
         seed=settings.seed, peers=settings.peers, rounds=settings.rounds, patience=settings.patience,
         levels=settings.levels, charter=chosen, weather=weather_of(settings), faults=faults_of(settings),
+        crowds=crowds_of(settings),
     )  # fmt: skip
 
 
@@ -100,6 +113,11 @@ def _check(schedule: Schedule) -> None:
         ("peers", 1 <= schedule.peers <= PEERS_MAX, f"1 to {PEERS_MAX}"),
         ("rounds", 1 <= schedule.rounds <= 10_000, "1 to 10000"),
         ("patience", 0.05 <= schedule.patience <= 86_400, "0.05 to 86400 seconds"),
+        (
+            "crowds",
+            schedule.crowds and min(schedule.crowds) >= COLLECTORS,
+            f"one or more, {COLLECTORS} or above",
+        ),
         ("weather", 1 <= weather.brokers <= 16 and weather.queue_frames >= 1, "1 to 16 brokers with queues"),
         ("weather", 0 <= weather.loss < 1 and 0 <= weather.duplication <= 1, "shares from 0 to 1"),
         ("weather", 0 <= weather.delay_min <= weather.delay_max, "delay_min at most delay_max"),

@@ -1,13 +1,14 @@
 """From a schedule that breaks an invariant to a small one that still breaks the same.
 
-Delta debugging: leave out faults in ever smaller parts, then peers, rounds, bad weather and settings of
-the charter, then make the faults that remain shorter and narrower, until nothing more can go. A smaller
-world meets other chances, so each candidate is tried under a few seeds.
+Delta debugging: leave out faults in ever smaller parts, then peers, rounds, bad weather, settings of
+the charter and crowds, then make the faults that remain shorter and narrower, until nothing more can go.
+A smaller world meets other chances, so each candidate is tried under a few seeds.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from swarmdem.protocol.situation import CROWD
 from swarmdem.simulation.faults import Fault, liars
 from swarmdem.simulation.runs import Outcome
 from swarmdem.simulation.schedules import Schedule, without_peer
@@ -140,6 +141,10 @@ def _calmer(schedule: Schedule) -> Iterator[Schedule]:
 def _plainer(schedule: Schedule) -> Iterator[Schedule]:
     if schedule.charter:
         yield replace(schedule, charter={})
+    if schedule.crowds != (CROWD,):
+        yield replace(schedule, crowds=(CROWD,))
+    if len(schedule.crowds) > 1:
+        yield replace(schedule, crowds=(min(schedule.crowds),))
     for name in sorted(schedule.charter):
         yield replace(schedule, charter={k: v for k, v in schedule.charter.items() if k != name})
 

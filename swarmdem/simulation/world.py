@@ -18,13 +18,14 @@ from swarmdem.errors import WireError
 from swarmdem.identifiers import SECOND, Micros, ModelHash, PeerId
 from swarmdem.protocol.core import Core
 from swarmdem.protocol.events import Effect, Enter, Leave, LinkChanged, Received, Reject
+from swarmdem.protocol.situation import CROWD
 from swarmdem.simulation import models
 from swarmdem.simulation.channels import Channels
 from swarmdem.simulation.checkers import Checkers
 from swarmdem.simulation.evidence import Broken
 from swarmdem.simulation.faults import Fault, Kind, liars
 from swarmdem.simulation.models import ModelBook
-from swarmdem.simulation.peer import CoreFactory, SimulatedPeer
+from swarmdem.simulation.peer import AnyCore, CoreFactory, SimulatedPeer
 from swarmdem.simulation.signatures import VERIFIER
 from swarmdem.simulation.striking import strike
 from swarmdem.simulation.trace import Trace, label, record
@@ -32,7 +33,7 @@ from swarmdem.simulation.traffic import size_to_all, size_to_one
 from swarmdem.simulation.weather import Network, Weather
 from swarmdem.wire.charter import Charter, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader
-from swarmdem.wire.frame import Frame
+from swarmdem.wire.frame import Frame, Sealer
 
 RESTART_MAX: Micros = 2 * SECOND
 """Longest time a supervisor takes to restart a process that stumbled."""
@@ -77,6 +78,7 @@ class World:
         whole_trace: Keep every line of the trace.
         channels: Who hears what is said to everybody; None: all hear all.
         judges: Makes the checkers.
+        crowds: Above how many electors peers see a crowd: peer i as entry i says, modulo their number.
 
     Attributes:
         observe: Called with every effect of every peer, after the checkers; counts, decides nothing.
@@ -97,12 +99,14 @@ class World:
         whole_trace: bool = False,
         channels: Channels | None = None,
         judges: type[Checkers] = Checkers,
+        crowds: Sequence[int] = (CROWD,),
     ) -> None:
         self.now: Micros = 0
         self.seed = seed
         self.rng = random.Random(seed)
         self.charter = charter
-        self.core_factory = core_factory
+        self.crowds = tuple(crowds)
+        self._core_factory = core_factory
         self.trace = Trace(whole=whole_trace)
         self.book = ModelBook()
         self.checkers = judges(charter, self.book, peers=peers)
@@ -262,6 +266,12 @@ class World:
         if not peer.alive:
             self.trace.line(self.now, peer.index, "! starts")
             peer.start()
+
+    def core_of(self, peer: SimulatedPeer, sealer: Sealer) -> AnyCore:
+        """Return a core for a life of *peer*, with what its disk holds."""
+        crowd = self.crowds[peer.index % len(self.crowds)]
+        differing: dict[str, Any] = {} if crowd == CROWD else {"crowd": crowd}  # cells have their own cores
+        return self._core_factory(self.charter, sealer, stored=dict(peer.disk.records), **differing)
 
     def replace(self, peer: SimulatedPeer) -> None:
         """Let another key own the device of *peer*, whose process has ended."""

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from swarmdem.identifiers import MILLISECOND, SECOND, ModelHash, PeerId
 from swarmdem.protocol import events
 from swarmdem.protocol.core import Core
+from swarmdem.protocol.situation import CROWD
 from swarmdem.simulation.signatures import PretendedIdentity, PretendedVerifier
 from swarmdem.wire.charter import Charter
 from swarmdem.wire.codec import FrameSealer
@@ -36,6 +37,7 @@ class CoreSwarm:
         self.training: Callable[[int], int] = lambda index: TRAINING
         self.loss: Callable[[int, int], int] = lambda index, round_number: 0
         self.capability: Callable[[int], int] = lambda index: 1
+        self.crowd: Callable[[int], int] = lambda index: CROWD
         self.cores: dict[int, Core] = {}
         self.disks: dict[int, dict[str, bytes]] = {}
         self.sessions: dict[int, int] = {}
@@ -54,7 +56,13 @@ class CoreSwarm:
                 PretendedIdentity(index), self.charter, self.sessions[index], PretendedVerifier()
             )
             stored = dict(self.disks.setdefault(index, {}))
-            self.cores[index] = Core(self.charter, sealer, stored=stored, capability=self.capability(index))
+            self.cores[index] = Core(
+                self.charter,
+                sealer,
+                stored=stored,
+                capability=self.capability(index),
+                crowd=self.crowd(index),
+            )
             self._lives[index] = self.sessions[index]
             self._push(0, index, events.Started(name("nonce", index, self.sessions[index])[:16]))
             cosine = self.charter.metric == "cosine"

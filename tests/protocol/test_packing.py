@@ -16,16 +16,15 @@ from swarmdem.wire.shortened import DigestPack, ShortMean
 from tests.protocol.core_swarm import CoreSwarm
 
 
-@pytest.fixture(autouse=True)
-def _five_are_a_crowd(monkeypatch):
-    monkeypatch.setattr(packing, "CROWD", 4)
-
-
 class Crowd:
-    """A swarm that has just adopted its first tree, which it keeps, and what crosses from then on."""
+    """A swarm that has just adopted its first tree, which it keeps, and what crosses from then on.
 
-    def __init__(self, count=7, lose=lambda frame, receiver: False):
+    Five electors are a crowd to its peers, unless *bound* says otherwise.
+    """
+
+    def __init__(self, count=7, lose=lambda frame, receiver: False, bound=lambda index: 4):
         self.swarm = CoreSwarm(count, tau=9)
+        self.swarm.crowd = bound
         self.swarm.start(*range(count))
         assert self.reaches(1)
         base = self.swarm.cores[0].round_record().base
@@ -182,9 +181,49 @@ def test_a_pack_with_a_digest_that_nobody_signed_is_refused_as_a_whole():
     assert packing.unpacked(message, crowd.swarm.charter, sealer) is None
 
 
-def test_a_small_swarm_packs_nothing(monkeypatch):
-    monkeypatch.setattr(packing, "CROWD", 7)
+def test_a_late_pack_takes_nobody_back_who_has_moved_on():
     crowd = Crowd()
+    swarm = crowd.swarm
+    hearer, mover, other = [index for index in range(7) if index not in crowd.ranked[:3]][:3]
+    crowd.lose = lambda frame, receiver: receiver == hearer and isinstance(frame.message, DigestPack)
+    assert swarm.run(crowd.packs, limit_s=60)
+    pack = next(f for _, _, f in crowd.crossed if isinstance(f.message, DigestPack))
+    members = swarm.cores[hearer]._membership
+
+    swarm.give(hearer, events.Received(swarm.cores[mover]._sealer.seal(Ping(b"n" * 32))))
+    before = members.sighting(swarm.peer(other)).at
+    swarm.give(hearer, events.Received(pack))
+
+    assert members.sighting(swarm.peer(mover)).base == b"n" * 32
+    assert members.sighting(swarm.peer(other)).base == pack.message.base
+    assert members.sighting(swarm.peer(other)).at > before
+
+
+def test_a_pack_for_a_base_that_is_not_known_yet_is_not_kept():
+    crowd = Crowd()
+    assert crowd.reaches(2)
+    core = crowd.swarm.cores[0]
+    pack = next(f for _, _, f in crowd.crossed if isinstance(f.message, DigestPack))
+    message = structs.replace(pack.message, base=b"n" * 32)
+
+    crowd.swarm.give(0, events.Received(replace(pack, id=b"i" * 32, message=message)))
+
+    assert not core._catchup._parked
+
+
+@pytest.mark.parametrize("small", [{0, 2, 4}, {1, 3, 5, 6}, {6}])
+def test_peers_that_do_not_agree_on_what_a_crowd_is_agree_on_all_else(small):
+    crowd = Crowd(bound=lambda index: 64 if index in small else 4)
+
+    assert crowd.reaches(4)
+
+    assert crowd.listed() == set(range(7))
+    assert {e.mode for _, e in crowd.swarm.of(events.Certified) if e.round > 0} == {0}
+    assert all(event.applied for _, event in crowd.swarm.of(events.RoundFinished))
+
+
+def test_a_small_swarm_packs_nothing():
+    crowd = Crowd(bound=lambda index: 7)
 
     assert crowd.reaches(2)
 

@@ -3,8 +3,12 @@
 import pytest
 from msgspec import structs
 
+from swarmdem.identifiers import GroupId, PeerId, PlanId
 from swarmdem.protocol import events
-from swarmdem.wire.messages import CERTIFICATES, PLANS, Certificate, Digest, Proposal, Vote, Want
+from swarmdem.protocol.shortening import shorten_mean
+from swarmdem.simulation.signatures import PretendedIdentity, PretendedVerifier
+from swarmdem.wire.codec import FrameSealer
+from swarmdem.wire.messages import CERTIFICATES, PLANS, Certificate, Digest, Mean, Proposal, Vote, Want
 from swarmdem.wire.shortened import ShortCertificate, ShortProposal, bitmap, numbers_in
 from tests.protocol.core_swarm import CoreSwarm
 
@@ -83,6 +87,37 @@ def test_whoever_lacks_a_digest_asks_for_the_plan_and_votes():
 
     assert PLANS in wants(swarm, 1) + wants(swarm, 2)
     assert {e.plan for _, e in swarm.of(events.Certified) if e.round == 2 and len(e.peers) == 4}
+
+
+def test_a_plan_that_came_in_full_is_no_longer_waited_for():
+    swarm = founded()
+    overheard(
+        swarm,
+        lambda frame, receiver: (
+            (receiver == 1 and isinstance(frame.message, Digest) and frame.sender == swarm.peer(3))
+            or isinstance(frame.message, UNDECIDED)
+        ),
+    )
+    agreement = swarm.cores[1]._round.agreement
+    assert swarm.run(lambda: agreement._short.waiting, limit_s=9)
+
+    assert swarm.run(lambda: agreement.voting.proposals.of_leader(0), limit_s=2)
+
+    assert not agreement._short.waiting
+    assert swarm.peer(3) not in agreement.s.digests.current
+
+
+@pytest.mark.parametrize(("group", "bytes_saved"), [(10, 91), (300, 55), (1000, None)])
+def test_a_mean_crosses_in_short_only_where_that_saves_bytes(group, bytes_saved):
+    swarm = CoreSwarm(1)
+    sealer = FrameSealer(PretendedIdentity(0), swarm.charter, 1, PretendedVerifier())
+    members = tuple(PeerId(number.to_bytes(16, "big")) for number in range(group))
+    mean = Mean(PlanId(bytes(32)), 0, GroupId(bytes(16)), 0, 9, members[:9], bytes(32), 100, ())
+    long = sealer.seal(mean)
+
+    short = shorten_mean(sealer, members, long)
+
+    assert (len(long.raw) - len(short.raw) if short else None) == bytes_saved
 
 
 def test_votes_lost_come_with_the_short_certificate():

@@ -106,7 +106,11 @@ def test_votes_that_are_not_on_disk():
 
     small = shrunk(noisy(stumble, loss=0.3), Forgetful, seeds=range(9))
 
-    assert small.invariant in {"one vote per peer, base and term", "a skip carries the sender's highest vote"}
+    assert small.invariant in {
+        "one vote per peer, base and term",
+        "a skip carries the sender's highest vote",
+        "no vote in a skipped term",
+    }
     assert len(small.faults) <= 3
     assert Kind.STUMBLE in {fault.kind for fault in small.faults}
 

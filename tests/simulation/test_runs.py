@@ -190,16 +190,14 @@ def test_a_broken_invariant_is_told_with_the_command_that_repeats_it(monkeypatch
     lines = []
 
     report = simulate.run(
-        Settings(seed=9, peers=2, rounds=1, loss=0.1, liars=True), workers=1, say=lines.append
+        Settings(seed=9, peers=2, rounds=1, loss=0.1, liars=True, crowd=5), workers=1, say=lines.append
     )
 
     assert report.exit_code == 1
     assert lines[0] == "BROKEN at seed 9: one vote per peer"
     assert "  trace: 5 0 Woke" in lines
-    assert (
-        "  repeat: swarmdem simulate --peers 2 --rounds 1 --seeds 1 --seed 9 --plain --liars --loss 0.1"
-        in lines
-    )
+    drawn = "--peers 2 --rounds 1 --seeds 1 --seed 9 --plain --liars --crowd 5 --loss 0.1"
+    assert f"  repeat: swarmdem simulate {drawn}" in lines
 
 
 def test_the_whole_trace_of_the_first_seed_can_be_kept(tmp_path):
@@ -210,7 +208,7 @@ def test_the_whole_trace_of_the_first_seed_can_be_kept(tmp_path):
     assert "Certified" in (tmp_path / "trace.txt").read_text()
 
 
-@pytest.mark.parametrize("wrong", ["peers", "rounds", "brokers", "loss", "patience"])
+@pytest.mark.parametrize("wrong", ["peers", "rounds", "brokers", "loss", "patience", "crowd"])
 def test_a_number_out_of_range_is_named(wrong):
     with pytest.raises(ConfigError, match=wrong):
         simulate.run(Settings(**({"seed": 0} | {wrong: -1})))

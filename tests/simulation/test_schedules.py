@@ -39,6 +39,27 @@ def test_a_drawn_schedule_plays_as_its_seed_does():
     assert schedule_of(settings).play().trace == simulate.runs.run(settings).trace
 
 
+def test_half_of_the_seeds_draw_a_small_crowd_and_some_for_every_second_peer():
+    drawn = [schedule_of(Settings(seed=seed, peers=12, vary=True)).crowds for seed in range(200)]
+
+    assert 80 <= drawn.count((64,)) <= 120
+    assert {low for low, *_ in drawn} == {3, 4, 5, 6, 64}
+    assert 10 <= sum(len(crowds) == 2 for crowds in drawn) <= 30
+    assert schedule_of(Settings(seed=1, peers=12)).crowds == (64,)
+    assert schedule_of(Settings(seed=1, peers=12, crowd=7)).crowds == (7,)
+
+
+def test_in_a_small_crowd_digests_are_packed_and_votes_go_to_three():
+    calm = Schedule(seed=1, peers=8, rounds=3, charter={"tau": 9})
+
+    crowd, small = dataclasses.replace(calm, crowds=(4,)).play(), calm.play()
+
+    assert (crowd.broken, small.broken) == ("", "")
+    assert sum("digestpack" in account.sent for account in crowd.accounts) >= 1
+    assert not any("digestpack" in account.sent for account in small.accounts)
+    assert crowd.deliveries < 0.8 * small.deliveries
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -49,6 +70,8 @@ def test_a_drawn_schedule_plays_as_its_seed_does():
         ({"weather": {"brokers": 1}}, r"faults\[0\]"),
         ({"weather": {"brokers": 99}}, "brokers"),
         ({"weather": {"loss": 1.5}}, "shares"),
+        ({"crowds": []}, "crowds"),
+        ({"crowds": [64, 2]}, "crowds"),
         ({"faults": [{"kind": "boredom", "at": 0, "until": 1}]}, "boredom"),
         ({"faults": [{"kind": "kill", "at": 5, "until": 1}]}, r"faults\[0\]"),
         ({"charter": {"levels": -1}}, "levels"),

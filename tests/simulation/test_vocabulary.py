@@ -37,7 +37,7 @@ def test_a_stopped_peer_says_nothing_and_goes_on(noticed):
     outcome = settled(run)
 
     assert not [at for at in said(run, 1) if AT < at < UNTIL]
-    assert [at for at in said(run, 1) if at > UNTIL]
+    assert [at for at in said(run, 1) if at >= UNTIL]
     assert outcome.provisional == 0
     assert run.world.peers[1].life == 1
 

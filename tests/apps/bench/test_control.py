@@ -6,7 +6,7 @@ import pytest
 
 from swarmdem.apps.bench import control
 from swarmdem.errors import ConfigError
-from swarmdem.protocol import packing
+from swarmdem.simulation import runs
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def twenty(tmp_path_factory):
     """Return lines and file of a bench of twenty simulated peers, who pack their digests."""
     out = tmp_path_factory.mktemp("bench") / "control.json"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(packing, "CROWD", 19)
+        patched.setattr(runs, "CROWD", 19)
         lines = list(control.run((20,), rounds=5, tau=5, patience=30.0, real=0, out=out))
     return lines, json.loads(out.read_text())
 
