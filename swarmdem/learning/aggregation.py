@@ -93,7 +93,9 @@ class RunningMean:
         return mean
 
 
-def mix(mean: Parameters, parent: Parameters, alpha: float) -> MutableParameters:
+def mix(
+    mean: Parameters, parent: Parameters, alpha: float, *, out: Parameters | None = None
+) -> MutableParameters:
     """Return alpha x parent + (1 - alpha) x mean in the dtypes of *mean*.
 
     DemLearn eq. 10: a group (or a peer) keeps 1 - alpha of its own and takes alpha of its parent's
@@ -103,23 +105,27 @@ def mix(mean: Parameters, parent: Parameters, alpha: float) -> MutableParameters
         mean: The group's mean (eq. 9), or a peer's trained model.
         parent: The model of the group above.
         alpha: Share of *parent*, 0 to 1.
+        out: Contiguous arrays to write the result to; new ones by default.
 
     Raises:
-        SchemaError: The two models differ in names, shapes or dtypes.
+        SchemaError: The models differ in names, shapes or dtypes.
         MisuseError: *alpha* is no share.
     """
     if not 0.0 <= alpha <= 1.0:
         raise MisuseError(f"a mixing share of {alpha}; it lies between 0 and 1")
-    check_schema(parent, schema_of(mean))
+    for other in (parent,) if out is None else (parent, out):
+        check_schema(other, schema_of(mean))
     mixed: MutableParameters = {}
     for name, own in mean.items():
-        out = np.empty(own.shape, own.dtype)
+        mixed[name] = target = np.empty(own.shape, own.dtype) if out is None else out[name]
         first, second = (np.empty(min(own.size, BLOCK)) for _ in range(2))
-        for target, ours, theirs in _blocks(out, own, parent[name]):
-            value = np.multiply(theirs, alpha, out=first[: target.size], dtype=np.float64)
-            value += np.multiply(ours, 1.0 - alpha, out=second[: target.size], dtype=np.float64)
-            target[...] = value if out.dtype.kind == "f" else _nearest(value, out.dtype)
-        mixed[name] = out
+        for result, ours, theirs in _blocks(target, own, parent[name]):
+            value, share = first[: result.size], second[: result.size]
+            value[...], share[...] = theirs, ours  # converting by itself is faster than while multiplying
+            value *= alpha
+            share *= 1.0 - alpha
+            value += share
+            result[...] = value if target.dtype.kind == "f" else _nearest(value, target.dtype)
     return mixed
 
 

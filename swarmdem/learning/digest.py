@@ -7,11 +7,11 @@ implementation in every language gets the same (Charikar, Chen and Farach-Colton
 feature hashing, Weinberger et al. 2009). Each peer's own bytes count: nobody recomputes another's
 sketch, hence the last bit of a float sum need not agree between machines.
 
-Limits: about 3 bytes per parameter are kept for the hash tables of the last two (seed, model size,
-buckets) up to `CACHED_MAX` parameters; larger models hash anew each time.
+Limits: 2 bytes per parameter are kept for the hash tables of the last two (seed, model size, buckets) up
+to `CACHED_MAX` parameters; larger models hash anew each time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import starmap
 from typing import Any
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from swarmdem.errors import MisuseError, NotFiniteError, SchemaError
 from swarmdem.learning.learner import Parameters
-from swarmdem.learning.parameters import flatten, vectors
+from swarmdem.learning.parameters import vectors
 
 BLOCK = 65_536
 """Parameters per partial sum: fixes the float result, and hashing stays within the cache."""
 
 CACHED_MAX = 8_000_000
-"""Most parameters whose hash table is kept (24 MB each, two kept)."""
+"""Most parameters whose hash table is kept (16 MB each, two kept)."""
 
 BUCKETS_MIN, BUCKETS_MAX = 16, 8192
 
@@ -36,8 +36,9 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _TINY = float(np.finfo(np.float32).tiny)
 
-Table = tuple[NDArray[np.int16], NDArray[np.int8]]
-"""Bucket and sign (+1, -1) of consecutive parameters."""
+Vector = NDArray[np.float32]
+Table = NDArray[np.uint16]
+"""Of consecutive parameters: twice the bucket, and 1 more where the sign is negative."""
 
 
 def sketch(parameters: Parameters, reference: Parameters, *, seed: int, size: int) -> tuple[float, bytes]:
@@ -61,16 +62,11 @@ def sketch(parameters: Parameters, reference: Parameters, *, seed: int, size: in
     """
     if not BUCKETS_MIN <= size <= BUCKETS_MAX:
         raise MisuseError(f"a sketch of {size} buckets; {BUCKETS_MIN} to {BUCKETS_MAX} are possible")
-    difference = flatten(parameters)  # a copy of our own: what follows is in place
-    base = vectors(reference)
-    count = sum(part.size for part in base)
-    if difference.size != count:
-        raise SchemaError(f"model of {difference.size} parameters, reference of {count}")
-    start = 0
-    for part in base:
-        difference[start : start + part.size] -= part
-        start += part.size
-    return _quantise(_sums(difference, seed=seed, size=size), np.dtype(np.int8))
+    own, base = vectors(parameters), vectors(reference)
+    if [part.size for part in own] != [part.size for part in base]:
+        sizes = (sum(part.size for part in parts) for parts in (own, base))
+        raise SchemaError("model of {} parameters, reference of {}".format(*sizes))
+    return _quantise(_sums(own, base, seed=seed, size=size), np.dtype(np.int8))
 
 
 def sketch16(parameters: Parameters, *, seed: int, size: int) -> tuple[float, bytes]:
@@ -95,7 +91,7 @@ def sketch16(parameters: Parameters, *, seed: int, size: int) -> tuple[float, by
     """
     if not BUCKETS_MIN <= size <= BUCKETS_MAX:
         raise MisuseError(f"a sketch of {size} buckets; {BUCKETS_MIN} to {BUCKETS_MAX} are possible")
-    return _quantise(_sums(flatten(parameters), seed=seed, size=size), np.dtype("<i2"))
+    return _quantise(_sums(vectors(parameters), seed=seed, size=size), np.dtype("<i2"))
 
 
 def is_sketch16(sketched: tuple[float, bytes], parameters: Parameters, *, seed: int) -> bool:
@@ -113,22 +109,38 @@ def is_sketch16(sketched: tuple[float, bytes], parameters: Parameters, *, seed: 
     return bool(np.abs(scale * theirs - step * ours).max() <= 1.5 * step)
 
 
-def _sums(vector: NDArray[np.float32], *, seed: int, size: int) -> NDArray[np.float64]:
-    """s[b] = sum over i of sign_i x vector_i, blocks added in order."""
-    total = np.zeros(size)
-    most = min(vector.size, BLOCK)
-    signed, places = (
-        np.empty(most),
-        np.empty(most, np.intp),
-    )  # fresh ones for each block cost as much again
-    for start, (buckets, signs) in zip(
-        range(0, vector.size, BLOCK), _tables(seed, vector.size, size), strict=True
-    ):
-        count = signs.size
-        np.multiply(vector[start : start + count], signs, out=signed[:count], dtype=np.float64)
-        places[:count] = buckets
-        total += np.bincount(places[:count], weights=signed[:count], minlength=size)
-    return total
+def _sums(own: Sequence[Vector], base: Sequence[Vector] = (), *, seed: int, size: int) -> NDArray[np.float64]:
+    """s[b] = sum over i of sign_i x (own_i - base_i), blocks added in order; no *base* is zeros."""
+    count = sum(part.size for part in own)
+    most = min(count, BLOCK)
+    weights, places = np.empty(most), np.empty(most, np.intp)  # fresh ones for each block cost as much again
+    signed = np.zeros(2 * size)
+    for table, block in zip(_tables(seed, count, size), _differences(own, base), strict=True):
+        weights[: block.size] = block
+        places[: block.size] = table
+        signed += np.bincount(places[: block.size], weights[: block.size], minlength=2 * size)
+    with np.errstate(invalid="ignore"):  # of infinities; `_quantise` refuses the outcome
+        return signed[::2] - signed[1::2]
+
+
+def _differences(own: Sequence[Vector], base: Sequence[Vector]) -> Iterator[Vector]:
+    """Yield own - base as stretches of `BLOCK` in one buffer, so that nothing of the model's size is made."""
+    block, filled = np.empty(min(sum(part.size for part in own), BLOCK), np.float32), 0
+    for number, part in enumerate(own):
+        done = 0
+        while done < part.size:
+            count = min(part.size - done, block.size - filled)
+            piece, ours = block[filled : filled + count], part[done : done + count]
+            if base:
+                np.subtract(ours, base[number][done : done + count], out=piece)
+            else:
+                piece[...] = ours
+            done, filled = done + count, filled + count
+            if filled == block.size:
+                yield block
+                filled = 0
+    if filled:
+        yield block[:filled]
 
 
 def _quantise(sums: NDArray[np.float64], dtype: np.dtype[Any]) -> tuple[float, bytes]:
@@ -169,6 +181,5 @@ def _table(seed: int, start: int, stop: int, size: int) -> Table:
     x ^= x >> np.uint64(27)
     x *= _MIX_2
     x ^= x >> np.uint64(31)
-    signs = np.where(x & np.uint64(1), -1, 1).astype(np.int8)
     buckets = ((x >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)  # multiply-shift, no modulo
-    return buckets.astype(np.int16), signs
+    return (2 * buckets + (x & np.uint64(1))).astype(np.uint16)

@@ -131,6 +131,21 @@ def from_bytes(data: bytes | bytearray | memoryview, schema: Sequence[TensorSpec
         SchemaError: *data* is not a model of *schema*.
         NotFiniteError: It holds NaN, an infinity or a magnitude above 1e30.
     """
+    parameters = views(data, schema)
+    for spec in schema:
+        flags = parameters[spec.name].view(np.uint8) if spec.dtype == "bool" else np.empty(0, np.uint8)
+        if flags.size and flags.max() > 1:
+            raise SchemaError(f"{spec.name!r} holds bytes that are neither 0 nor 1")
+    check_finite(parameters)
+    return parameters
+
+
+def views(data: bytes | bytearray | memoryview, schema: Sequence[TensorSpec]) -> MutableParameters:
+    """Return the arrays in *data*, which `to_bytes` wrote here: their values are not looked at.
+
+    Raises:
+        SchemaError: *data* is not as long as a model of *schema*.
+    """
     expected = model_bytes(schema)
     if len(data) != expected:
         raise SchemaError(f"model of {len(data)} bytes, the schema has {expected}")
@@ -139,30 +154,33 @@ def from_bytes(data: bytes | bytearray | memoryview, schema: Sequence[TensorSpec
     for spec in schema:
         dtype, count = dtype_of(spec), prod(spec.shape)
         flat: NDArray[Any] = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
-        if spec.dtype == "bool" and count and flat.view(np.uint8).max() > 1:
-            raise SchemaError(f"{spec.name!r} holds bytes that are neither 0 nor 1")
         if not flat.flags.aligned:
             flat = flat.copy()
         array = flat.reshape(spec.shape)
         array.flags.writeable = False
         parameters[spec.name] = array
         offset += count * dtype.itemsize
-    check_finite(parameters)
     return parameters
 
 
-def flatten(parameters: Parameters) -> NDArray[np.float32]:
-    """Return all floating-point arrays as one new float32 vector (parameters,), in the order of the schema.
+def blank(schema: Sequence[TensorSpec]) -> tuple[memoryview, MutableParameters]:
+    """Return the bytes of a model whose values are still to be written, and the arrays to write them to."""
+    data = np.empty(model_bytes(schema), np.uint8)
+    arrays: MutableParameters = {}
+    offset = 0
+    for spec in schema:
+        stop = offset + prod(spec.shape) * dtype_of(spec).itemsize
+        arrays[spec.name] = data[offset:stop].view(dtype_of(spec)).reshape(spec.shape)
+        offset = stop
+    return data.data.toreadonly(), arrays
+
+
+def vectors(parameters: Parameters) -> list[NDArray[np.float32]]:
+    """Return a float32 vector per floating-point array, in the order of the schema, uncopied where it can be.
 
     Integer and boolean buffers (counters) stay out: they say how long a model trained, not what it
     learned.
     """
-    parts = vectors(parameters)
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-
-def vectors(parameters: Parameters) -> list[NDArray[np.float32]]:
-    """Return what `flatten` joins: a float32 vector per array, uncopied where it can be."""
     return [
         parameters[name].astype(np.float32, copy=False).reshape(-1)
         for name in sorted(parameters, key=str.encode)

@@ -19,7 +19,7 @@ from swarmdem.learning.learner import MutableParameters, Parameters
 from swarmdem.learning.strategy import Deployment, Outcome, Strategy, Task
 from swarmdem.learning.sums import accumulated, pull_target
 from swarmdem.node.layout import Layout, agents_above, belongs, memory_of
-from swarmdem.node.models import Model, model_of
+from swarmdem.node.models import Model, model_of, model_written
 from swarmdem.node.packing import Bases, Packing, root_of
 from swarmdem.protocol.events import Apply, FinishMean, Mix, Slot, Train
 from swarmdem.protocol.plans import founding_base
@@ -202,10 +202,11 @@ class Craft:
     def mixed(self, order: Mix, mean: Model, parent: Model, reference: Model | None) -> Model:
         """Return a group's result: eq. 10, and under `pull_to = all` the sum over the groups above."""
         above = self.layout.plain(parent)
-        mixed = mix(mean.parameters, above, self.charter.scheduled("mixing", order.time))
+        mixing = self.charter.scheduled("mixing", order.time)
         if self.layout.doubled is None:
-            made = model_of(mixed, self.layout.wire)
+            made = self._blend(mean.parameters, above, mixing)
             return made if reference is None else self.packing.result(made, parent, reference=reference)
+        mixed = mix(mean.parameters, above, mixing)
         sums = self.layout.sums(parent)
         if sums is None:  # the root's result is plain
             sums = accumulated(None, above, order.above)
@@ -277,10 +278,16 @@ class Craft:
         mixing = self.charter.scheduled("mixing", order.time)
         if mixing == 1.0 and self.mixes and parent.schema == self.layout.wire:
             return parent  # what eq. 10 says, without another copy
+        if self.mixes and not self.layout.extras:
+            return self._blend(upload.parameters, self.layout.plain(parent), mixing)
         mixed = self.strategy.apply(
             trained=self.layout.shared(upload), result=self.layout.shared(parent), mixing=mixing
         )
         return self.layout.uploaded(mixed, self.layout.extras_of(parent))
+
+    def _blend(self, own: Parameters, parent: Parameters, mixing: float) -> Model:
+        """Return what eq. 10 makes of two models of the wire's schema, written where it stays."""
+        return model_written(lambda out: mix(own, parent, mixing, out=out), self.layout.wire)
 
     def _target(self, anchor: Model, above: Model | None) -> tuple[Parameters, float]:
         """Return what the pull pulls towards, and the factor on its weight."""

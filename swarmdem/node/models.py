@@ -7,7 +7,7 @@ the same model share one object.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -101,7 +101,19 @@ def model_of(parameters: Parameters, schema: Schema) -> Model:
         SchemaError: Names, shapes or dtypes are not the schema's.
         NotFiniteError: A value is NaN or infinite.
     """
-    return model_of_bytes(arrays.to_bytes(parameters, schema), schema)
+    data = arrays.to_bytes(parameters, schema)
+    return Model(describe(data), data, arrays.views(data, schema), schema)
+
+
+def model_written(write: Callable[[Parameters], object], schema: Schema) -> Model:
+    """Return the model whose values *write* puts into the arrays it is given, all of them.
+
+    Raises:
+        NotFiniteError: A value is NaN or infinite.
+    """
+    data, blank = arrays.blank(schema)
+    write(blank)
+    return model_of_bytes(data, schema)
 
 
 def to_file(model: Model, metadata: Mapping[str, str] | None = None) -> tuple[bytes, bytes | memoryview]:

@@ -58,6 +58,17 @@ def test_eq_10_at_its_ends_is_the_mean_or_the_parent():
     np.testing.assert_array_equal(mix(mean, parent, 0.0)["w"], mean["w"])
 
 
+def test_eq_10_is_written_where_one_says_and_its_inputs_stay():
+    mean, parent = {"w": np.array([1.0, 4.0], np.float32)}, {"w": np.array([3.0, 0.0], np.float32)}
+    out = {"w": np.zeros(2, np.float32)}
+
+    mix(mean, parent, 0.75, out=out)
+
+    assert [array["w"].tolist() for array in (out, mean, parent)] == [[2.5, 1.0], [1.0, 4.0], [3.0, 0.0]]
+    with pytest.raises(SchemaError, match="'w'"):
+        mix(mean, parent, 0.75, out={"w": np.zeros(3, np.float32)})
+
+
 @given(arrays, st.lists(weights, min_size=1, max_size=5))
 def test_the_mean_of_identical_models_is_that_model(array, several):
     mean = mean_of(*(({"w": array}, weight) for weight in several))

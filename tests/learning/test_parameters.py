@@ -108,13 +108,22 @@ def test_a_dtype_that_cannot_travel_is_refused():
         p.schema_of({"w": np.zeros(2, np.complex128)})
 
 
-def test_the_vector_holds_the_floats_in_schema_order_and_no_counters():
+def test_the_vectors_are_the_floats_in_schema_order_and_no_counters():
     model = {"b": np.array([3.0], np.float16), "a": np.array([[1.0], [2.0]]), "n": np.array(9, np.int64)}
 
-    vector = p.flatten(model)
+    vectors = p.vectors(model)
 
-    assert vector.tolist() == [1.0, 2.0, 3.0]
-    assert vector.dtype == np.float32
+    assert [vector.tolist() for vector in vectors] == [[1.0, 2.0], [3.0]]
+    assert {vector.dtype.name for vector in vectors} == {"float32"}
+
+
+def test_a_blank_model_holds_what_is_written_to_its_arrays():
+    data, arrays = p.blank(SCHEMA)
+    for name, array in MODEL.items():
+        arrays[name][...] = array
+
+    assert data.tobytes() == p.to_bytes(MODEL, SCHEMA)
+    assert data.readonly
 
 
 def test_safetensors_files_hold_the_same_arrays():
