@@ -15,6 +15,8 @@ A pack proves nothing by itself. Every digest in it is rebuilt as its author sig
 so a peer to which the electorate is no crowd takes packs as well.
 """
 
+from functools import cached_property
+
 from swarmdem.errors import WireError
 from swarmdem.identifiers import FrameId, Micros, PeerId
 from swarmdem.protocol.election import rank
@@ -43,7 +45,6 @@ class Packing:
         s = self.s = situation
         self.crowd = len(s.electors) > s.crowd
         """Whether the electorate is a crowd."""
-        self.collectors = rank(s.base.electorate, s.base.id)[:COLLECTORS]
         self._sketchless = not s.base.founding and not sketched(s.charter, s.base)
         self.kept = self.crowd and self._sketchless
         """Whether digests are collected."""
@@ -60,6 +61,11 @@ class Packing:
             return []
         place = self.collectors.index(self.s.me)
         return [0, patience // 8] if place == 0 else [(place + 1) * patience // 32]
+
+    @cached_property
+    def collectors(self) -> tuple[PeerId, ...]:
+        """Who collects digests where the electorate is a crowd: so many that lead first."""
+        return rank(self.s.base.electorate, self.s.base.id)[:COLLECTORS]
 
     @property
     def collects(self) -> bool:

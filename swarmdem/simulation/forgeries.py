@@ -76,6 +76,7 @@ class Forger:
         self._plan: Plan | None = None
         self._round = 0
         self._model = b"\1" * 32
+        self._heard: Sequence[Frame] = ()
         self._bytes: tuple[Callable[[bytes], bytes], ...] = (self._flipped, self._truncated, self._noise)
         self._absurd: tuple[Callable[[], Any], ...] = (
             self._digest_without_a_scale, self._digest_of_a_far_round, self._digest_of_a_leap,
@@ -98,6 +99,7 @@ class Forger:
             invents: Certificates with invented electors, too.
         """
         self._learn(said)
+        self._heard = heard
         rng = self._rng
         if rng.random() < 0.25:
             sample = rng.choice([said, *heard]).raw
@@ -216,11 +218,17 @@ class Forger:
         return ShortCertificate(base, PlanId(plan), self._rng.randrange(2), voters, signatures)
 
     def _pack(self) -> Message:
-        one = PackedDigest(
-            self._hash(), 1, 1, self._round + 1, 1, self._model, self._charter.model_bytes, 0, 1, (),
-            self._rng.randbytes(64),
-        )  # fmt: skip
-        return DigestPack(self._base, (one,) * self._rng.choice((1, 9)))
+        """Return digests that nobody signed: invented, or with a model that their authors did not name."""
+        real = [frame for frame in self._heard if isinstance(frame.message, Digest)]
+        keys = sorted({frame.public_key: frame for frame in real}.items())
+        forged = [self._packed(key, frame.session, frame.sequence, frame.signature) for key, frame in keys]
+        if not forged or self._rng.random() < 0.3:
+            forged = [self._packed(self._hash(), 1, 1, self._rng.randbytes(64))] * self._rng.choice((1, 9))
+        return DigestPack(self._base, tuple(forged))
+
+    def _packed(self, key: bytes, session: int, sequence: int, signature: bytes) -> PackedDigest:
+        size, number = self._charter.model_bytes, self._round + 1
+        return PackedDigest(key, session, sequence, number, 1, self._hash(), size, 0, 1, (), signature)
 
     def _short_mean(self) -> Message:
         included, signature = self._rng.choice((b"\x01", b"\xff" * 128)), self._rng.randbytes(64)

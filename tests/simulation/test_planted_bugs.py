@@ -8,6 +8,7 @@ import dataclasses
 
 import pytest
 
+from swarmdem.errors import WireError
 from swarmdem.identifiers import SECOND
 from swarmdem.protocol.ballots import Ballots
 from swarmdem.protocol.core import Core
@@ -16,10 +17,13 @@ from swarmdem.protocol.plans import make_plan
 from swarmdem.protocol.proposals import Proposals
 from swarmdem.protocol.voting import Voting
 from swarmdem.simulation.faults import Fault, Kind
+from swarmdem.simulation.forgeries import Forger
 from swarmdem.simulation.schedules import Schedule, from_json, to_json
 from swarmdem.simulation.shrinking import Shrinker
 from swarmdem.simulation.weather import Weather
+from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.messages import NORMAL
+from swarmdem.wire.signing import peer_id
 
 NOISE = (
     Fault(Kind.SLOW, 12 * SECOND, 20 * SECOND, (1,), 2.0),
@@ -157,3 +161,29 @@ def test_a_core_that_persists_nothing_at_all_is_caught_too():
     stumble = Fault(Kind.STUMBLE, 20 * SECOND, 60 * SECOND, (0, 1, 2, 3), 1)
 
     assert dataclasses.replace(noisy(stumble, loss=0.3), seed=1).play(Careless).broken
+
+
+class PackForger(Forger):
+    def __init__(self, charter, rng):
+        super().__init__(charter, rng)
+        self._absurd = (self._pack,)
+
+
+def test_the_digests_of_a_pack_are_believed_unsigned(monkeypatch):
+    rebuilt = FrameSealer.rebuilt
+
+    def believed(self, message, public_key, numbers, signature):
+        try:
+            return rebuilt(self, message, public_key, numbers, signature)
+        except WireError:
+            fake = {"sender": peer_id(public_key), "public_key": public_key, "session": numbers[0]}
+            return dataclasses.replace(self.seal(message), **fake)
+
+    forge = Fault(Kind.FORGE, 10 * SECOND, 60 * SECOND, (0, 1))
+    schedule = Schedule(seed=2, peers=7, rounds=5, charter={"tau": 9}, crowds=(4,), faults=(forge,))
+    monkeypatch.setattr("swarmdem.simulation.liars.Forger", PackForger)
+    assert schedule.play().broken == ""
+
+    monkeypatch.setattr(FrameSealer, "rebuilt", believed)
+
+    assert schedule.play().invariant == "listed digests were published"
