@@ -150,9 +150,10 @@ class Agreement:
         return effects
 
     def _on_votes(self, sender: PeerId, short: ShortCertificate, now: Micros) -> list[Effect]:
-        """Count the votes of a certificate whose plan we hold, or ask for."""
-        self.voting.proposals.miss(sender, PlanId(short.plan), now)
+        """Count the votes of a certificate whose plan we hold, or ask for unless a stranger made them up."""
         votes = votes_of(self.s, short)
+        if votes or sender in self.s.electors:
+            self.voting.proposals.miss(sender, PlanId(short.plan), now)
         if len(votes) >= quorum(self.s.charter, len(self.s.electors)):
             self.told = PlanId(short.plan)
         return [effect for vote in votes for effect in self.voting.on_vote(vote, now)]

@@ -143,6 +143,21 @@ def test_forged_votes_certify_nothing():
     assert swarm.cores[0].status().base == base
 
 
+def test_a_stranger_that_makes_up_votes_is_not_asked_for_their_plan():
+    swarm = founded()
+    agreement = swarm.cores[0]._round.agreement
+    made_up = ShortCertificate(swarm.cores[0].status().base, b"p" * 32, 0, bitmap({0, 1, 2}, 4), bytes(192))
+    elector = swarm.cores[1]._sealer
+    stranger = FrameSealer(PretendedIdentity(99), swarm.charter, 1, PretendedVerifier())
+
+    asked = []
+    for sealer in (stranger, elector):
+        swarm.give(0, events.Received(sealer.seal(made_up)))
+        asked.append(list(agreement.voting.proposals._unknown))
+
+    assert asked == [[], [b"p" * 32]]
+
+
 def test_only_the_leader_of_the_first_term_may_propose_in_short():
     swarm = founded()
     crossed = overheard(swarm)
