@@ -70,7 +70,7 @@ def leaders(
         weights: Of those that do not count once, as that plan hands them on.
     """
     asked = (base, hierarchy, dict(weights))
-    return dict(_leaders.get(asked, lambda: _called(hierarchy, base, weights)))
+    return dict(_leaders.get(asked, lambda: _called(hierarchy, base, weights), about=base))
 
 
 _leaders: Recent[tuple[bytes, Hierarchy, dict[PeerId, int]], dict[GroupId, tuple[PeerId, ...]]] = Recent()

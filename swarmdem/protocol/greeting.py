@@ -69,7 +69,8 @@ _encoded: Recent[Charter, bytes] = Recent()
 
 def alike(charter: Charter, greeting: Hello) -> bool:
     """Return whether a *greeting* comes with the same charter."""
-    return greeting.charter == _encoded.get(charter, lambda: charters.encode(charter))
+    ours = _encoded.get(charter, lambda: charters.encode(charter), about=charter.swarm.encode())
+    return greeting.charter == ours
 
 
 def answer(

@@ -134,7 +134,7 @@ def hierarchy_of(plan: Plan) -> Hierarchy | None:
     Whether it is the *right* tree only a voter that holds the digests can tell. A founding plan has
     no tree.
     """
-    return _trees.get(plan, lambda: _assembled(plan))
+    return _trees.get(plan, lambda: _assembled(plan), about=plan.base)
 
 
 _trees: Recent[Plan, Hierarchy | None] = Recent()

@@ -85,7 +85,7 @@ class Packing:
         if frame.sender not in self.collectors or not self._sketchless:
             return [Reject(frame.sender, "packs digests and does not collect them")], []
         message, charter, sealer = frame.message, self.s.charter, self.s.sealer
-        frames = _opened.get(frame.id, lambda: unpacked(message, charter, sealer))
+        frames = _opened.get(frame.id, lambda: unpacked(message, charter, sealer), about=frame.id)
         if frames is None:
             return [Reject(frame.sender, "a pack with a digest that its author did not sign")], []
         return [], [digest for digest in frames if digest.sender in self.s.electors]

@@ -240,7 +240,11 @@ def make_plan(
         (charter, base.plan, base.hierarchy, base.state),
         dict(listed),
     )
-    return _made.get(asked, lambda: _make(charter, base, mode, listed, reference=reference, sketch=sketch))
+
+    def make() -> Plan:
+        return _make(charter, base, mode, listed, reference=reference, sketch=sketch)
+
+    return _made.get(asked, make, about=base.id)
 
 
 _made: Recent[tuple[object, ...], Plan] = Recent()

@@ -42,7 +42,10 @@ class Offered:
     @property
     def listed(self) -> frozenset[PeerId]:
         """The peers that the plan lists."""
-        return _listed.get(self.plan, lambda: frozenset(e.peer for e in self.plan.entries if e.listed))
+        entries = self.plan.entries
+        return _listed.get(
+            self.plan, lambda: frozenset(e.peer for e in entries if e.listed), about=self.plan.base
+        )
 
 
 class Proposals:

@@ -151,7 +151,8 @@ def long_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame) -> Fram
     """Return the mean that *frame* is the short form of; None when its sender did not sign that."""
     short = frame.message
     assert isinstance(short, ShortMean)
-    return _means.get((frame.id, members), lambda: _long_mean(sealer, members, frame, short))
+    asked = (frame.id, members)
+    return _means.get(asked, lambda: _long_mean(sealer, members, frame, short), about=frame.id)
 
 
 def _long_mean(sealer: Sealer, members: tuple[PeerId, ...], frame: Frame, short: ShortMean) -> Frame | None:

@@ -38,18 +38,19 @@ def test_the_oldest_goes():
     assert computed == [*range(KEPT + 1), 0]
 
 
-def test_as_many_outcomes_are_kept_for_each_cell():
+@pytest.mark.parametrize("cells", [1, 2])
+def test_the_oldest_name_goes_later_the_more_cells_there_are(cells):
     recent, computed = Recent(), []
-    for cell in (b"a", b"b", b"b"):
+    for cell in (b"a", b"a", b"b")[: cells + 1]:
         keep_for(cell, recent)
 
     def ask(number):
-        return recent.get(number, lambda: computed.append(number))
+        return recent.get("what", lambda: computed.append(number), about=bytes([number]))
 
-    for number in (*range(2 * KEPT + 1), 1, 0):
+    for number in (*range(KEPT * cells + 1), 1, 0):
         ask(number)
 
-    assert computed == [*range(2 * KEPT + 1), 0]
+    assert computed == [*range(KEPT * cells + 1), 0]
 
 
 def test_what_fails_is_asked_anew():
