@@ -1,19 +1,19 @@
 """One peer's models in the making: trains, averages, mixes and applies on the worker threads.
 
 Every order of the core is answered on the event loop with one input; `craft.py` does the arithmetic.
-The learner is touched by the training thread alone, the running sums by the tensor thread alone,
-shelf and slots by the loop. What training leaves with the peer (private arrays, the strategy's memory)
-is saved together with the upload and comes into force together with the result.
+The learner is touched by the training thread alone, the running sums where `Bench._sums_in` says, shelf
+and slots by the loop. What training leaves with the peer (private arrays, the strategy's memory) is saved
+together with the upload and comes into force together with the result.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from swarmdem.learning.strategy import Deployment, Outcome, Task
 from swarmdem.node.counters import TrainingCounters
 from swarmdem.node.craft import Against, Craft, Installed, Slots, Upload
 from swarmdem.node.delivery import DeliverSeveral
+from swarmdem.node.jobs import Jobs
 from swarmdem.node.layout import belongs
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.node.store import Store
@@ -50,6 +51,10 @@ from swarmdem.protocol.events import (
 
 _log = logging.getLogger("swarmdem.node.bench")
 
+SHORT_BYTES = 1 << 20
+"""Up to this length of a model its sums are done on the event loop, and its upload is made in the training
+thread: a millisecond or two. Longer ones have the tensor thread."""
+
 
 @dataclass(slots=True)
 class _Training:
@@ -61,7 +66,12 @@ class _Training:
     slots: Slots
     """What the peer stood on."""
     task: Task | None = None
-    ended: tuple[TrainingFinished, Outcome] | Exception | None = None
+    outcome: Outcome | None = None
+    finished: TrainingFinished | None = None
+    upload: Upload | None = None
+    failure: Exception | None = None
+    duration_us: Micros = 0
+    """From the order to the upload: waiting for the thread counts, others size their patience by it."""
 
 
 class Bench:
@@ -103,12 +113,14 @@ class Bench:
         self._report = report
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._jobs: set[Future[Any]] = set()
+        self._jobs = Jobs(failed)
+        self._short = craft.charter.model_bytes <= SHORT_BYTES
+        self._sums_in = None if self._short else trainer.tensors
+        self._saves_in = None if store.in_memory or (self._short and store.quick) else trainer.disk
         self._training: Future[None] | None = None
         self._aside: Model | None = None  # of the last training; saved with its upload
         self._sums: dict[tuple[PlanId, GroupId], RunningMean] = {}
         self._inputs: dict[tuple[PlanId, GroupId], Counter[ModelHash]] = {}  # bases of the models summed up
-        self._closed = False
         self.counters = TrainingCounters()
         initial = craft.layout.initial
         self.standing: tuple[Parameters, Deployment] = (initial, Deployment(models=(initial,)))
@@ -129,15 +141,16 @@ class Bench:
         def local() -> None:
             try:
                 training.task = self._craft.task(order, slots, reference)
-                training.ended = self._train(training.task)
+                self._train(training, training.task)
             except Exception as error:
-                training.ended = error
+                training.failure = error
 
         if self._training is not None:
             self._training.cancel()  # for an older base and still waiting: nobody wants it any more
-        if not self._closed:
-            self._training = self._follow(
-                self._trainer.together.submit(self._learner, local, lambda: self._locally_done(training))
+        if not self._jobs.closed:
+            self._training = self._jobs.follow(
+                self._trainer.together.submit(self._learner, local, lambda: self._locally_done(training)),
+                lambda _: self._trained(training),
             )
 
     def accumulate(self, order: Accumulate) -> None:
@@ -155,7 +168,7 @@ class Bench:
             if model.head is not None and model.head.base is not None:
                 self._inputs.setdefault(key, Counter())[model.head.base] += 1
 
-        self._submit(self._trainer.tensors, work)
+        self._jobs.begin(self._sums_in, work, _nothing)
 
     def finish_mean(self, order: FinishMean) -> None:
         """Eq. 9, then Dem-AI eq. 3 with the group's last mean, eq. 10 with what is above; `Averaged`."""
@@ -163,18 +176,21 @@ class Bench:
         above = self._shelf.get(order.above) if order.above is not None else None
         reference, bases = self._shelf.slot(Slot.REFERENCE), self._shelf.bases
 
-        def work() -> None:
+        def work() -> tuple[Model, Model]:
             total = self._sums.pop((order.plan, order.group), None)
             if total is None:
                 raise MisuseError("a mean of no models")
             against = Against(reference, self._inputs.pop((order.plan, order.group), Counter()), bases)
             mean = self._craft.mean(total.result(), order, against, previous=previous)
-            result = self._craft.topped(order, mean, above, reference)
+            return self._craft.topped(order, mean, above, reference), mean
+
+        def done(made: tuple[Model, Model]) -> None:
+            result, mean = made
             below = mean.name if order.above is not None else None
             answer = Averaged(order.plan, order.group, result.name, result.info.total_bytes, below)
-            self._soon(self._deliver, answer, result, mean)
+            self._deliver(answer, result, mean)
 
-        self._submit(self._trainer.tensors, work)
+        self._jobs.begin(self._sums_in, work, done)
 
     def mix(self, order: Mix) -> None:
         """Eq. 10 for a group; answers `Mixed`."""
@@ -184,12 +200,11 @@ class Bench:
             return
         reference = self._shelf.slot(Slot.REFERENCE)
 
-        def work() -> None:
-            mixed = self._craft.mixed(order, mean, parent, reference)
-            answer = Mixed(order.plan, order.group, mixed.name, mixed.info.total_bytes)
-            self._soon(self._deliver, answer, mixed)
+        def done(mixed: Model) -> None:
+            self._deliver(Mixed(order.plan, order.group, mixed.name, mixed.info.total_bytes), mixed)
 
-        self._submit(self._trainer.tensors, work)
+        work = partial(self._craft.mixed, order, mean, parent, reference)
+        self._jobs.begin(self._sums_in, work, done)
 
     def apply(self, order: Apply) -> None:
         """Eq. 10 at the peer, saved with its anchor; answers `Applied`."""
@@ -198,12 +213,8 @@ class Bench:
         if (parent is None and not order.alone) or (upload is None and order.upload is not None):
             self._failed(MisuseError("an update with models that are not here"))
             return
-        slots = self._shelf.slots
-
-        def work() -> None:
-            self._soon(self._install, order, self._craft.applied(order, parent, upload, slots))
-
-        self._submit(self._trainer.tensors, work)
+        work = partial(self._craft.applied, order, parent, upload, self._shelf.slots)
+        self._jobs.begin(self._sums_in, work, partial(self._install, order))
 
     def end_update(self, plan: PlanId) -> None:
         """Drop the running sums of *plan*."""
@@ -213,7 +224,7 @@ class Bench:
                 del self._sums[key]
                 self._inputs.pop(key, None)
 
-        self._submit(self._trainer.tensors, work)
+        self._jobs.begin(self._sums_in, work, _nothing)
 
     async def save(self, order: SaveModel) -> None:
         """Put a model held into a slot, on disk first; with an upload what its training left here.
@@ -228,8 +239,10 @@ class Bench:
         aside = self._aside
         if order.slot is Slot.UPLOAD and aside is not None and belongs(aside, model.name):
             slots[Slot.TRAINED] = aside
-        if not self._store.in_memory:
-            await self._loop.run_in_executor(self._trainer.disk, self._store.save, slots)
+        if self._saves_in is not None:
+            await self._loop.run_in_executor(self._saves_in, self._store.save, slots)
+        else:
+            self._store.save(slots)
         self._shelf.fill(slots)
         if order.slot is Slot.REFERENCE and self._shelf.slot(Slot.OWN) is None:
             self._stand(*self._craft.standing(self._shelf.slots))
@@ -244,75 +257,71 @@ class Bench:
         learner = self._learner
         if not isinstance(learner, Scoring):
             raise ConfigError(f"predict: {type(learner).__name__} has no method scores(x)")
-        job = self._trainer.training.submit(predict, learner, self.standing[1], x)
-        self._jobs.add(job)
-        try:
-            return await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            if self._closed:
-                raise MisuseError("the peer left before it could answer") from None
-            raise
-        finally:
-            self._jobs.discard(job)
+        return await self._jobs.result(self._trainer.training.submit(predict, learner, self.standing[1], x))
 
     async def close(self) -> None:
         """Drop what waits and wait for what runs: afterwards nothing touches the learner."""
-        self._closed = True
-        running = [job for job in self._jobs if not job.cancel()]
-        await asyncio.gather(*(asyncio.wrap_future(job) for job in running), return_exceptions=True)
+        await self._jobs.close()
 
-    def _train(self, task: Task) -> tuple[TrainingFinished, Outcome]:
+    def _train(self, training: _Training, task: Task) -> None:
         """Where learners may be touched: have the strategy train."""
         begun_us, begun_s = _now_us(), time.thread_time()
         outcome = self._craft.strategy.train(self._learner, task)
         cpu_s = time.thread_time() - begun_s + meeting.shared_cpu_s()
         self.counters.train_cpu_s += cpu_s
         duration_s = (_now_us() - begun_us) / 1e6
-        return TrainingFinished(task.round, outcome.loss, self._learner.samples, cpu_s, duration_s), outcome
+        training.outcome = outcome
+        training.finished = TrainingFinished(
+            task.round, outcome.loss, self._learner.samples, cpu_s, duration_s
+        )
 
     def _locally_done(self, training: _Training) -> None:
-        """In the training thread: measure, and have the rest done elsewhere."""
-        task, ended, hook = training.task, training.ended, self._hooks.after_training
-        if isinstance(ended, Exception):
-            self._training_failed(training.order, ended)
+        """In the training thread: measure, and of a short model make the upload."""
+        task, outcome, hook = training.task, training.outcome, self._hooks.after_training
+        if training.failure is not None or task is None or outcome is None:
             return
-        assert task is not None
-        assert ended is not None
-        finished, outcome = ended
         if hook is not None:
             self._measure(lambda: hook(task.round, outcome.model), task.round)
-        self._soon(self._publishable, training, finished, task, outcome)
+        if self._short:
+            self._make_upload(training)
 
-    def _publishable(
-        self, training: _Training, finished: TrainingFinished, task: Task, outcome: Outcome
-    ) -> None:
-        """On the loop: have the trained parameters checked, named and sketched."""
-        self._report(finished)
-        order = training.order
+    def _make_upload(self, training: _Training) -> None:
+        """Have the trained parameters checked, sketched and named."""
+        order, task, outcome = training.order, training.task, training.outcome
+        assert task is not None
+        assert outcome is not None
+        try:
+            training.upload = self._craft.upload(order, task, outcome, training.reference, training.slots)
+        except Exception as error:
+            training.failure = error
+        training.duration_us = _now_us() - training.ordered_us
 
-        def work() -> None:
-            try:
-                upload = self._craft.upload(order, task, outcome, training.reference, training.slots)
-            except Exception as error:
-                self._training_failed(order, error)
-                return
-            weight = finished.samples if self._charter.weights == "samples" else 1
-            # Waiting for the training thread counts: others size their patience by this number.
-            self._soon(self._trained, order, upload, weight, _now_us() - training.ordered_us)
-
-        self._submit(self._trainer.tensors, work)
-
-    def _trained(self, order: Train, upload: Upload, weight: int, duration_us: Micros) -> None:
+    def _trained(self, training: _Training) -> None:
         """On the loop: answer; the core orders the upload saved if it still wants it."""
+        if training.finished is not None:
+            self._report(training.finished)
+        if training.failure is None and training.upload is None:
+            self._jobs.begin(
+                self._sums_in, partial(self._make_upload, training), lambda _: self._offer(training)
+            )
+        else:
+            self._offer(training)
+
+    def _offer(self, training: _Training) -> None:
+        order, finished, upload = training.order, training.finished, training.upload
+        if upload is None or finished is None:
+            assert training.failure is not None
+            self._training_failed(order, training.failure)
+            return
         self._aside = upload.aside
         answer = Trained(
             base=order.base,
             model=upload.model.name,
             model_bytes=upload.model.info.total_bytes,
-            weight=weight,
+            weight=finished.samples if self._charter.weights == "samples" else 1,
             scale=upload.scale,
             sketch=upload.sketch,
-            duration_us=duration_us,
+            duration_us=training.duration_us,
             loss_milli=upload.loss_milli,
         )
         self._deliver(answer, upload.model)
@@ -322,33 +331,24 @@ class Bench:
         _log.debug("training_failed", exc_info=error)
         if self._hooks.training_failed is not None:
             self._hooks.training_failed(order.round, error)
-        self._soon(self._deliver, TrainingFailed(order.base, f"{type(error).__name__}: {error}"), None)
+        self._deliver(TrainingFailed(order.base, f"{type(error).__name__}: {error}"), None)
 
     def _install(self, order: Apply, installed: Installed) -> None:
         """On the loop: save all or nothing, then let the hook and the core know."""
         slots = self._shelf.pooled(installed.slots)
 
-        def done() -> None:
+        def done(_: None) -> None:
             self._shelf.fill(slots)
             self._stand(installed.applied, installed.deployment, installed.complaint)
             hook = self._hooks.after_update
             if hook is not None:
-                measured = installed.deployment
-                self._submit(
-                    self._trainer.training,
-                    lambda: self._measure(lambda: hook(order.round, measured), order.round),
+                measured = partial(hook, order.round, installed.deployment)
+                self._jobs.begin(
+                    self._trainer.training, lambda: self._measure(measured, order.round), _nothing
                 )
             self._deliver(Applied(order.plan, installed.own.name), None)
 
-        if self._store.in_memory:
-            done()
-            return
-
-        def work() -> None:
-            self._store.save(slots)
-            self._soon(done)
-
-        self._submit(self._trainer.disk, work)
+        self._jobs.begin(self._saves_in, partial(self._store.save, slots), done)
 
     def _stand(self, applied: Parameters, deployment: Deployment, complaint: Exception | None) -> None:
         self.standing = (applied, deployment)
@@ -363,30 +363,9 @@ class Bench:
             _log.exception("hook_failed round=%d", round)
         self.counters.evaluate_cpu_s += time.thread_time() - begun_s
 
-    def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> Future[None] | None:
-        if self._closed:
-            return None
-        return self._follow(threads.submit(work))
 
-    def _follow(self, job: Future[None]) -> Future[None]:
-        self._jobs.add(job)
-        job.add_done_callback(lambda done: self._soon(self._finished, done))
-        return job
-
-    def _finished(self, job: Future[None]) -> None:
-        self._jobs.discard(job)
-        if not job.cancelled() and (error := job.exception()) is not None:
-            self._failed(error)
-
-    def _soon(self, call: Callable[..., None], *args: object) -> None:
-        """From a thread: have *call* made on the event loop, unless the peer is gone by then."""
-        # The loop may be closed already when a process is torn down in the middle of a training.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._unless_closed, call, args)
-
-    def _unless_closed(self, call: Callable[..., None], args: tuple[object, ...]) -> None:
-        if not self._closed:
-            call(*args)
+def _nothing(_: None) -> None:
+    """The answer to a job that has none."""
 
 
 def _now_us() -> Micros:
