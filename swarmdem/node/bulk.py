@@ -17,9 +17,9 @@ from swarmdem.node.serving import Uploads
 from swarmdem.node.trainer import Trainer
 from swarmdem.node.transfer import Downloads
 from swarmdem.node.verifying import log_refusal
-from swarmdem.transport.base import Arrival, Port
+from swarmdem.transport.base import Arrival, InParts, Port
 from swarmdem.wire import topics
-from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, blob_of, decode_chunk
+from swarmdem.wire.blobs import CHUNK, LEAF_BYTES, decode_chunk
 from swarmdem.wire.charter import Charter, charter_hash
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.frame import Frame
@@ -118,12 +118,12 @@ class Bulk:
         await self._port.publish(topic, frame.raw, bulk=True)
         self._counters.sent(topic, frame.raw)
 
-    async def chunk(self, receiver: PeerId | None, chunk: bytes) -> None:
+    async def chunk(self, receiver: PeerId | None, blob: ModelHash, parts: tuple[bytes, memoryview]) -> None:
         """See `serving.BulkSender.chunk`."""
-        me = self._sealer.peer
+        me, (head, body) = self._sealer.peer, parts
         if receiver is None:
-            topic = topics.blob(self._scope, blob_of(chunk), me)
+            topic = topics.blob(self._scope, blob, me)
         else:
             topic = topics.bulk(self._scope, receiver, me)
-        await self._port.publish(topic, chunk, bulk=True)
-        self._counters.sent(topic, chunk)
+        await self._port.publish(topic, InParts(head, body), bulk=True)
+        self._counters.sent(topic, head, len(body))

@@ -44,13 +44,13 @@ class NodeCounters:
             self.shared.messages_received += frames
             self.shared.bytes_received += size_bytes
 
-    def sent(self, topic: str, payload: bytes) -> None:
-        """Count a frame that was handed to the bus."""
+    def sent(self, topic: str, payload: bytes, body_bytes: int = 0) -> None:
+        """Count a frame that was handed to the bus; *body_bytes*: of its second part, if it has two."""
         kind = kind_of(payload)
         self.frames[kind] += 1
-        self.frame_bytes[kind] += len(topic) + len(payload)
+        self.frame_bytes[kind] += len(topic) + len(payload) + body_bytes
 
-    def received(self, topic: str, payload: bytes) -> None:
+    def received(self, topic: str, payload: bytes | memoryview) -> None:
         """Count an arrival, whatever becomes of it."""
         kind = kind_of(payload)
         self.arrivals[kind] += 1

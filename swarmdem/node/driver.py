@@ -230,7 +230,7 @@ class Driver:
         try:
             if self.bulk.took(arrival):
                 return
-            frame = self._sealer.open(payload) if self._earshot is None else self._earshot.open(payload)
+            frame = (self._sealer if self._earshot is None else self._earshot).open(bytes(payload))
             blob = isinstance(frame.message, _BLOBS)
             if not self._window.admits(frame, "bulk" if blob else "control"):
                 self.counters.refuse("replayed")

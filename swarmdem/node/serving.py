@@ -23,7 +23,7 @@ from swarmdem.node import casting
 from swarmdem.node.casting import Cast
 from swarmdem.node.models import Model, ModelShelf
 from swarmdem.wire import extensions
-from swarmdem.wire.blobs import CHUNK_LEAVES_MAX, encode_chunk, leaf_count
+from swarmdem.wire.blobs import CHUNK_LEAVES_MAX, chunk_parts, leaf_count
 from swarmdem.wire.fields import Extensions
 from swarmdem.wire.messages import BlobOffer, BlobWant
 
@@ -46,8 +46,8 @@ class BulkSender(Protocol):
             TransportError: The link is down.
         """
 
-    async def chunk(self, receiver: PeerId | None, chunk: bytes) -> None:
-        """Publish a chunk; for None to all who listen for its blob.
+    async def chunk(self, receiver: PeerId | None, blob: ModelHash, parts: tuple[bytes, memoryview]) -> None:
+        """Publish a chunk of *blob*, its header and its leaves; for None to all who listen for the blob.
 
         Raises:
             TransportError: The link is down.
@@ -218,7 +218,7 @@ class Uploads:
         for other in others:
             for each in range(first, stop):
                 other.leaves.pop(each, None)
-        await self._sender.chunk(None, encode_chunk(blob, request.model.data, first, stop - first))
+        await self._sender.chunk(None, blob, chunk_parts(blob, request.model.data, first, stop - first))
         await asyncio.sleep(0)
         return True
 
@@ -229,7 +229,7 @@ class Uploads:
         cast = self._casts.get(blob)
         if cast is not None and not cast.listens(receiver):
             cast.send_alone(receiver, first, stop)
-        await self._sender.chunk(receiver, encode_chunk(blob, request.model.data, first, stop - first))
+        await self._sender.chunk(receiver, blob, chunk_parts(blob, request.model.data, first, stop - first))
         await asyncio.sleep(0)  # it leaves while the next is put together
 
 

@@ -14,6 +14,7 @@ from swarmdem.identifiers import Round
 from swarmdem.learning.learner import Parameters
 from swarmdem.learning.meeting import Tell, Vectorise
 from swarmdem.learning.strategy import Deployment
+from swarmdem.node.blocks import Blocks
 from swarmdem.node.models import ModelPool
 from swarmdem.node.sharing import Neighbours
 from swarmdem.node.together import Together
@@ -61,6 +62,7 @@ class Trainer:
         self.disk = ThreadPoolExecutor(1, "swarmdem-disk")
         self.hashing = ThreadPoolExecutor(1, "swarmdem-hashing")
         self.pool = ModelPool()
+        self.blocks = Blocks()
         self._neighbours: dict[bytes, Neighbours] = {}
 
     def neighbours(self, charter: bytes) -> Neighbours:

@@ -11,9 +11,8 @@ ones are asked for (`download.py`). When the source invites (several fetch the b
 the blob's topic and asks as before; what others asked for, it takes too.
 
 Bounds: `ACTIVE_MAX` downloads receive at once, the others wait for their turn, and one that falls
-silent gives up its turn; the credit of all together is `download.CREDIT_BYTES`. Memory is reserved only
-once name, leaf list and the expected size agree. What peers of one process hand each other instead is in
-`sharing.py`.
+silent gives up its turn; the credit of all together is `download.CREDIT_BYTES`. Memory (`blocks.py`) is
+reserved only once name, leaf list and size agree. Peers of one process hand models on by `sharing.py`.
 """
 
 import asyncio
@@ -87,6 +86,7 @@ class Downloads:
         self._deliver = deliver
         self._exchanged = exchanged
         self._parts = parts
+        self._reserve = trainer.blocks.reserve
         self._loop = asyncio.get_running_loop()
         self._limit = ChunkLimit(max(1, charter.chunk // LEAF_BYTES))
         self._silence_s = min(max(charter.patience / 8, SILENCE_LEAST_S), SILENCE_MOST_S)
@@ -264,7 +264,7 @@ class Downloads:
             return
         try:
             info = BlobInfo(offer.blob, offer.total_bytes, offer.leaves)
-            assembly = Assembly(info, limit_bytes=download.total_bytes)
+            assembly = Assembly(info, limit_bytes=download.total_bytes, reserve=self._reserve)
         except WireError:
             if sender == download.source:
                 self._refused(download)

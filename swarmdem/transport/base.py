@@ -15,7 +15,23 @@ class Arrival:
     """One message from the bus. Co-hosted ports are handed the same *payload* object."""
 
     topic: str
-    payload: bytes
+    payload: bytes | memoryview
+    """A view, read-only, of a long one that was read to where it lies; never of a retained message."""
+
+
+@dataclass(frozen=True, slots=True)
+class InParts:
+    """A payload to be sent whose body stays where it is until it is written to the socket."""
+
+    head: bytes
+    body: memoryview
+    """Bytes; whoever publishes it leaves them as they are."""
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.body)
+
+    def __bytes__(self) -> bytes:
+        return b"".join((self.head, self.body))
 
 
 NOT_YET = "not connected yet"
@@ -52,7 +68,9 @@ class Port(Protocol):
 
     counters: Counters
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, bulk: bool = False) -> None:
+    async def publish(
+        self, topic: str, payload: bytes | InParts, *, retain: bool = False, bulk: bool = False
+    ) -> None:
         """Hand *payload* to the bus (QoS 1). Returning does not mean that anyone received it.
 
         Args:

@@ -1,34 +1,45 @@
 """An aiomqtt client whose messages cost less: nothing is queued, and no task or extra wake-up goes with them.
 
-Four departures from aiomqtt's usual way. Arrivals are handed on at the moment they are decoded, instead of
-through a queue. A publish is written to the socket at once, when that takes it, instead of in a later pass
-of the event loop; what the socket does not take follows when it does. Acknowledgements are counted in the
-connection's window instead of being awaited by a task each. And of a long message paho, which aiomqtt
-stands on, would make three copies to take it apart, which costs as much as hashing it, and one at every write
-of a part of it; here it is one, and none.
+Four departures from aiomqtt's usual way. Arrivals are handed on at the moment they are whole, instead of
+through a queue; a long one is read to where it stays (`packets.py`), which paho, on which aiomqtt stands,
+does in pieces and with three copies. A publish is written to the socket at once, when that takes it, instead
+of in a later pass of the event loop; what the socket does not take follows when it does, and the body of a
+message in two parts is never copied. Acknowledgements are counted in the connection's window instead of being
+awaited by a task each, and those we owe leave together.
 
-Limits: QoS 1 only; used on the event loop it was made on. The last of the four reaches into paho: with a
-version that has not what it needs, paho does these things its own way.
+Limits: QoS 1 only; used on the event loop it was made on. To read and write packets it reaches into paho,
+which makes and understands all but messages and their acknowledgements: a version that has not what this
+needs does everything its own way.
 """
 
+import socket
+import ssl
 import struct
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 import aiomqtt
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MalformedPacket
+from paho.mqtt.packettypes import PacketTypes
 
-from swarmdem.transport.base import Arrival
+from swarmdem.transport.base import Arrival, InParts
+from swarmdem.transport.packets import BadLengthError, PacketReader, length_bytes
 from swarmdem.transport.window import SendWindow
 
-LONG_BYTES = 16 * 1024
-"""From this on a message is worth a shortcut."""
-RETAIN, QOS, QOS_1 = 0x01, 0x06, 0x02
-"""Bits of a PUBLISH's first byte (MQTT 3.1.1, 3.3.1)."""
+RETAIN, QOS_1 = 0x01, 0x02
+KIND, QOS = 0xF0, 0x06
+"""Parts of a packet's first byte (MQTT 3.1.1, 2.2 and 3.3.1)."""
+PUBLISH, PUBACK = PacketTypes.PUBLISH << 4, PacketTypes.PUBACK << 4
+READ_MOST_BYTES = 2**20
+"""In one turn of the event loop; then others have theirs."""
 
-_LENGTH = struct.Struct(">H")
+_NUMBER = struct.Struct(">H")
+_ACKNOWLEDGEMENT = struct.Struct(">BBH")
 
 Deliver = Callable[[Arrival, bool], None]
 """Called with each arrival, and whether it was a retained message."""
@@ -50,28 +61,48 @@ class Client(aiomqtt.Client):
         self._unacknowledged: dict[int, int] = {}
         self._thread = threading.get_ident()
         self._writing = False
-        self._queued: Any = getattr(self._client, "_out_packet", None)
-        self._take_apart = getattr(self._client, "_handle_publish", None)
-        if _familiar(self._client):
-            vars(self._client)["_handle_publish"] = self._handle_publish
+        self._reader = PacketReader(self._take)
+        self._owed = bytearray()
+        """Acknowledgements of what was read in this turn."""
+        self._code = MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._by_ourselves = familiar(self._client)
+        if self._by_ourselves:
+            vars(self._client)["loop_read"] = self._read
         # A topic that is no UTF-8 would otherwise be read again and again until the connection is given up.
         self._client.suppress_exceptions = True
 
-    def hand_over(self, topic: str, payload: bytes, size_bytes: int, *, retain: bool) -> bool:
+    def hand_over(self, topic: str, payload: bytes | InParts, size_bytes: int, *, retain: bool) -> bool:
         """Publish what the window has given room for; False: there is no connection any more."""
+        if self._client.socket() is None:
+            return False
         self._writing = True
         try:
-            info = self._client.publish(topic, payload, 1, retain)
+            number = (self._line_up if self._by_ourselves else self._publish)(topic, payload, retain)
         finally:
             self._writing = False
-        if info.rc != mqtt.MQTT_ERR_SUCCESS:
+        if number is None:
             return False
-        self._unacknowledged[info.mid] = size_bytes
-        last = self._queued[-1] if size_bytes >= LONG_BYTES and self._queued else None
-        if isinstance(last, dict) and isinstance(last.get("packet"), bytes | bytearray):
-            last["packet"] = memoryview(last["packet"])
+        self._unacknowledged[number] = size_bytes
         self._write()
         return True
+
+    def _publish(self, topic: str, payload: bytes | InParts, retain: bool) -> int | None:
+        info = self._client.publish(topic, bytes(payload), 1, retain)
+        return info.mid if info.rc == mqtt.MQTT_ERR_SUCCESS else None
+
+    def _line_up(self, topic: str, payload: bytes | InParts, retain: bool) -> int:
+        """Put a message in paho's line of packets; its body, if it has one, stays where it is."""
+        client, name = self._client, topic.encode()
+        number = client._mid_generate()
+        head, body = (payload.head, payload.body) if isinstance(payload, InParts) else (payload, None)
+        first = b"".join((
+            bytes((PUBLISH | QOS_1 | retain,)), length_bytes(len(name) + 4 + len(payload)),
+            _NUMBER.pack(len(name)), name, _NUMBER.pack(number), head,
+        ))  # fmt: skip
+        client._packet_queue(PUBLISH, first, number, 1)
+        if body is not None:
+            client._packet_queue(PUBLISH, body, number, 1)  # type: ignore[arg-type]  # is only sliced and sent
+        return number
 
     def _write(self) -> None:
         """Write what waits; the event loop goes on with what the socket does not take."""
@@ -85,21 +116,80 @@ class Client(aiomqtt.Client):
         if connected is not None and self._client.want_write():
             self._loop.add_writer(connected.fileno(), self._write)
 
-    def _handle_publish(self) -> MQTTErrorCode:
-        """Hand on a message of which all bytes are here, and acknowledge it."""
-        client, by_library = self._client, cast(Callable[[], MQTTErrorCode], self._take_apart)
-        command, packet = client._in_packet["command"], client._in_packet["packet"]
-        if len(packet) < LONG_BYTES or command & QOS != QOS_1:
-            return by_library()
-        (length,) = _LENGTH.unpack_from(packet)
-        start = 2 + length + 2
+    def _read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Read what is here, and let paho or us take it; stands in for paho's `loop_read`."""
+        left, self._code = READ_MOST_BYTES, MQTTErrorCode.MQTT_ERR_SUCCESS
         try:
-            topic = packet[2 : 2 + length].decode()
-            (number,) = _LENGTH.unpack_from(packet, 2 + length)
+            while left > 0 and (connected := self._client.socket()) is not None:
+                room = self._reader.room
+                if not (count := cast(socket.socket, connected).recv_into(room)):
+                    self._code = MQTTErrorCode.MQTT_ERR_CONN_LOST
+                elif self._reader.came(count) and (
+                    count == len(room) or isinstance(connected, ssl.SSLSocket)
+                ):
+                    left -= count
+                    continue
+                break
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        except BadLengthError:
+            self._code = MQTTErrorCode.MQTT_ERR_PROTOCOL
+        except OSError:
+            self._code = MQTTErrorCode.MQTT_ERR_CONN_LOST
+        self._client._last_bytes_received = time.monotonic()
+        self._acknowledge()
+        return self._code if self._code <= 0 else self._client._loop_rc_handle(self._code)
+
+    def _take(self, first: int, body: memoryview, ours: bool) -> bool:
+        """Take a packet."""
+        if first & KIND == PUBACK and len(body) == _NUMBER.size:
+            size_bytes = self._unacknowledged.pop(_NUMBER.unpack(body)[0], None)
+            if size_bytes is not None:
+                self.window.give(size_bytes)
+            return True
+        if not (first & (KIND | QOS) == PUBLISH | QOS_1 and self._arrived(first, body, ours)):
+            self._code = self._by_paho(first, body)
+        return self._code <= 0 and self._client.socket() is not None
+
+    def _arrived(self, first: int, body: memoryview, ours: bool) -> bool:
+        """Hand on a message; False: it is not as it should be."""
+        try:
+            (length,) = _NUMBER.unpack_from(body)
+            start = _NUMBER.size + length + _NUMBER.size
+            topic = bytes(body[_NUMBER.size : start - _NUMBER.size]).decode()
+            (number,) = _NUMBER.unpack_from(body, start - _NUMBER.size)
         except (UnicodeDecodeError, struct.error):
-            return by_library()  # which knows what to do about it
-        self._deliver(Arrival(topic, bytes(memoryview(packet)[start:])), bool(command & RETAIN))
-        return client._send_puback(number)
+            return False
+        retained = bool(first & RETAIN)
+        payload = body[start:].toreadonly() if ours and not retained else bytes(body[start:])
+        self._deliver(Arrival(topic, payload), retained)
+        self._owed += _ACKNOWLEDGEMENT.pack(PUBACK, _NUMBER.size, number)
+        return True
+
+    def _by_paho(self, first: int, body: memoryview) -> MQTTErrorCode:
+        """Let paho understand a packet: all but messages and acknowledgements."""
+        client, nothing = self._client, self._client._in_packet
+        client._in_packet = nothing | {
+            "command": first, "have_remaining": 1, "remaining_length": len(body), "packet": bytearray(body),
+        }  # fmt: skip
+        try:
+            return client._packet_handle()
+        except MalformedPacket:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        finally:
+            client._in_packet = nothing
+
+    def _acknowledge(self) -> None:
+        """Say what has arrived in this turn, in one go."""
+        if not self._owed or self._client.socket() is None:
+            return
+        owed, self._owed = bytes(self._owed), bytearray()
+        self._writing = True
+        try:
+            self._client._packet_queue(PUBACK, owed, 0, 0)
+        finally:
+            self._writing = False
+        self._write()
 
     # What the client library calls
 
@@ -123,12 +213,17 @@ class Client(aiomqtt.Client):
             self._loop.call_soon(self._write)
 
 
-def _familiar(client: mqtt.Client) -> bool:
-    """Say whether paho keeps an arriving message where `Client._handle_publish` looks for it."""
+def familiar(client: mqtt.Client) -> bool:
+    """Say whether paho has what `Client` uses to read and write packets in its stead."""
     arriving = getattr(client, "_in_packet", None)
     return (
         isinstance(arriving, dict)
-        and {"command", "packet"} <= arriving.keys()
-        and callable(getattr(client, "_handle_publish", None))
-        and callable(getattr(client, "_send_puback", None))
+        and {"command", "have_remaining", "remaining_length", "packet"} <= arriving.keys()
+        and isinstance(getattr(client, "_out_packet", None), deque)
+        and isinstance(getattr(client, "_last_bytes_received", None), float)
+        and all(callable(getattr(client, name, None)) for name in NEEDED)
     )
+
+
+NEEDED = ("_loop_rc_handle", "_mid_generate", "_packet_handle", "_packet_queue", "loop_read")
+"""What of paho is called."""

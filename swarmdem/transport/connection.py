@@ -26,7 +26,7 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from swarmdem.errors import TransportError
-from swarmdem.transport.base import NOT_YET, Arrival
+from swarmdem.transport.base import NOT_YET, Arrival, InParts
 from swarmdem.transport.client import Client
 from swarmdem.transport.routing import Routes
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
@@ -34,7 +34,10 @@ from swarmdem.transport.window import SendWindow
 
 log = logging.getLogger(__name__)
 library_log = logging.getLogger(f"{__name__}.library")
-library_log.setLevel(logging.ERROR)  # what it warns of, lost connections, we report in our own words
+library_log.setLevel(logging.ERROR)
+library_log.addFilter(
+    lambda record: " on socket: " not in str(record.msg)
+)  # we report a loss in our own words
 
 FILTERS_PER_SUBSCRIBE = 8
 """Patterns in one SUBSCRIBE packet: what AWS IoT takes."""
@@ -119,7 +122,7 @@ class Connection:
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+    async def publish(self, topic: str, payload: bytes | InParts, *, retain: bool) -> None:
         """Hand a message to the broker as soon as the window has room for it."""
         if self._client is None or not self.up:
             raise TransportError(f"{self._address}: {self.reason}")
@@ -128,14 +131,14 @@ class Connection:
         if not self._handed_over(client, topic, payload, retain=retain):
             raise TransportError(f"{self._address}: connection lost")
 
-    def try_publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
+    def try_publish(self, topic: str, payload: bytes | InParts, *, retain: bool) -> bool:
         """Hand a message to the broker if the window has room for it now; False: nothing was done."""
         client = self._client
         if client is None or not self.up or not client.window.try_take(len(topic) + len(payload)):
             return False
         return self._handed_over(client, topic, payload, retain=retain)
 
-    def _handed_over(self, client: Client, topic: str, payload: bytes, *, retain: bool) -> bool:
+    def _handed_over(self, client: Client, topic: str, payload: bytes | InParts, *, retain: bool) -> bool:
         """Send what the window has given room for; False: the connection was lost just now."""
         size_bytes = len(topic) + len(payload)
         if not client.hand_over(topic, payload, size_bytes, retain=retain):

@@ -16,7 +16,7 @@ REMEMBERED_MAX = 8192
 """Messages remembered; beyond that the oldest is forgotten."""
 
 
-def name_of(topic: str, payload: bytes) -> bytes:
+def name_of(topic: str, payload: bytes | memoryview) -> bytes:
     """Return the hash by which copies of a message are told from other messages (16 bytes)."""
     return blake2b(payload, digest_size=16, key=blake2b(topic.encode(), digest_size=16).digest()).digest()
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from swarmdem.errors import MisuseError, TransportError
 from swarmdem.transport.arrivals import ArrivalQueue, QueueLimits
-from swarmdem.transport.base import Arrival, Counters, LinkState
+from swarmdem.transport.base import Arrival, Counters, InParts, LinkState
 from swarmdem.transport.routing import Routes, check_pattern, check_topic
 
 
@@ -24,12 +24,14 @@ class MemoryPort:
         self._will = will
         self._open = True
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, bulk: bool = False) -> None:
+    async def publish(
+        self, topic: str, payload: bytes | InParts, *, retain: bool = False, bulk: bool = False
+    ) -> None:
         """See `base.Port.publish`. Gives the readers a turn before it returns."""
         self._check_open()
         check_topic(topic)
         size_bytes = len(topic) + len(payload)
-        self._link.bus.publish(topic, payload, retain=retain)
+        self._link.bus.publish(topic, bytes(payload), retain=retain)
         self._link.socket_bytes_sent += size_bytes
         self.counters.messages_sent += 1
         self.counters.bytes_sent += size_bytes

@@ -20,7 +20,7 @@ from functools import partial
 
 from swarmdem.errors import MisuseError, TransportError
 from swarmdem.transport.arrivals import ArrivalQueue, Inbox
-from swarmdem.transport.base import NOT_YET, Arrival, Counters, LinkState
+from swarmdem.transport.base import NOT_YET, Arrival, Counters, InParts, LinkState
 from swarmdem.transport.connection import Connection
 from swarmdem.transport.routing import check_pattern, check_topic
 from swarmdem.transport.settings import BrokerAddress, MqttSettings
@@ -43,7 +43,9 @@ class MqttPort:
         self._open = True
         self._retained_seen: dict[str, int] = {}
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, bulk: bool = False) -> None:
+    async def publish(
+        self, topic: str, payload: bytes | InParts, *, retain: bool = False, bulk: bool = False
+    ) -> None:
         """See `base.Port.publish`. Waits while too much is on its way to the broker."""
         self._check_open()
         check_topic(topic)

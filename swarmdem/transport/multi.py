@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from swarmdem.errors import MisuseError, TransportError
 from swarmdem.transport.arrivals import ArrivalQueue
-from swarmdem.transport.base import NOT_YET, Arrival, Counters, LinkState
+from swarmdem.transport.base import NOT_YET, Arrival, Counters, InParts, LinkState
 from swarmdem.transport.duplicates import Duplicates, name_of
 from swarmdem.transport.member import Member, Message, Ticket
 from swarmdem.transport.mqtt import MqttLink, MqttPort
@@ -68,14 +68,16 @@ class MultiPort:
         self._patterns: dict[tuple[str, bool], None] = {}
         self._open = True
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, bulk: bool = False) -> None:
+    async def publish(
+        self, topic: str, payload: bytes | InParts, *, retain: bool = False, bulk: bool = False
+    ) -> None:
         """See `base.Port.publish`. Returns when the first broker took it."""
         self._check_open()
         check_topic(topic)
         if bulk:
             await self.link.publish_bulk(topic, payload, retain=retain)
         else:
-            await self.link.publish(topic, payload, retain=retain)
+            await self.link.publish(topic, bytes(payload), retain=retain)
         self.counters.messages_sent += 1
         self.counters.bytes_sent += len(topic) + len(payload)
 
@@ -267,7 +269,7 @@ class MultiLink:
         if not any(took):
             await message.ticket.taken()
 
-    async def publish_bulk(self, topic: str, payload: bytes, *, retain: bool) -> None:
+    async def publish_bulk(self, topic: str, payload: bytes | InParts, *, retain: bool) -> None:
         """Publish on the best broker for this receiver, or on another when that takes nothing.
 
         A connection may take nothing though it counts as up: it was lost a moment ago, and nobody knows

@@ -10,7 +10,7 @@ memory for a whole blob, and only after the size was found acceptable.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -32,6 +32,8 @@ _BLOB_TAG = b"swarmdem/1/blob\0"
 _CHUNK_HEADER = struct.Struct(">2sBBH32sI")
 CHUNK_HEADER_BYTES = _CHUNK_HEADER.size
 _tagged = sha256(_LEAF_TAG)
+
+Reserve = Callable[[int], memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,21 @@ def describe(data: bytes | memoryview) -> BlobInfo:
 
 def encode_chunk(name: ModelHash, data: bytes | memoryview, first: int, count: int) -> bytes:
     """Return the chunk message with *count* leaves of the whole blob *data*, from leaf *first* on."""
+    return b"".join(chunk_parts(name, data, first, count))
+
+
+def chunk_parts(
+    name: ModelHash, data: bytes | memoryview, first: int, count: int
+) -> tuple[bytes, memoryview]:
+    """Return the header of that chunk message and its leaves, which are a view into *data*."""
     view = memoryview(data).cast("B")
     assert 0 < count <= CHUNK_LEAVES_MAX
     assert 0 <= first < leaf_count(len(view))
     header = _CHUNK_HEADER.pack(MAGIC, WIRE_VERSION, CHUNK, 0, name, first)
-    return b"".join((header, view[first * LEAF_BYTES : (first + count) * LEAF_BYTES]))
+    return header, view[first * LEAF_BYTES : (first + count) * LEAF_BYTES]
 
 
-def decode_chunk(raw: bytes) -> Chunk:
+def decode_chunk(raw: bytes | memoryview) -> Chunk:
     """Return the chunk of a message; its data are a view into *raw*.
 
     Raises:
@@ -105,9 +114,9 @@ def decode_chunk(raw: bytes) -> Chunk:
     return Chunk(ModelHash(name), first, memoryview(raw)[CHUNK_HEADER_BYTES:])
 
 
-def blob_of(raw: bytes) -> ModelHash:
-    """Return the name of the blob of a chunk message of our own."""
-    return decode_chunk(raw).blob
+def untouched(size_bytes: int) -> memoryview:
+    """Return memory that is not filled with zeros: a page is first touched when its leaf comes."""
+    return np.empty(size_bytes, np.uint8).data
 
 
 class Assembly:
@@ -117,8 +126,13 @@ class Assembly:
     chunk is worth it, `verify` hashes and copies and touches nothing else, `keep` counts.
     """
 
-    def __init__(self, info: BlobInfo, *, limit_bytes: int) -> None:
+    def __init__(self, info: BlobInfo, *, limit_bytes: int, reserve: Reserve = untouched) -> None:
         """Reserve memory for the blob once its description holds together.
+
+        Args:
+            info: What the offer says.
+            limit_bytes: The most there may be.
+            reserve: Returns memory of a length, whatever is in it.
 
         Raises:
             OversizeFrameError: The blob is larger than *limit_bytes*.
@@ -131,9 +145,7 @@ class Assembly:
         if blob_name(info.total_bytes, info.leaves) != info.name:
             raise MalformedFrameError("the leaf list is not that of the named blob")
         self.info = info
-        # Unlike a bytearray it is not filled with zeros: a page is first touched when its leaf comes.
-        self._buffer = np.empty(info.total_bytes, np.uint8)
-        self._bytes = self._buffer.data
+        self._bytes = reserve(info.total_bytes)
         self._held = bytearray(leaf_count(info.total_bytes))  # one byte a leaf: 0 missing, 1 held
         self._missing = len(self._held)
 

@@ -19,7 +19,7 @@ BULK = frozenset({"blobwant", "bloboffer", "chunk"})
 _NAMES = {number: kind.__name__.lower() for number, kind in KINDS.items()} | {CHUNK: "chunk"}
 
 
-def kind_of(payload: bytes) -> str:
+def kind_of(payload: bytes | memoryview) -> str:
     """Return the kind of a payload, by what its header says; `unknown` where it says nothing known."""
     if not payload:
         return "cleared"

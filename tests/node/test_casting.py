@@ -61,8 +61,8 @@ class Bus:
     async def message(self, receiver, message):
         self._of(receiver).on_offer(SOURCE, message)
 
-    async def chunk(self, receiver, chunk):
-        chunk = decode_chunk(chunk)
+    async def chunk(self, receiver, blob, parts):
+        chunk = decode_chunk(b"".join(parts))
         (self.alone if receiver is not None else self.published).append((receiver, chunk.first))
         hearers = [receiver] if receiver is not None else [p for p, on in self.listening.items() if on]
         for each in hearers:
@@ -121,11 +121,11 @@ async def test_the_first_is_sent_alone_only_what_left_before_the_others_asked(bu
     three = bus(3)
     chunk = three.chunk
 
-    async def then_the_others_ask(receiver, data):
+    async def then_the_others_ask(receiver, blob, parts):
         if len(three.alone) == 4 and not three.published:
             for each in three.peers[1:]:
                 each.fetch(Fetch(MODEL.name, MODEL.info.total_bytes, (SOURCE,)))
-        await chunk(receiver, data)
+        await chunk(receiver, blob, parts)
 
     three.chunk = then_the_others_ask
     three.peers[0].fetch(Fetch(MODEL.name, MODEL.info.total_bytes, (SOURCE,)))
@@ -192,10 +192,10 @@ async def test_one_that_listens_and_hears_nothing_is_served_alone_in_the_end(bus
     three = bus(3, loses=loses)
     send = three.chunk
 
-    async def alone(receiver, chunk):
+    async def alone(receiver, blob, parts):
         if receiver == b"c" * 16:
-            published.add(("c", decode_chunk(chunk).first))
-        await send(receiver, chunk)
+            published.add(("c", decode_chunk(b"".join(parts)).first))
+        await send(receiver, blob, parts)
 
     three.chunk = alone
     answers = await three.fetch()

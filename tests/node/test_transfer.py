@@ -39,8 +39,8 @@ class Served:
         self.sent.append((receiver, message))
         await asyncio.sleep(0)
 
-    async def chunk(self, receiver, chunk):
-        self.sent.append((receiver, decode_chunk(chunk)))
+    async def chunk(self, receiver, blob, parts):
+        self.sent.append((receiver, decode_chunk(b"".join(parts))))
         await asyncio.sleep(0)
 
     async def answer(self, *wants, receiver=ME):

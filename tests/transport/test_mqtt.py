@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from swarmdem.errors import ConfigError, MisuseError, TransportError
 from swarmdem.transport import client
-from swarmdem.transport.base import Arrival, LinkState
+from swarmdem.transport.base import Arrival, InParts, LinkState
 from swarmdem.transport.brokers import start_broker
 from swarmdem.transport.client import Client
 from swarmdem.transport.mqtt import MqttLink
@@ -56,15 +57,48 @@ async def open_link(url: str, settings: MqttSettings = QUICK) -> AsyncIterator[M
 
 @pytest.mark.parametrize(
     ("missing", "familiar"),
-    [(None, True), ("_in_packet", False), ("_handle_publish", False), ("_send_puback", False)],
+    [
+        (None, True),
+        ("_in_packet", False),
+        ("_out_packet", False),
+        ("_packet_queue", False),
+        ("loop_read", False),
+    ],
 )
-def test_a_paho_that_works_otherwise_is_left_to_do_it_its_own_way(missing, familiar) -> None:
-    arriving = {"command": 0x32, "packet": bytearray()}
-    parts = {"_in_packet": arriving, "_handle_publish": print, "_send_puback": print}
+def test_a_paho_that_works_otherwise_is_recognised(missing, familiar) -> None:
+    arriving = {"command": 0x32, "have_remaining": 0, "remaining_length": 0, "packet": bytearray()}
+    parts = {"_in_packet": arriving, "_out_packet": deque(), "_last_bytes_received": 0.0}
+    parts |= dict.fromkeys(client.NEEDED, print)
     parts.pop(missing, None)
 
-    assert client._familiar(SimpleNamespace(**parts)) is familiar
-    assert not client._familiar(SimpleNamespace(**{**parts, "_in_packet": {"head": 0}}))
+    assert client.familiar(SimpleNamespace(**parts)) is familiar
+    assert not client.familiar(SimpleNamespace(**{**parts, "_in_packet": {"head": 0}}))
+
+
+@pytest.mark.parametrize("familiar", [True, False], ids=["by ourselves", "its own way"])
+async def test_messages_of_any_length_and_in_parts_arrive_whole_and_are_acknowledged(
+    familiar, monkeypatch
+) -> None:
+    """Read and written by us, or by a paho that works otherwise."""
+    monkeypatch.setattr(client, "familiar", lambda _: familiar)
+    body = bytes(range(256)) * 4096
+    payloads = [b"x", body[:16_300], body[:16_400], body, InParts(b"head", memoryview(body)), b"", b"last"]
+    roomy = MqttSettings(window_bytes=2 * len(body), window_messages=4)
+    async with start_broker("auto") as broker, open_link(broker.url, roomy) as link:
+        port = await link.open_port()
+        await link.connect(PATIENCE_S)
+        await port.subscribe("a", bulk=True)
+        stream, arrived = port.arrivals(), []
+        sending = asyncio.gather(*(port.publish("a", payload, bulk=True) for payload in payloads))
+        async with asyncio.timeout(PATIENCE_S):
+            while len(arrived) < len(payloads):
+                if isinstance(item := await anext(stream), Arrival):
+                    arrived.append(bytes(item.payload))
+            await sending
+            window = link.connection(bulk=True)._client.window
+            await window.take(2 * len(body))  # all of it is free only when everything is acknowledged
+
+    assert arrived == [bytes(payload) for payload in payloads]
 
 
 def test_a_link_to_no_url_is_a_config_error() -> None:

@@ -8,6 +8,7 @@ clock, which the processes of one machine share. End of file on the input ends t
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 import struct
 import sys
@@ -149,7 +150,7 @@ class End:
         if len(arrival.payload) == _PING.size:
             self._delays.append(time.monotonic() - _PING.unpack(arrival.payload)[0])
         elif not self._bulk.took(arrival):
-            frame = self._sealer.open(arrival.payload)
+            frame = self._sealer.open(bytes(arrival.payload))
             if isinstance(frame.message, BlobWant | BlobOffer):
                 self._bulk.on_frame(frame)
 
@@ -226,6 +227,7 @@ class Lines:
 
 async def main(role: str, url: str) -> None:
     """Do what is asked until the input ends."""
+    logging.getLogger("swarmdem").setLevel(logging.ERROR)  # a connection is cut on purpose
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
