@@ -38,10 +38,8 @@ def write_atomic(
     beside = _beside(path)
     try:
         _remove(beside)  # of a process that died: it may be another name of a file in use
-        if spare is not None and spare != path and spare.exists():
-            os.replace(spare, beside)
-            if os.stat(beside).st_nlink > 1:
-                os.unlink(beside)
+        if spare is not None and spare != path:
+            _take_over(spare, beside)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
             os.ftruncate(descriptor, sum(memoryview(part).nbytes for part in data))
@@ -207,7 +205,7 @@ def make_directory(path: Path, *, mode: int = 0o777) -> None:
         os.mkdir(path, mode)
 
 
-def remove(path: Path) -> None:
+def remove(path: Path | str) -> None:
     """Remove a file nobody needs; what cannot be removed stays."""
     with contextlib.suppress(OSError):
         os.unlink(path)
@@ -224,7 +222,7 @@ def sync_directory(directory: Path) -> None:
     _sync(directory)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -232,13 +230,26 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}{_NEW}")
+def _take_over(spare: Path, beside: str) -> None:
+    """Rename *spare* to *beside*, if it is there; with another name somewhere it only goes."""
+    try:
+        names = os.stat(spare).st_nlink
+    except FileNotFoundError:
+        return
+    if names > 1:
+        os.unlink(spare)
+    else:
+        os.replace(spare, beside)
+
+
+def _beside(path: Path) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.{os.getpid()}{_NEW}")
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:

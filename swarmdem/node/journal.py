@@ -55,6 +55,7 @@ class Journal:
 
     def __init__(self, path: Path | None, part_bytes: int | None = PART_BYTES) -> None:
         self._file: BinaryIO | None = None
+        self._end = 0  # of what is whole: the file is this peer's alone
         self._path = path
         self._part_bytes = part_bytes
         self._trees: dict[PlanId, bytes] = {}
@@ -64,6 +65,7 @@ class Journal:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = _opened(path)
+                self._end = os.fstat(self._file.fileno()).st_size
             except BlockingIOError:
                 raise StoreError(f"journal {path}: another peer writes it") from None
             except OSError as error:
@@ -109,23 +111,23 @@ class Journal:
         if self._lost:
             lines.insert(0, _encoder.encode({"event": "lines_lost", "count": self._lost}) + b"\n")
         data = b"".join(lines)
-        end = os.fstat(self._file.fileno()).st_size
-        full = self._part_bytes is not None and end + len(data) > self._part_bytes
-        if full and end and self._begin_anew():
-            end = 0
+        full = self._part_bytes is not None and self._end + len(data) > self._part_bytes
+        if full and self._end:
+            self._begin_anew()
         try:
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - half a line is none
+            self._end += len(data)
             self._lost = 0
         except OSError as error:
             if not self._lost:
                 _log.warning("journal_refused reason=%s", error.strerror)
             self._lost += 1
             with contextlib.suppress(OSError):
-                self._file.truncate(end)  # half a line would spoil the next
+                self._file.truncate(self._end)  # half a line would spoil the next
 
-    def _begin_anew(self) -> bool:
-        """Make what is written the older part and begin a new one; False: that must wait, go on as before."""
+    def _begin_anew(self) -> None:
+        """Make what is written the older part and begin a new one; where that must wait, go on as before."""
         assert self._path is not None
         assert self._file is not None
         try:
@@ -133,10 +135,10 @@ class Journal:
                 os.replace(self._path, older_part(self._path))
             begun = _opened(self._path)
         except OSError:
-            return False
+            return
         self._file.close()
         self._file = begun
-        return True
+        self._end = os.fstat(begun.fileno()).st_size
 
 
 def _opened(path: Path) -> BinaryIO:

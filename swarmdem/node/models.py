@@ -9,6 +9,7 @@ the same model share one object.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -186,7 +187,16 @@ def encoded_model(
 
 
 def _file_head(schema: Schema, metadata: Mapping[str, str]) -> bytes:
-    head: dict[str, object] = {"__metadata__": dict(metadata)}
+    text = b'{"__metadata__":' + json.dumps(dict(metadata), separators=(",", ":")).encode()
+    text += _array_heads(schema)
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+@lru_cache(maxsize=64)
+def _array_heads(schema: Schema) -> bytes:
+    """Return what a head says of the arrays of *schema*, and the end of the head."""
+    head: dict[str, object] = {}
     offset = 0
     for spec in schema:
         end = offset + arrays.model_bytes((spec,))
@@ -196,9 +206,7 @@ def _file_head(schema: Schema, metadata: Mapping[str, str]) -> bytes:
             "data_offsets": (offset, end),
         }
         offset = end
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return (b"," if head else b"") + json.dumps(head, separators=(",", ":")).encode()[1:]
 
 
 class ModelPool:

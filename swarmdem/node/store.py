@@ -137,6 +137,7 @@ class DirectoryStore:
         try:
             for folder in (directory, self._models):
                 sweep(folder)
+            self._there = {path.name for path in self._models.glob("*.safetensors")}
             self._log = RecordLog(directory / "records.log", durable=durable)
         except BaseException:
             self._lock.close()
@@ -170,6 +171,7 @@ class DirectoryStore:
                 name = f"{slot}-{model.name.hex()}.safetensors"
                 before = [other for other in slots.get(slot, ()) if other != name]
                 # The newest stays until the index names its successor; the one before it may go now.
+                self._there.add(name)
                 self._put(self._models / name, model, spare=before[1:])
                 slots[slot] = (name, *before[:1])
             self._log.write({_INDEX: msgspec.json.encode(slots, order="sorted")})
@@ -274,9 +276,9 @@ class DirectoryStore:
 
     def _remove_unnamed(self) -> None:
         named = {name for names in self._slots.values() for name in names}
-        for path in self._models.glob("*.safetensors"):
-            if path.name not in named:
-                remove(path)
+        for name in self._there - named:
+            remove(self._models / name)
+        self._there = named
 
 
 def _lock(path: Path) -> IO[bytes]:

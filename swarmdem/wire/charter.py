@@ -8,7 +8,7 @@ everything else lives under the charter's hash. Tables are integers where they d
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -60,7 +60,9 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
             )
 
 
-class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Charter(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True, dict=True
+):
     """The agreement of one swarm; every field is part of its hash.
 
     Durations are in seconds, sizes in bytes, rates in bytes per second.
@@ -172,7 +174,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         if (size := len(encode(self))) > CHARTER_BYTES_MAX:
             raise ConfigError(f"charter: {size} bytes with schema and inputs, at most {CHARTER_BYTES_MAX}")
 
-    @property
+    @cached_property
     def patience_us(self) -> Micros:
         """`patience` on the core's clock."""
         return round(self.patience * SECOND)
@@ -192,7 +194,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         """Return the co-member bonus in 1/256 at tick *time* of the schedules' clock."""
         return self.hysteresis[min(time, len(self.hysteresis) - 1)] if self.hysteresis else 0
 
-    @property
+    @cached_property
     def model_bytes(self) -> int:
         """Length of a model of `schema` as a blob, every tensor in its own dtype."""
         return sum(math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] for tensor in self.schema)
@@ -207,7 +209,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         most = self.model_bytes
         return blob_bytes == most or (self.codec != "raw" and 0 < blob_bytes < most)
 
-    @property
+    @cached_property
     def transfer_us(self) -> Micros:
         """How long one model takes to cross at `min_rate`, with what is summed up beside it.
 
@@ -215,7 +217,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         """
         return self.model_bytes * (2 if self.pull_to == "all" else 1) * SECOND // self.min_rate
 
-    @property
+    @cached_property
     def gather_us(self) -> Micros:
         """`gather` on the core's clock."""
         return round(self.gather * SECOND)
