@@ -21,7 +21,7 @@ class Rooting:
         self.at_hand: set[ModelHash] = set()
         """Of the region's results and root means known here, those that this peer holds."""
         self.ext: Extensions = ()
-        """What the last root mean made here says beside it."""
+        """What the last mean made here says beside it; nothing unless a result went into it."""
         self._above: ModelHash | None = None
         self._spent: ModelHash | None = None
         """The result that went into a root mean last."""
@@ -77,6 +77,7 @@ class Rooting:
 
     def averaged(self, event: Averaged) -> Extensions:
         """Take note of a mean made here; return what its announcement says beside it."""
+        self.ext = ()
         if event.below is None or self._mixed is None or self._mixed[0] != event.group:
             return ()
         above, self._mixed = self._mixed[1], None
