@@ -110,6 +110,8 @@ async def assemble(
     labels = await loop.run_in_executor(trainer.training, labels_of, learner)
     craft = Craft(charter, wanted.strategy, layout, labels)
     offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
+    offered = trainer.pool.shared(offered)
+    layout.begin_with(offered)
     shelf.fill(await loop.run_in_executor(trainer.disk, store.load, layout.accepts))
     sealer = FrameSealer(store.identity, charter, store.session, reader=wanted.reader or FrameReader())
     core = core_of(charter, sealer, store.records, shelf, capability=wanted.capability, site=wanted.site)

@@ -41,6 +41,7 @@ class Layout:
     def __init__(self, charter: Charter, strategy: Strategy, initial: Parameters) -> None:
         kept = strategy.kept(initial)
         self.initial = initial
+        """What the learner began with."""
         self.initial_private: Parameters = {name: initial[name] for name in initial if name in kept}
         self.travelling: Schema = schema_of({name: initial[name] for name in initial if name not in kept})
         extras = tuple(strategy.extra(self.travelling))  # noqa: S610 - not Django's
@@ -53,6 +54,10 @@ class Layout:
             check_schema(_zeros(self.wire), charter.schema)  # names the first array that differs
         self.doubled: Schema | None = with_sums(self.wire) if charter.pull_to == "all" else None
         self._private = schema_of(self.initial_private)
+
+    def begin_with(self, offered: Model) -> None:
+        """Let what travels of the first arrays be those of *offered*: peers of a process share one model."""
+        self.initial = self.whole(offered, None)
 
     @property
     def schemas(self) -> tuple[Schema, ...]:
