@@ -181,7 +181,8 @@ def _entries(payload: memoryview, form: Form) -> tuple[NDArray[np.int64], NDArra
     gaps = np.frombuffer(payload, np.uint8, length, LENGTH.size)
     counts = np.frombuffer(payload, np.int8, offset=LENGTH.size + length)
     ends = np.flatnonzero(gaps != GAP_MAX)
-    if len(ends) != len(counts) or (length and ends[-1:] != length - 1):
+    last = int(ends[-1]) if len(ends) else -1
+    if len(ends) != len(counts) or last != length - 1:
         raise SchemaError(f"encoded model: {len(ends)} places for {len(counts)} values")
     if len(counts) > form.numbers // ENTRIES_SHARE:
         raise SchemaError(f"encoded model: {len(counts)} entries for {form.numbers} numbers")

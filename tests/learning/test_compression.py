@@ -223,6 +223,7 @@ def test_a_sparse_blob_written_by_hand_is_read():
 BAD_SPARSE = {
     "entry beyond the last number": ([255] * 26 + [70], [1]),
     "gaps that end in the air": ([3, 255], [1]),
+    "gaps that lead nowhere": ([255, 255], []),
     "more values than places": ([3], [1, 1]),
     "a count of zero": ([3], [0]),
     "a count of -128": ([3], [-128]),
