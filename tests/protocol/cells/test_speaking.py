@@ -1,10 +1,16 @@
-"""What the peer that speaks for a cell takes up to the region."""
+"""Who speaks for a cell, and what it takes up to the region."""
 
 from types import SimpleNamespace
 
 from swarmdem.identifiers import CellId, GroupId, PeerId, PlanId
+from swarmdem.protocol.cells.charters import cell_charter, in_cells
+from swarmdem.protocol.cells.records import Records
 from swarmdem.protocol.cells.speaking import Speaker
+from swarmdem.protocol.cells.staying import Staying
+from swarmdem.wire.charter import Charter
+from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.messages import PARAMETERS, Digest, Mean
+from swarmdem.wire.signing import Identity
 
 GENESIS, PLAN = b"g" * 32, PlanId(b"p" * 32)
 A, B = PeerId(b"a" * 16), PeerId(b"b" * 16)
@@ -40,3 +46,14 @@ def test_a_sketch_against_another_reference_is_not_in_the_mean():
     root = taken_up(digest(0, 100), digest(100, 0, reference=b"o" * 32))
 
     assert [round(root.scale * value) for value in root.sketch] == [0, 100]
+
+
+def test_nobody_speaks_for_a_cell_before_its_first_round():
+    swarm, cell = in_cells(Charter(swarm="s", genesis=bytes(32)), 8), CellId(b"c" * 16)
+    sealer = FrameSealer(Identity.from_private_bytes(bytes(32)), swarm, 1)
+    stay = Staying(cell, cell_charter(swarm, cell), sealer, Records({}))
+
+    stay.part = SimpleNamespace(base=SimpleNamespace(id=b"founding", hierarchy=None, electorate=(A, B)))
+    assert stay.speakers() == ()
+    stay.part = SimpleNamespace(base=SimpleNamespace(id=b"round 1", hierarchy="a tree", electorate=(A, B)))
+    assert sorted(stay.speakers()) == [A, B]

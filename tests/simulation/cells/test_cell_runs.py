@@ -42,6 +42,10 @@ def test_a_calm_swarm_makes_a_round_of_the_region_in_a_round_of_its_cells():
     assert 0 < figures.said[16] < 60
 
 
+def test_two_thirds_decide_in_cells_and_region_alike():
+    assert played(peers=24, cells=16, rounds=2, faults=False, agreement="bft").cells.region_rounds == 2
+
+
 def test_a_gain_counts_in_the_cells_and_not_again_in_the_region():
     gain = {"schedules": (("gain", (1.5, 1.0)),)}
     settings = Settings(seed=0, peers=12, rounds=2, cells=8, faults=False)
