@@ -7,6 +7,7 @@ along and nobody else. It is started again, and they go on from their state fold
 """
 
 import asyncio
+import contextlib
 import os
 import resource
 import shlex
@@ -279,10 +280,11 @@ async def _reports(session: _Session) -> AsyncIterator[tuple[int, FromWorker] | 
     while True:
         while not session.inbox.empty():  # a timer for each would cost more than the report
             yield session.inbox.get_nowait()
-        try:
-            yield await asyncio.wait_for(session.inbox.get(), POLL_S)
-        except TimeoutError:
-            yield None
+        report = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                report = await session.inbox.get()
+        yield report
 
 
 @asynccontextmanager

@@ -43,6 +43,8 @@ from swarmdem.learning.learner import task_of
 from swarmdem.learning.scaling import standardization
 
 _PR_SET_PDEATHSIG = 1
+GATHER_S = 0.02
+"""For which reports of rounds are gathered."""
 FILES, FILES_PER_PEER = 128, 4
 """Open files of a worker: its own, and of each peer lock, records, journal and what is being written."""
 
@@ -51,24 +53,21 @@ def main() -> None:
     """Run a worker on standard input and output."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
-    reports = os.fdopen(os.dup(1), "wb")
+    reports = Reports(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever a library prints must not end up among the reports
     try:
         asyncio.run(_work(reports))
     except SwarmError as error:
-        _say(reports, Failed(error=str(error), expected=True))
+        reports.say(Failed(error=str(error), expected=True))
     except Exception as error:
         traceback.print_exc()
-        _say(reports, Failed(error=f"{type(error).__name__}: {error}", expected=False))
+        reports.say(Failed(error=f"{type(error).__name__}: {error}", expected=False))
         sys.exit(1)
 
 
-async def _work(reports: BinaryIO) -> None:
+async def _work(reports: "Reports") -> None:
     """Prepare, wait for `Go`, host the peers until all are done and `Stop` comes."""
-
-    def say(report: FromWorker) -> None:
-        _say(reports, report)
-
+    say = reports.say
     orders = await _open_orders()
     job = await _next_order(orders)
     if not isinstance(job, Job):
@@ -102,7 +101,7 @@ async def _work(reports: BinaryIO) -> None:
     go = await _next_order(orders)
     if not isinstance(go, Go):
         return
-    host = Host(job, settings, go, tests, say)
+    host = Host(job, settings, go, tests, reports.say_soon)
     async with AsyncExitStack() as stack:
         await host.open(stack, dict(zip(job.devices, learners, strict=True)))
         gc.freeze()  # torch's half a million objects stay: no collection need look at them again
@@ -146,13 +145,36 @@ async def _until_stop(orders: asyncio.StreamReader) -> bool:
     return False
 
 
-def _say(reports: BinaryIO, report: FromWorker) -> None:
-    try:
-        reports.write(line(report))
-        reports.flush()
-    except BrokenPipeError:
-        # The coordinator is gone: nobody reads this or what follows, and the end of its orders ends us.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), reports.fileno())
+class Reports:
+    """What a worker says to the coordinator; nothing is said any more once that is gone.
+
+    Args:
+        pipe: Read by the coordinator.
+    """
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._lines = bytearray()
+
+    def say(self, report: FromWorker) -> None:
+        """Say *report* now, after what waits."""
+        self._lines += line(report)
+        self._flush()
+
+    def say_soon(self, report: FromWorker) -> None:
+        """Say *report* within `GATHER_S`, together with others: each time wakes the coordinator."""
+        if not self._lines:
+            asyncio.get_running_loop().call_later(GATHER_S, self._flush)
+        self._lines += line(report)
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, bytearray()
+        try:
+            self._pipe.write(lines)
+            self._pipe.flush()
+        except BrokenPipeError:
+            # Nobody reads this or what follows, and the end of the orders ends us.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._pipe.fileno())
 
 
 def _die_with_parent() -> None:

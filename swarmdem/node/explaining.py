@@ -54,6 +54,8 @@ class Explained(Readable):
 
 PeerEvent = NodeEvent | Explained
 """All that a peer's event stream and journal tell."""
+Evidence = Callable[[], RoundRecord | None]
+"""Returns what the certificate rests on that a peer stands on."""
 
 
 class Explainer:
@@ -88,12 +90,13 @@ class Explainer:
         """Take note of the certificate that this peer stood on when it stopped."""
         self._plan, self._round = plan, round
 
-    def note(self, event: NodeEvent, record: Callable[[], RoundRecord | None]) -> list[Explained]:
+    def note(self, event: NodeEvent, record: Evidence) -> list[Explained]:
         """Return what is to be explained about *event*.
 
         Args:
             event: What happened.
-            record: Returns the evidence of the certificate this peer stands on.
+            record: Returns the evidence of the certificate this peer stands on; asked only where it is
+                needed, because it looks at every peer.
         """
         match event:
             case PeerSeen(peer, present):
@@ -101,9 +104,9 @@ class Explainer:
             case TrainingFinished(duration_s=duration_s):
                 self._training_since, self._trained_s = None, duration_s
             case Certified():
-                return self._certified(event, record())
+                return self._certified(event, record)
             case RoundFinished():
-                return self._finished(event, record())
+                return self._finished(event, record)
             case GroupAveraged():
                 return self._averaged(event, record())
             case GroupFinished(cut=True, round=round, group=group):
@@ -124,17 +127,15 @@ class Explainer:
 
     # Certificates
 
-    def _certified(self, event: Certified, record: RoundRecord | None) -> list[Explained]:
+    def _certified(self, event: Certified, record: Evidence) -> list[Explained]:
         now = self._clock()
-        if record is not None and record.plan_id != event.plan:
-            record = None  # overtaken at once by another certificate
         told: list[Explained] = []
         if event.mode != FOUNDING:
             told += self._dropped(event)
             told += self._missed(event, now)
             told += self._left_out(event, now)
         if event.mode == PROVISIONAL:
-            told.append(self._uncertified(event, record))
+            told.append(self._uncertified(event, _evidence_of(event, record)))
         elif event.mode != FOUNDING:
             told += self._late(event, record, now)
         if self._certified_at is not None and event.round == self._round + 1:
@@ -189,11 +190,12 @@ class Explainer:
         why = f"of the {len(electors)} peers that could vote, {were} not heard in time: {self._whom(silent)}"
         return Explained(event.round, "uncertified", f"{head}: {why}" if silent else head)
 
-    def _late(self, event: Certified, record: RoundRecord | None, now: float) -> list[Explained]:
-        if record is None or record.base.plan is None:
-            return []
+    def _late(self, event: Certified, record: Evidence, now: float) -> list[Explained]:
         if event.term > 0:
-            electors = [entry.peer for entry in record.base.plan.entries if entry.elector]
+            evidence = _evidence_of(event, record)
+            if evidence is None or evidence.base.plan is None:
+                return []
+            electors = [entry.peer for entry in evidence.base.plan.entries if entry.elector]
             turns = rank(electors, event.base)
             slow = [turns[term % len(turns)] for term in range(event.term)] if turns else []
             why = f"{self._whom(slow)} had the turn and gave no proposal that enough peers took in time"
@@ -204,8 +206,11 @@ class Explainer:
         took, usual = now - self._certified_at, median(self._intervals)
         if took <= max(2 * usual, usual + self._patience_s):
             return []
+        evidence = _evidence_of(event, record)
+        if evidence is None:
+            return []
         head = f"round {event.round} took {took:.1f} s, {usual:.1f} s are usual"
-        return [Explained(event.round, "late", f"{head}: {self._slowest(record, now)}")]
+        return [Explained(event.round, "late", f"{head}: {self._slowest(evidence, now)}")]
 
     def _slowest(self, record: RoundRecord, now: float) -> str:
         own = self._own_trouble(now)
@@ -223,12 +228,12 @@ class Explainer:
 
     # Updates
 
-    def _finished(self, event: RoundFinished, record: RoundRecord | None) -> list[Explained]:
+    def _finished(self, event: RoundFinished, record: Evidence) -> list[Explained]:
         self._awaiting = None
         self._training_since = self._clock()
         if event.applied or event.reason == "not listed":  # the certificate has told why
             return []
-        return [Explained(event.round, "no update", self._no_update(event, record))]
+        return [Explained(event.round, "no update", self._no_update(event, record()))]
 
     def _no_update(self, event: RoundFinished, record: RoundRecord | None) -> str:
         head = f"round {event.round} ended here without a result: {event.reason}"
@@ -273,6 +278,12 @@ class Explainer:
 
     def _whom(self, peers: Sequence[PeerId]) -> str:
         return _named("this peer" if peer == self._me else brief(peer) for peer in peers)
+
+
+def _evidence_of(event: Certified, record: Evidence) -> RoundRecord | None:
+    """Return the evidence of this certificate; None when another has overtaken it already."""
+    evidence = record()
+    return evidence if evidence is not None and evidence.plan_id == event.plan else None
 
 
 def _told(trouble: Trouble, now: float) -> str:

@@ -6,12 +6,13 @@ named by what travels, and as a base for other models by its raw bytes. Peers of
 the same model share one object.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from weakref import WeakValueDictionary
+
+import msgspec
 
 from swarmdem.errors import SchemaError
 from swarmdem.identifiers import ModelHash
@@ -187,7 +188,7 @@ def encoded_model(
 
 
 def _file_head(schema: Schema, metadata: Mapping[str, str]) -> bytes:
-    text = b'{"__metadata__":' + json.dumps(dict(metadata), separators=(",", ":")).encode()
+    text = b'{"__metadata__":' + msgspec.json.encode(metadata)
     text += _array_heads(schema)
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
@@ -206,7 +207,7 @@ def _array_heads(schema: Schema) -> bytes:
             "data_offsets": (offset, end),
         }
         offset = end
-    return (b"," if head else b"") + json.dumps(head, separators=(",", ":")).encode()[1:]
+    return (b"," if head else b"") + msgspec.json.encode(head)[1:]
 
 
 class ModelPool:
