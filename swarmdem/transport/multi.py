@@ -284,10 +284,12 @@ class MultiLink:
             candidates = [member for member in up if member not in passed] or up
             member = self._best(topic, len(payload), candidates, now())
             last = len(candidates) == 1 or (bool(passed) and candidates is up)
+            publishing = member.link.connection(bulk=True).publish(topic, payload, retain=retain)
             try:
-                async with asyncio.timeout(None if last else STALL_S):
-                    await member.link.connection(bulk=True).publish(topic, payload, retain=retain)
-                    return
+                if last:
+                    return await publishing
+                async with asyncio.timeout(STALL_S):
+                    return await publishing
             except TimeoutError:
                 member.health.fault(now())
             except TransportError:  # lost while the message waited in line, or just before

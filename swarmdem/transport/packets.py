@@ -5,15 +5,21 @@ the socket half a dozen times for each, and moves a long one three times. Here m
 one read, and a long one is read to where it stays.
 
 Limits: nothing here knows a socket or what a packet says; a body may have the 256 MB that MQTT allows, and
-memory is touched only as far as bytes have come.
+memory is touched only as far as bytes have come. A connection keeps the memory of up to `SPARE` long packets
+of up to `SPARE_BYTES`: to give it back and ask for it anew costs as much as filling it.
 """
 
+import weakref
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 SHORT_BYTES = 16 * 1024
 """A packet up to this, its header included, is read together with others and copied out."""
+SPARE = 4
+SPARE_BYTES = 2**20 + SHORT_BYTES
 LENGTH_BYTES_MAX = 4
 """Of a packet's length (2.2.3)."""
 
@@ -28,6 +34,32 @@ class BadLengthError(ValueError):
     """A packet's length does not end: this is not MQTT."""
 
 
+class _Memory:
+    """Memory for the bodies of long packets, used again when nothing refers to a body any more."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[tuple[memoryview, weakref.ref[NDArray[np.uint8]]]] = deque(maxlen=SPARE)
+
+    def take(self, length: int) -> memoryview:
+        """Return memory of this length, whatever is in it."""
+        block = self._free(length)
+        if block is None:
+            block = np.empty(length, np.uint8).data  # unlike a bytearray it is not filled with zeros first
+        if length > SPARE_BYTES:
+            return block
+        # Whatever is made of it keeps this one object alive.
+        lent: NDArray[np.uint8] = np.frombuffer(block, np.uint8, length)
+        self._blocks.append((block, weakref.ref(lent)))
+        return lent.data
+
+    def _free(self, length: int) -> memoryview | None:
+        for index, (block, lent) in enumerate(self._blocks):
+            if lent() is None and length <= len(block) <= 2 * length:
+                del self._blocks[index]
+                return block
+        return None
+
+
 class PacketReader:
     """Where to read the next bytes to, and what packets they make.
 
@@ -40,6 +72,7 @@ class PacketReader:
         self._short = memoryview(bytearray(SHORT_BYTES))
         self._held = 0
         """Bytes in it: the beginning of a packet."""
+        self._memory = _Memory()
         self._command = 0
         self._long: memoryview | None = None
         self._filled = 0
@@ -87,8 +120,7 @@ class PacketReader:
 
     def _begin(self, command: int, start: int, length: int) -> None:
         """Go on reading at the place of a long packet, of which the beginning is here."""
-        # Unlike a bytearray it is not filled with zeros first.
-        self._long = np.empty(length, np.uint8).data
+        self._long = self._memory.take(length)
         self._command, self._filled = command, self._held - start
         self._long[: self._filled] = self._short[start : self._held]
         self._held = 0

@@ -1,5 +1,6 @@
 """Bytes of a connection become packets, however they come."""
 
+import numpy as np
 import pytest
 
 from swarmdem.transport.packets import SHORT_BYTES, BadLengthError, PacketReader, length_bytes
@@ -53,6 +54,20 @@ def test_a_long_body_is_the_takers_and_not_overwritten_by_what_follows() -> None
     taken.feed(b"".join(packet(0x32, letter * 50_000) for letter in (b"a", b"b", b"c")), 30_000)
 
     assert [bytes(body[:3]) + bytes(body[-3:]) for body in taken.kept] == [b"aaaaaa", b"bbbbbb", b"cccccc"]
+
+
+def test_the_memory_of_a_long_body_is_used_again_once_nothing_refers_to_it() -> None:
+    taken = Taken()
+    taken.feed(packet(0x32, b"a" * 50_000), 2**20)
+    where = np.frombuffer(taken.kept[0], np.uint8).ctypes.data
+    part = np.frombuffer(taken.kept.pop(), np.uint8)[5:10]
+    taken.feed(packet(0x32, b"b" * 50_000), 2**20)
+    assert bytes(part) == b"aaaaa"
+
+    del part
+    taken.feed(packet(0x32, b"c" * 50_000), 2**20)
+
+    assert np.frombuffer(taken.kept[1], np.uint8).ctypes.data == where
 
 
 def test_who_wants_no_more_gets_no_more() -> None:

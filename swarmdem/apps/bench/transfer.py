@@ -11,6 +11,7 @@ import statistics
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -167,12 +168,20 @@ async def _control(ours: Sequence[Process], peers: Sequence[str]) -> Row:
     }
 
 
+def through(url: str, proxy: FaultProxy) -> str:
+    """Return *url*, account and TLS files included, with the proxy's place instead of the broker's."""
+    parts = urlsplit(url)
+    place = urlsplit(proxy.url).netloc
+    account, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{account}{at}{place}"))
+
+
 async def _cut(url: str, size: int, chunk: int) -> Row:
     """Cut both connections of the receiver when half has come; say what share was sent twice."""
     address = BrokerAddress.parse(url)
     async with (
         FaultProxy(address.host, address.port) as proxy,
-        started("take", proxy.url) as taker,
+        started("take", through(url, proxy)) as taker,
         started("give", url) as giver,
     ):
         peers = [(await each.ask(size=size, chunk=chunk))["peer"] for each in (taker, giver)]

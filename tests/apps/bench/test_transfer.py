@@ -1,10 +1,11 @@
 """`swarmdem bench transfer`: what it measures, and what it refuses."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from swarmdem.apps.bench.transfer import read_sizes, run
+from swarmdem.apps.bench.transfer import read_sizes, run, through
 from swarmdem.errors import ConfigError
 from swarmdem.transport.brokers import KINDS, available
 
@@ -35,6 +36,14 @@ async def test_a_size_gives_one_row_with_every_figure(tmp_path, capsys, monkeypa
     title, _, line = capsys.readouterr().out.splitlines()
     assert title.startswith("broker mosquitto; medians of 1")
     assert line.split()[0] == "3.3"
+
+
+def test_the_cut_goes_by_the_proxy_with_the_account_and_the_tls_files_of_the_broker():
+    proxy = SimpleNamespace(url="mqtt://127.0.0.1:5")
+
+    assert through("mqtt://broker", proxy) == "mqtt://127.0.0.1:5"
+    given = "mqtts://me:word@one:8883,two?cafile=ca.pem&insecure=1"
+    assert through(given, proxy) == "mqtts://me:word@127.0.0.1:5?cafile=ca.pem&insecure=1"
 
 
 def test_sizes_are_megabytes_and_whole_values():
