@@ -235,12 +235,16 @@ class TorchLearner:
         return other
 
     def take(self, parameters: Parameters, loss: float, round: int) -> float:
-        """Take over *parameters* that a pass gave, and return its loss.
+        """Take over *parameters* that a pass gave, which nobody will write to, and return its loss.
 
         Raises:
             NotFiniteError: The loss became NaN or infinite.
         """
-        self.load(parameters)
+        with self._shared.lock:
+            if self._shared.holder() is self:
+                self._shared.write(parameters)
+            else:
+                self._stored = parameters
         return self._finite(loss, round)
 
     def evaluate(self, data: Dataset | None = None) -> Evaluation:
