@@ -25,8 +25,8 @@ CHUNK_LEAST_LEAVES = 4
 ONE_CHUNK_LEAVES = 8
 """A blob up to this travels as one chunk: there is nothing to overlap."""
 CHUNKS_IN_WINDOW = 8
-REFILL = 4
-"""Credit is renewed in quarters: by the half the pipe runs empty, and every want costs a signature."""
+REFILL = 2
+"""Credit is renewed by the half: each want costs a signature, in quarters more than the fuller pipe gains."""
 SMALLER = 4
 """Factor between a size of chunks that does not pass and the next one tried."""
 AGAIN_S = 3600.0
