@@ -67,6 +67,13 @@ def main() -> None:
 
 async def _work(reports: "Reports") -> None:
     """Prepare, wait for `Go`, host the peers until all are done and `Stop` comes."""
+    try:
+        await _hosting(reports)
+    finally:
+        reports.flush()
+
+
+async def _hosting(reports: "Reports") -> None:
     say = reports.say
     orders = await _open_orders()
     job = await _next_order(orders)
@@ -148,6 +155,8 @@ async def _until_stop(orders: asyncio.StreamReader) -> bool:
 class Reports:
     """What a worker says to the coordinator; nothing is said any more once that is gone.
 
+    A worker that is killed takes along what it has gathered: rows of the run may count fewer peers.
+
     Args:
         pipe: Read by the coordinator.
     """
@@ -159,15 +168,16 @@ class Reports:
     def say(self, report: FromWorker) -> None:
         """Say *report* now, after what waits."""
         self._lines += line(report)
-        self._flush()
+        self.flush()
 
     def say_soon(self, report: FromWorker) -> None:
         """Say *report* within `GATHER_S`, together with others: each time wakes the coordinator."""
         if not self._lines:
-            asyncio.get_running_loop().call_later(GATHER_S, self._flush)
+            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
         self._lines += line(report)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Say what waits."""
         lines, self._lines = self._lines, bytearray()
         try:
             self._pipe.write(lines)

@@ -214,7 +214,7 @@ class Strategy:
         return Outcome(model=learner.parameters(), loss=loss)
 
     def apply(self, *, trained: Parameters, result: Parameters, mixing: float) -> MutableParameters:
-        """Return the peer's model after the update: eq. 10 with its parent's *result*.
+        """Return the peer's model after the update: eq. 10 with its parent's *result*. Called in a thread.
 
         Args:
             trained: The arrays of the trained model that travel, without extras.

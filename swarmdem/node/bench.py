@@ -51,9 +51,9 @@ from swarmdem.protocol.events import (
 
 _log = logging.getLogger("swarmdem.node.bench")
 
-SHORT_BYTES = 1 << 20
-"""Up to this length of a model its sums are done on the event loop, and its upload is made in the training
-thread: a millisecond or two. Longer ones have the tensor thread."""
+SHORT_BYTES = 1 << 19
+"""Up to this length of a model plain sums are done on the event loop, and the upload is made in the training
+thread: a millisecond or two. Longer ones, codecs and a strategy's own hooks have the tensor thread."""
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Bench:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._jobs = Jobs(failed)
-        self._short = craft.charter.model_bytes <= SHORT_BYTES
+        self._short = craft.plain and craft.charter.model_bytes <= SHORT_BYTES
         self._sums_in = None if self._short else trainer.tensors
         self._saves_in = None if store.in_memory or (self._short and store.quick) else trainer.disk
         self._training: Future[None] | None = None

@@ -10,6 +10,7 @@ another length begins, and after `KEEP_S`. Blobs below `LEAST_BYTES` are left to
 
 import asyncio
 import contextlib
+import time
 import weakref
 from collections import deque
 
@@ -28,20 +29,18 @@ class Blocks:
     """Memory for blobs; `reserve` is called on an event loop, blocks come back from any thread."""
 
     def __init__(self) -> None:
-        self._free: deque[memoryview] = deque()
-        self._turn = 0
-        """Changes with every block that is taken or comes back."""
+        self._free: deque[tuple[memoryview, float]] = deque()
+        """Blocks, and since when; the one that waits longest first."""
 
     @property
     def free_bytes(self) -> int:
         """What is kept for models to come."""
-        return sum(len(block) for block in tuple(self._free))
+        return sum(len(block) for block, _ in tuple(self._free))
 
     def reserve(self, size_bytes: int) -> memoryview:
         """Return memory of this length, whatever is in it."""
         if size_bytes < LEAST_BYTES:
             return untouched(size_bytes)
-        self._turn += 1
         while (block := self._next()) is not None and len(block) != size_bytes:
             pass  # of another length: the next is, too
         if block is None:
@@ -53,21 +52,20 @@ class Blocks:
 
     def _next(self) -> memoryview | None:
         with contextlib.suppress(IndexError):
-            return self._free.popleft()
+            return self._free.popleft()[0]
         return None
 
     def _came_back(self, block: memoryview, loop: asyncio.AbstractEventLoop) -> None:
         """Keep a block, for a while; in whatever thread the last use of it ended."""
         if self._free and self.free_bytes + len(block) > FREE_BYTES:
             return
-        self._free.append(block)
-        self._turn += 1
-        with contextlib.suppress(
-            RuntimeError
-        ):  # that loop has ended: who runs another drops it when he begins
-            loop.call_soon_threadsafe(loop.call_later, KEEP_S, self._give_up, self._turn)
+        self._free.append((block, time.monotonic()))
+        with contextlib.suppress(RuntimeError):  # that loop has ended: it goes with the next that comes back
+            loop.call_soon_threadsafe(loop.call_later, KEEP_S, self._give_up)
 
-    def _give_up(self, turn: int) -> None:
-        """Free what nobody wanted since."""
-        if turn == self._turn:
-            self._free.clear()
+    def _give_up(self) -> None:
+        """Free what nobody wanted for so long."""
+        before = time.monotonic() - KEEP_S
+        with contextlib.suppress(IndexError):
+            while self._free[0][1] <= before:
+                self._free.popleft()

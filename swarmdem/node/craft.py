@@ -88,6 +88,8 @@ class Craft:
         self.mixes = type(strategy).apply is Strategy.apply
         """Whether eq. 10 says what a result does to the peer's model."""
         self._deploys = type(strategy).deploy is not Strategy.deploy
+        self.plain = self.mixes and not self._deploys and charter.codec == "raw"
+        """Whether all but training is sums and copies, without a strategy's own code or a codec."""
         self.layout = layout
         self.packing = Packing(charter, layout.schemas)
 

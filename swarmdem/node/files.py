@@ -205,10 +205,15 @@ def make_directory(path: Path, *, mode: int = 0o777) -> None:
         os.mkdir(path, mode)
 
 
-def remove(path: Path | str) -> None:
-    """Remove a file nobody needs; what cannot be removed stays."""
-    with contextlib.suppress(OSError):
+def remove(path: Path | str) -> bool:
+    """Remove a file nobody needs, and say whether it is gone; what cannot be removed stays."""
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def sweep(directory: Path) -> None:

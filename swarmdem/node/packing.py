@@ -13,7 +13,7 @@ reference. What a difference leaves out is part of the next one, for the base is
 A result with sums (`pull_to = all`) and whatever would not be shorter travels raw.
 
 A peer that sends a sparse upload goes on with its exact model, and keeps what it left out for the next
-upload (the residual) as long as the result it stands on is of the same group. One thread at a time.
+upload (the residual) as long as the result it stands on is of the same group. Threads may use it together.
 """
 
 from collections import Counter

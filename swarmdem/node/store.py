@@ -55,7 +55,7 @@ class Store(Protocol):
     in_memory: bool
     """Nothing is written at all."""
     quick: bool
-    """`write` waits for no disk: it may run on the event loop."""
+    """Nothing waits for the disk itself: `write` may run on the event loop, and `save` of a short model."""
 
     @property
     def records(self) -> Mapping[str, bytes]:
@@ -276,9 +276,8 @@ class DirectoryStore:
 
     def _remove_unnamed(self) -> None:
         named = {name for names in self._slots.values() for name in names}
-        for name in self._there - named:
-            remove(self._models / name)
-        self._there = named
+        left = {name for name in self._there - named if not remove(self._models / name)}
+        self._there = named | left
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -1,9 +1,9 @@
 """Learning off the event loop: the worker threads shared by the peers of a process.
 
 *training* takes minutes and runs one peer at a time in the order asked, or several in one pass
-(`together.py`); *tensors* does the short sums in between, so that an aggregator does not wait behind other
-peers' training; *disk* writes; *hashing* verifies what arrives.
-`bench.py` says what one peer has done on them.
+(`together.py`); *tensors* does the sums in between, so that an aggregator does not wait behind other
+peers' training; *disk* writes; *hashing* verifies what arrives. `bench.py` says what one peer has done on
+them, and which sums are so short that they need no thread.
 """
 
 from collections.abc import Callable

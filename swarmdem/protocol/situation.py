@@ -63,9 +63,9 @@ class Situation:
     clock: ConnectedClock
     base: Base
     health: LocalHealth | None = None
+    """How late this peer itself has been; None: not at all."""
     crowd: int = CROWD
     """More electors than this are a crowd to this peer."""
-    """How late this peer itself has been; None: not at all."""
     digests: DigestSet = field(default_factory=DigestSet)
     barred: Container[bytes] = ()
     """Plans this peer stood on and left: it certifies none of them again."""

@@ -130,7 +130,7 @@ class Client(aiomqtt.Client):
                     left -= count
                     continue
                 break
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except BadLengthError:
             self._code = MQTTErrorCode.MQTT_ERR_PROTOCOL

@@ -66,6 +66,20 @@ async def test_what_nobody_wants_is_given_up_after_a_while(monkeypatch):
             await asyncio.sleep(0.01)
 
 
+async def test_what_waits_is_given_up_though_others_are_taken_meanwhile(monkeypatch):
+    monkeypatch.setattr(blocks, "KEEP_S", 0.01)
+    store = Blocks()
+    memories = [store.reserve(SIZE) for _ in range(3)]
+    del memories
+    held = store.reserve(SIZE)
+    assert store.free_bytes == 2 * SIZE
+
+    async with asyncio.timeout(10):
+        while store.free_bytes:  # noqa: ASYNC110 - memory tells nobody that it was freed
+            await asyncio.sleep(0.01)
+    assert len(held) == SIZE
+
+
 def test_memory_that_outlives_its_event_loop_comes_back_too():
     store = Blocks()
 

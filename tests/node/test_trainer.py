@@ -8,6 +8,8 @@ import pytest
 from swarmdem.errors import MisuseError
 from swarmdem.identifiers import ModelHash
 from swarmdem.learning.parameters import schema_of
+from swarmdem.learning.strategy import Strategy
+from swarmdem.node import bench
 from swarmdem.node.models import ModelShelf, model_of
 from swarmdem.node.trainer import Hooks, Trainer
 from swarmdem.protocol.events import (
@@ -37,8 +39,11 @@ def model(*values):
     return model_of({"w": f32(*values)}, SCHEMA)
 
 
-@pytest.fixture
-async def make():
+@pytest.fixture(params=["short", "long"])
+async def make(request, monkeypatch):
+    """Short models are summed up where that is asked for, longer ones in a thread: all holds for both."""
+    if request.param == "long":
+        monkeypatch.setattr(bench, "SHORT_BYTES", 0)
     made = []
 
     def make(*args, **kwargs):
@@ -229,3 +234,21 @@ async def test_peers_of_a_process_share_one_copy_of_a_model():
 
     assert one.put(model(1, 2, 3)) is other.put(model(1, 2, 3))
     trainer.close()
+
+
+async def test_a_strategys_own_code_never_stops_the_event_loop(make):
+    where = []
+
+    class Slow(Strategy):
+        name = "slow"
+
+        def apply(self, *, trained, result, mixing):
+            where.append(threading.current_thread().name)
+            return super().apply(trained=trained, result=result, mixing=mixing)
+
+    shop = make(strategy=Slow)
+    upload, result = hold(shop, 1, 1, 1), hold(shop, 3, 3, 3)
+    shop.shelf.fill({Slot.REFERENCE: model(0, 0, 0)})
+    shop.bench.apply(Apply(PLAN, 1, GROUP, result, upload))
+    assert isinstance(await shop.answer(), Applied)
+    assert where == ["swarmdem-tensors_0"]
