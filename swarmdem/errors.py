@@ -79,6 +79,10 @@ class MalformedFrameError(WireError):
     """Not a frame of this version, for any other reason."""
 
 
+class ForeignFrameError(WireError):
+    """A frame under a charter that is not this peer's: of another swarm, or of a cell that it has left."""
+
+
 class TransportError(SwarmError):
     """The broker or the link failed; worth retrying."""
 

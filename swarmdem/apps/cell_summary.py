@@ -48,10 +48,10 @@ def cell_line(cells: Mapping[str, Any]) -> str:
     if not sizes:
         return "no peer found its cell"
     size = f"{sizes[0]} to {sizes[-1]} peers" if sizes[0] < sizes[-1] else f"{sizes[0]} peers each"
-    return (
-        f"cells {len(sizes)}, of {size}, moves {cells['moves']}; "
-        f"rounds of the region {cells['rounds']}, its results came down {cells['handed_down']} times"
-    )
+    learned = f"rounds of the region {cells['rounds']}, its results came down {cells['handed_down']} times"
+    if not cells["handed_down"]:
+        learned += ": a run too short for cells to learn from each other"
+    return f"cells {len(sizes)}, of {size}, moves {cells['moves']}; {learned}"
 
 
 def _lines_of(journal: Path) -> Iterator[_Line]:

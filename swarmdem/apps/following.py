@@ -104,7 +104,7 @@ class Follower:
             for tree in trees:
                 self._folder.append_tree(tree)
             left_s = self._book.mean_wall_s * (self._settings.rounds - row["round"])
-            self._view.row(row, _groups(trees[0]) if trees else 0, left_s)
+            self._view.row(row, sum(map(_groups, trees)), left_s)
         all_done = self._working <= self._done and now_s - self._done_s > LATE_S
         return self._book.last_round >= self._settings.rounds or all_done
 

@@ -134,6 +134,8 @@ class RunFolder:
                 values.pop("holdout_seed", None)  # earlier versions wrote it down always
             charter = charter_toml.from_mapping(tables["charter"])
             settings = from_mapping(values, "settings.")
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError(f"{self.path}: not a run folder (no run.toml)") from None
         except OSError as error:
             raise ConfigError(f"{where}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError, MalformedFrameError) as error:

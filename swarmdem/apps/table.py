@@ -29,7 +29,7 @@ class View(Protocol):
 
         Args:
             row: As written to `rounds.jsonl`.
-            groups: Groups in the round's tree, the root included.
+            groups: Groups in the round's tree (in cells: in all trees), the root included.
             left_s: Estimated seconds to the end.
         """
 

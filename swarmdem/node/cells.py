@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from swarmdem.errors import MalformedFrameError, TransportError
+from swarmdem.errors import ForeignFrameError, TransportError
 from swarmdem.identifiers import CellId, ModelHash
 from swarmdem.node.bulk import Bulk
 from swarmdem.protocol.cells.charters import limit_of, scopes_of
@@ -189,7 +189,7 @@ class Earshot:
         """
         opener = self._openers.get(scope_in(payload))
         if opener is None:
-            raise MalformedFrameError("frame of another swarm, or of a cell that was left")
+            raise ForeignFrameError("frame of another swarm, or of a cell that was left")
         return opener.open(payload)
 
     async def perform(self, order: Enter | Leave, retained: Collection[str]) -> set[str]:

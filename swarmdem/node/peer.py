@@ -116,6 +116,8 @@ class Peer:
     ) -> None:
         if (link is None) != bool(brokers or host_broker or discover):
             raise ConfigError("brokers: at least one is needed, or a link, not both")
+        if isinstance(brokers, str):
+            raise ConfigError(f"brokers: a list of URLs is wanted: [{brokers!r}]")
         for url in brokers:
             BrokerAddress.parse(url)
         self._charter = charter

@@ -132,6 +132,8 @@ class DirectoryStore:
         try:
             make_directory(self._models, mode=0o700)
             self._lock = _lock(directory / "lock")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StoreError(f"state directory {directory}: a file is there") from error
         except OSError as error:
             raise StoreError(f"state directory {directory}: {error.strerror}") from error
         try:

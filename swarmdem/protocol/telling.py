@@ -3,7 +3,8 @@
 Where everybody gets every vote all hold the certificate at the same moment. So the others give what the
 leader says patience / 16 to arrive, and then wait for each other. Only what proves itself spares them the
 telling: enough votes that were verified (`Agreement.told`), or the word of a peer that the plan names, of
-enough votes that are no others than those held here.
+enough votes of which none is unlike one held here. Votes not held here are not checked: a peer that lies can
+keep a holder silent, and who lacks the certificate then gets it by asking, as after any lost message.
 """
 
 from collections.abc import Mapping

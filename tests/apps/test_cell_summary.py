@@ -26,6 +26,9 @@ def test_cells_moves_and_rounds_of_the_region_are_read_from_journals(tmp_path):
         "cells 2, of 1 to 2 peers, moves 1",
         "rounds of the region 3, its results came down 1 times",
     ]
+    assert cell_line(told | {"rounds": 0, "handed_down": 0}).split(": ")[1:] == [
+        "a run too short for cells to learn from each other"
+    ]
 
 
 def test_lines_that_cannot_be_read_count_for_nothing(tmp_path):

@@ -33,7 +33,7 @@ def write_report(
     elif is_run(folder):
         text = run_page(folder)
     elif not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+        raise DataError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
     else:
         raise DataError(
             f"{folder}: neither a run folder (no run.toml) nor an experiment's (no experiment.json)"

@@ -3,7 +3,7 @@
 from swarmdem.apps.reading import read_run
 from swarmdem.apps.report.incidents import incidents
 from swarmdem.apps.report.stories import read_stories
-from tests.apps.report.journals import finished, troubled_run
+from tests.apps.report.journals import finished, traffic, troubled_run
 from tests.apps.run_folders import row, write_lines, write_run
 
 
@@ -52,6 +52,15 @@ def test_a_peer_that_was_away_is_told_from_one_that_never_came_back(tmp_path):
         ("a peer fell silent for good (bb22)", 1, (4, 5, 6, 7)),
         ("a peer was away for a round (aa11 2x)", 2, (2, 3)),
     ]
+
+
+def test_what_a_peer_still_hears_of_the_cell_it_has_left_is_no_failure(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1)])
+    late = traffic(1, {}, refused={"ForeignFrameError": 6})
+    for peer in ("aa11", "bb22", "cc33", "dd44"):
+        write_lines(folder / "peers" / f"{peer}.jsonl", [finished(1), late])
+
+    assert found(folder) == []
 
 
 def test_a_lost_connection_says_whether_it_came_back(tmp_path):
