@@ -100,7 +100,7 @@ class Core:
         """
         assert now >= self._now, "time went backwards"
         self._now = now
-        if isinstance(event, events.Received) and now < self._watch.due and not self._base.founding:
+        if isinstance(event, events.Received) and self._watch.calm(now) and not self._base.founding:
             frame, round, time = event.frame, self._round, self._clock.read(now)
             if noted(frame, round, self._catchup, time):
                 return []
@@ -115,6 +115,7 @@ class Core:
         if self._nonce and not self._left:
             effects += self._advance(time)
             effects += self._repeat(effects, time)
+            self._watch.looked_at = now
         for effect in effects:
             if isinstance(effect, Publish):
                 self._watch.sent(effect.crossing, now, time)

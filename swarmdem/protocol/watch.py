@@ -12,6 +12,9 @@ from swarmdem.protocol.events import Degraded, Effect, Recovered, Report
 from swarmdem.protocol.suspicion import LocalHealth
 from swarmdem.wire.frame import Frame
 
+LOOK_US = 1_000
+"""How long the core's look at everything that may be due answers for what it hears next."""
+
 
 class Watch:
     """What the core knows of time."""
@@ -24,12 +27,22 @@ class Watch:
         self._patience = patience
         self.due: Micros = 0
         """When the core asked to be woken, unless it took an input since; 0: it did not."""
+        self.looked_at: Micros = -LOOK_US
+        """When the core last looked at everything that may be due."""
         self._degraded = ""
 
     def set(self, due: Micros | None) -> Micros | None:
         """Note when the core asks to be woken; return that."""
         self.due = due or 0
         return due
+
+    def calm(self, now: Micros) -> bool:
+        """Say whether nothing can have fallen due that the core has not looked at.
+
+        Of many inputs that wait, the core is asked only after some when to wake it: for that moment its
+        last look is new enough.
+        """
+        return now < self.due or now < self.looked_at + LOOK_US
 
     def woke(self, now: Micros) -> list[Effect]:
         """Note an input at *now*, and how late it is looked at."""
