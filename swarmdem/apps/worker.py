@@ -45,9 +45,6 @@ from swarmdem.learning.scaling import standardization
 _PR_SET_PDEATHSIG = 1
 GATHER_S = 0.02
 """For which reports of rounds are gathered."""
-COLLECT_AFTER = 50_000, 20, 50
-"""Python's thresholds for looking for cycles. What a worker makes and drops is almost never in one: at
-Python's own thresholds (700, 10, 10) looking for them is a twelfth of what it does beside training."""
 FILES, FILES_PER_PEER = 128, 4
 """Open files of a worker: its own, and of each peer lock, records, journal and what is being written."""
 
@@ -115,7 +112,6 @@ async def _hosting(reports: "Reports") -> None:
     async with AsyncExitStack() as stack:
         await host.open(stack, dict(zip(job.devices, learners, strict=True)))
         gc.freeze()  # torch's half a million objects stay: no collection need look at them again
-        gc.set_threshold(*COLLECT_AFTER)
         say(Opened())
         if not isinstance(await _next_order(orders), Begin):
             return

@@ -21,13 +21,20 @@ def main() -> int:
     chosen = parser.parse_args()
     with _instrumented() if chosen.atheris else contextlib.nullcontext():
         from tests.fuzz import corpus, running
+    known = _choices(one=chosen.atheris or chosen.replay is not None)
+    if not (chosen.list or chosen.rebuild) and chosen.target not in known:
+        parser.exit(2, f"--target {chosen.target}: not one of {', '.join(known)}\n")
     if chosen.list:
         print("\n".join(running.names()))
     elif chosen.rebuild:
         print(f"{corpus.rebuild():,} bytes of corpus")
     elif chosen.replay is not None:
         target, _ = running.target_of(chosen.target)
-        print("accepted" if running.execute(chosen.target, target, chosen.replay.read_bytes()) else "refused")
+        try:
+            data = chosen.replay.read_bytes()
+        except OSError as error:
+            parser.exit(2, f"--replay {chosen.replay}: {error.strerror}\n")
+        print("accepted" if running.execute(chosen.target, target, data) else "refused")
     elif chosen.atheris:
         running.guided(chosen.target, chosen.executions, seed=chosen.seed)
     else:
@@ -40,6 +47,12 @@ def _instrumented() -> "contextlib.AbstractContextManager[None]":
     import atheris
 
     return atheris.instrument_imports(include=["swarmdem"])
+
+
+def _choices(*, one: bool) -> list[str]:
+    from tests.fuzz import running
+
+    return running.names() if one else ["all", "below", *running.names()]
 
 
 def _names(chosen: str) -> list[str]:

@@ -1,12 +1,13 @@
 """A little of every fuzzing target on every run of the tests; docs/fuzzing.md tells how to run the rest."""
 
+import sys
 import tracemalloc
 
 import pytest
 
 from swarmdem.errors import WireError
 from swarmdem.wire.messages import KINDS
-from tests.fuzz import corpus, running
+from tests.fuzz import __main__ as command, corpus, running
 from tests.fuzz.core import CoreUnderFire
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.targets import TARGETS, Target
@@ -98,3 +99,22 @@ def test_equal_seeds_give_equal_inputs():
     one, other = (Mutator(7, corpus.load("plan"), tree=0) for _ in range(2))
 
     assert [one.next() for _ in range(50)] == [other.next() for _ in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--target", "no-such"], "--target no-such: not one of all, below, envelope, "),
+        (["--replay", "finding.bin"], "--target all: not one of envelope, "),
+        (["--target", "core", "--replay", "no-such.bin"], "--replay no-such.bin: No such file or directory"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_that_names_it(words, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fuzz", *words])
+
+    with pytest.raises(SystemExit) as left:
+        command.main()
+
+    assert left.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)
