@@ -49,7 +49,7 @@ from swarmdem.transport.base import Link
 from swarmdem.transport.memory import MemoryBus
 from swarmdem.transport.mqtt import MqttLink
 from swarmdem.transport.multi import MultiLink
-from swarmdem.transport.settings import MqttSettings
+from swarmdem.transport.settings import BrokerAddress, MqttSettings
 from swarmdem.wire import charter as charters
 from swarmdem.wire.codec import FrameReader
 from swarmdem.wire.messages import FOUNDING, PROVISIONAL
@@ -59,6 +59,8 @@ T = TypeVar("T")
 
 CONNECT_S = 30.0
 """`swarm` gives up when no broker can be reached for so long."""
+TELL_S = 2.0
+"""After which it says what it waits for."""
 FRAMES_PER_PEER = 32
 """Verified frames remembered for each peer of the run: a round's, for the slowest peer of the worker too."""
 OPENED_AT_ONCE = 16
@@ -102,6 +104,7 @@ class Host:
         self, job: Job, settings: SwarmSettings, go: Go, tests: HeldOut, say: Callable[[FromWorker], None]
     ) -> None:
         self._settings = settings
+        self._first = job.devices[0]
         self._charter = charters.decode(go.charter)
         self._brokers = go.brokers
         self._run = Path(job.run)
@@ -129,7 +132,11 @@ class Host:
         stack.callback(self._trainer.close)
         link = _link(self._brokers, len(self._peers))
         stack.push_async_callback(link.close)
-        await link.connect(CONNECT_S)
+        waiting = self._loop.call_later(TELL_S, self._tell_of_waiting, link)
+        try:
+            await link.connect(CONNECT_S)
+        finally:
+            waiting.cancel()
         self._link = link
         reader = FrameReader(capacity=max(4096, FRAMES_PER_PEER * self._settings.peers))
         for number, learner in learners.items():
@@ -143,6 +150,13 @@ class Host:
                 if isinstance(outcome, BaseException):
                     raise outcome
         stack.push_async_callback(self._leave)
+
+    def _tell_of_waiting(self, link: Link) -> None:
+        """Say what the peers wait for, once a run."""
+        if self._first == 0:
+            where = ", ".join(str(BrokerAddress.parse(url)) for url in self._brokers)
+            reason = f" ({link.state.reason})" if link.state.reason else ""
+            self._say(Note(f"waiting for {where}{reason}, {CONNECT_S:g} s at most"))
 
     async def _leave(self) -> None:
         """Let all say goodbye at once: who has left takes no note of the others' leaving."""
@@ -165,7 +179,7 @@ class Host:
         """In the training thread: say how peers train, once a run, where somebody would wonder."""
         _log.info("vectorise together=%s why=%s", verdict.together, verdict.why)
         wondered = verdict.together or self._settings.vectorise == "on"
-        if wondered and self._hosted[0].number == 0:
+        if wondered and self._first == 0:
             with contextlib.suppress(RuntimeError):  # the loop may be closed when a run is torn down
                 self._loop.call_soon_threadsafe(self._say, Note(verdict.why))
 

@@ -103,6 +103,10 @@ class Link(Protocol):
     """One process's connection to the bus."""
 
     @property
+    def state(self) -> LinkState:
+        """Whether it is up now, and if not, why."""
+
+    @property
     def socket_bytes_sent(self) -> int:
         """Topic and payload bytes handed to the broker, all ports together."""
 

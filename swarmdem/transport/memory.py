@@ -83,6 +83,11 @@ class MemoryLink:
         self._limits = limits
         self._ports: dict[MemoryPort, None] = {}
 
+    @property
+    def state(self) -> LinkState:
+        """See `base.Link.state`."""
+        return self.bus.state
+
     async def connect(self, timeout_s: float | None = None) -> None:
         """See `base.Link.connect`."""
         if timeout_s is not None and not self.bus.state.up:

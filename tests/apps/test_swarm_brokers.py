@@ -1,8 +1,9 @@
-"""A swarm on several brokers goes on over those that are left."""
+"""A swarm on several brokers goes on over those that are left; one without any says what it waits for."""
 
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -43,3 +44,23 @@ async def test_all_rounds_go_on_when_one_of_two_brokers_is_killed(tmp_path: Path
     assert all(row["certified"] and row["applied"] == row["peers"] == 4 for row in rows)
     assert f"running without {a.url}" in printed.decode()
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["broker"] == f"{a.url}, {b.url}"
+
+
+@pytest.mark.timeout(120)
+async def test_a_broker_that_does_not_answer_is_named_while_it_is_waited_for(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax", "--peers", "2", "--workers", "2",
+        "--broker", "mqtt://user:secret@127.0.0.1:1", "--out", str(tmp_path / "run"),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    async with asyncio.timeout(110):
+        begun = await process.stdout.readline()
+        told = await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = await process.stdout.read()
+        assert await process.wait() == 130, rest
+
+    assert begun == b"2 peers in 2 processes, demlearn, mqtt://127.0.0.1:1\n"
+    assert told == b"waiting for mqtt://127.0.0.1:1 (nobody listens at 127.0.0.1:1), 30 s at most\n"
+    assert b"waiting" not in rest
