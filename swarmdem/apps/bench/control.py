@@ -15,6 +15,7 @@ from typing import Any
 
 from swarmdem.apps.bench import tables
 from swarmdem.apps.ledger import ledger_lines, ledger_of
+from swarmdem.apps.table import counted
 from swarmdem.simulation.runs import Run, Settings
 
 SENT_BYTES = 8_000
@@ -102,11 +103,12 @@ def run(
     found: list[dict[str, Any]] = []
     over: list[str] = []
     for peers in sizes:
+        how = "over a broker" if peers <= real else "simulated"
+        tables.announce(f"{counted(peers, 'peer')}, {how}, {counted(rounds + 1, 'round')}")
         measured = measure(peers, rounds=rounds, tau=tau, patience=patience, real=peers <= real)
         found.append(measured)
         over.extend(exceeded(measured))
         tables.write(out, {"tau": tau, "patience": patience, "held": not over, "swarms": found})
-        how = "over a broker" if measured["real"] else "simulated"
         yield f"{peers} peers, {how}, {rounds} rounds, tau {tau}, {measured['wall_s']:.0f} s"
         yield from ledger_lines(measured)
     yield from (f"over the budget: {line}" for line in over)

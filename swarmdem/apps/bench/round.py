@@ -20,10 +20,13 @@ from swarmdem.apps.bench.processes import MeasurementError
 from swarmdem.apps.bench.workload import Row, measured
 from swarmdem.apps.crew import worker_environment
 from swarmdem.apps.settings import SwarmSettings
+from swarmdem.apps.table import counted
 from swarmdem.learning.building import SOFTMAX
 from swarmdem.transport.brokers import available, start_broker
 
 LAUNCHES = 5
+START_S, LAUNCH_S = 3.0, 3.0
+"""What a bare loop needs before it trains, and a launch of one peer in all, roughly: for who waits."""
 
 COLUMNS = (
     ("peers", "peers", "{}"),
@@ -60,7 +63,11 @@ async def run(
     typer.echo(tables.heading(COLUMNS))
     told: dict[str, Any] = {"settings": base.as_mapping(), "rows": [], "lone": []}
     for number in peers:
-        row = {**await measured(replace(base, peers=number)), **await _bare(base, number)}
+        row = await measured(replace(base, peers=number))
+        tables.announce(
+            f"the bare loop of {counted(number, 'peer')}", START_S + base.rounds * row["train_cpu_s"]
+        )
+        row |= await _bare(base, number)
         row["other_share"] = row["other_cpu_s"] / row["train_cpu_s"] if row["train_cpu_s"] else None
         told["rows"].append(row)
         tables.write(out, told)
@@ -68,6 +75,9 @@ async def run(
     if launches:
         async with start_broker(kind) as broker:
             for model in dict.fromkeys((SOFTMAX, base.model)):
+                tables.announce(
+                    f"{counted(launches, 'launch', 'launches')} of one peer, {model}", LAUNCH_S * launches
+                )
                 lone = await launch.measured(broker.url, base.data, model, launches)
                 told["lone"].append(lone)
                 tables.write(out, told)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from swarmdem.errors import ConfigError
 from swarmdem.node.files import write_atomic
 
@@ -25,6 +27,15 @@ def line(columns: Columns, row: Row) -> str:
     """Return one row below its titles; what is missing or None is a dash."""
     cells = (form.format(row[key]) if row.get(key) is not None else "-" for key, _, form in columns)
     return "  ".join(cell.rjust(len(title)) for cell, (_, title, _) in zip(cells, columns, strict=True))
+
+
+def announce(part: str, takes_s: float | None = None) -> None:
+    """Say on standard error which part begins, and about how long it takes where that is known."""
+    typer.echo(part if takes_s is None else f"{part}, about {_roughly(takes_s)}", err=True)
+
+
+def _roughly(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def read_numbers(flag: str, text: str, *, least: int, most: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import typer
 
 from swarmdem.apps.bench import tables
 from swarmdem.apps.bench.processes import ANSWER_S, MeasurementError, Process, started
+from swarmdem.apps.table import counted
 from swarmdem.errors import ConfigError
 from swarmdem.transport.brokers import start_broker
 from swarmdem.transport.proxy import FaultProxy
@@ -75,6 +76,7 @@ async def run(broker: str, sizes: Sequence[int], *, chunk: int, repeat: int, out
         typer.echo(tables.heading(_COLUMNS))
         rows: list[Row] = []
         for size in sizes:
+            tables.announce(f"models of {size / 1e6:g} MB: {counted(repeat, 'transfer')}, control, a cut")
             row = await _measure(url, size, chunk, repeat)
             typer.echo(tables.line(_COLUMNS, row))
             rows.append(row)

@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from swarmdem.apps.bench import tables
 from swarmdem.apps.runfolder import RunFolder
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.apps.swarm import run_swarm
@@ -57,6 +58,7 @@ async def measured(settings: SwarmSettings) -> Row:
         ConfigError: A setting cannot work.
         TransportError: The broker is lost.
     """
+    tables.announce(f"a swarm of {counted(settings.peers, 'peer')}, {settings.rounds} rounds")
     with TemporaryDirectory(prefix="swarmdem-bench-") as folder:
         run = Path(folder) / "run"
         summary = await run_swarm(settings, run, Progress())

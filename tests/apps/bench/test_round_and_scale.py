@@ -78,10 +78,13 @@ async def test_a_swarm_gives_one_row_beside_its_bare_loop(tmp_path, capsys):
     assert min(found["bare_s"], found["round_s"], found["other_ms_whole"], found["peak_pss_mb"]) > 0
     assert found["sent_least"] > 0.5
     assert told["settings"]["model"] == "softmax"
-    title, heading, line = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    title, heading, line = printed.out.splitlines()
     assert title == "softmax on digits, sgd, 3 rounds, broker embedded"
     assert heading.split()[0] == "peers"
     assert line.split()[0] == "3"
+    begun = [line for line in printed.err.splitlines() if not line.startswith("  ")]
+    assert begun == ["a swarm of 3 peers, 3 rounds", "the bare loop of 3 peers, about 3 s"]
 
 
 @pytest.fixture
@@ -96,6 +99,23 @@ def given(monkeypatch):
 
     monkeypatch.setattr(rounds, "measured", measured)
     monkeypatch.setattr(rounds, "_bare", bare)
+
+
+async def test_the_launches_of_single_peers_are_announced_one_model_after_the_other(
+    monkeypatch, given, capsys
+):
+    async def launched(url, data, model, launches):
+        return {"ready_s": 1.0, "idle_pss_mb": 50.0}
+
+    monkeypatch.setattr(launch, "measured", launched)
+
+    await rounds.run((2,), replace(SMALL, model="mlp"), out=None, launches=40)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "the bare loop of 2 peers, about 9 s",
+        "40 launches of one peer, softmax, about 2 min",
+        "40 launches of one peer, mlp, about 2 min",
+    ]
 
 
 async def test_rows_stay_when_the_single_peer_fails(tmp_path, monkeypatch, given):
