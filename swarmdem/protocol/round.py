@@ -320,18 +320,24 @@ class Round:
             case events.Mixed():
                 return self.update.on_mixed(event, time)
             case events.Applied():
-                return self.update.on_applied(event, time)
+                return self._written(self.update.on_applied(event, time))
+
+    def _written(self, closed: list[Effect]) -> list[Effect]:
+        """Return what closes the update, if anything, after a record of it: what is told must be on disk."""
+        if not closed:
+            return []
+        base = self.s.base
+        self._memory.applied_round, self._memory.applied_plan = base.round, base.id
+        return [Persist("applied", base.round.to_bytes(8, "big") + base.id), *closed]
 
     def _after_update(self, time: Micros) -> list[Effect]:
         """Begin the next COLLECT once the update is over here."""
-        update, base = self.update, self.s.base
+        update = self.update
         if update is None or update.applied is None or self.phase is not Phase.UPDATING:
             return []
-        if not update.applied:
-            return self.collect(time)
-        self._pace.running = None  # it began from the model that is replaced now
-        self._memory.applied_round, self._memory.applied_plan = base.round, base.id
-        return [Persist("applied", base.round.to_bytes(8, "big") + base.id), *self.collect(time)]
+        if update.applied:
+            self._pace.running = None  # it began from the model that is replaced now
+        return self.collect(time)
 
     def _ask_digests(self, time: Micros) -> list[Effect]:
         """Ask two other listed peers for digests that an aggregator lacks."""

@@ -29,6 +29,8 @@ class Accounting:
         self._plain = not tables.keys() & {"gamma", "gain"}
         """A mean is the mean of the uploads below it, whatever the level."""
         self._installed: set[tuple[PeerId, PlanId]] = set()
+        self._written: set[tuple[PeerId, bytes]] = set()
+        """Whose results are on record as applied."""
         self._gossiped: dict[tuple[PeerId, PlanId], ModelHash] = {}
         """Each peer's mean with its neighbours."""
         self._rounds: dict[PeerId, Round] = {}
@@ -252,10 +254,16 @@ class Accounting:
             raise Broken("the round of applied plans rises strictly", f"peer {brief(peer)}, round {number}")
         self._rounds[peer] = number
 
+    def on_written(self, peer: PeerId, record: bytes) -> None:
+        """Take a record of what *peer* applied: a round and a plan (`round.Round`)."""
+        self._written.add((peer, record[8:]))
+
     def on_round_finished(self, peer: PeerId, event: RoundFinished) -> None:
-        """Check that a peer that says it applied a round's result has it installed."""
+        """Check that a peer that says it applied a round's result has it installed, and has that on disk."""
         if event.applied and (peer, event.plan) not in self._installed:
             raise Broken("applied means installed", f"peer {brief(peer)}, plan {brief(event.plan)}")
+        if event.applied and (peer, event.plan) not in self._written:
+            raise Broken("what is told is on disk", f"peer {brief(peer)}, plan {brief(event.plan)}")
 
     def _spoils(self, peer: PeerId, known: KnownPlan) -> bool:
         """Return whether *peer*, which gives a group a second result, is a liar; then the plan is spoiled."""

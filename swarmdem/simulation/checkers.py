@@ -154,6 +154,8 @@ class Checkers:
             self._on_certificate(codec.decode_body(Certificate, record.value))
         elif record.key == "digest" and record.value:
             self._on_frame(peer, self._notary.open(record.value))
+        elif record.key == "applied":
+            self.accounting.on_written(peer, record.value)
 
     def _on_frame(self, peer: PeerId, frame: Frame) -> None:
         match frame.message:

@@ -13,6 +13,7 @@ from swarmdem.protocol.events import (
     Certified,
     FinishMean,
     NeighboursAveraged,
+    Persist,
     Publish,
     Report,
     RoundFinished,
@@ -150,6 +151,15 @@ def test_a_result_applied_twice():
         return [effect, effect] if isinstance(effect, Apply) else [effect]
 
     assert verdict(change).startswith("no peer applies twice for one plan")
+
+
+def test_a_result_told_before_it_is_on_record():
+    """Killed in between, the peer would train once as if it had never applied anything."""
+
+    def change(_, effect):
+        return [] if isinstance(effect, Persist) and effect.key == "applied" else [effect]
+
+    assert verdict(change).startswith("what is told is on disk")
 
 
 def test_an_update_that_never_ends():
