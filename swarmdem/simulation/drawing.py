@@ -6,7 +6,9 @@ liveness can be asked for afterwards.
 
 What is left out unless asked for. A swarm does not fork while nobody who hears a broker misses the others
 for a whole patience, so splits are short (half of patience at most) unless *forks* asks for long ones.
-Loss stays at or below 30 %. Liars are drawn only when asked for, fewer than a third of the peers.
+Loss stays at or below 30 %. Liars are drawn only when asked for, fewer than a third of the peers. Where two
+thirds decide, and nobody without them, fewer than a third of the founders are replaced: who is gone for good
+votes no more, and no other may vote in its place before a certificate says so.
 """
 
 import random
@@ -35,6 +37,8 @@ class Stage:
     """Also draw splits long enough to fork the swarm."""
     lies: bool = False
     """Also draw liars."""
+    strict: bool = False
+    """Two thirds decide (`bft`)."""
 
 
 def draw(seed: int, stage: Stage) -> tuple[Fault, ...]:
@@ -55,6 +59,8 @@ def draw(seed: int, stage: Stage) -> tuple[Fault, ...]:
             faults += _draw(kind, rng, stage, at, until)
     if stage.lies:
         faults += _lies(random.Random(f"liars {seed}"), stage)
+    if stage.strict:
+        faults = _few_replaced(faults, stage)
     return tuple(sorted(faults, key=lambda f: (f.at, f.until, f.kind, f.peers, f.brokers)))
 
 
@@ -62,6 +68,15 @@ def _late(rng: random.Random, stage: Stage) -> list[Fault]:
     late = rng.sample(range(stage.peers), rng.randrange(1, max(2, stage.peers // 4 + 1)))
     span = stage.end - stage.start
     return [Fault(Kind.LATE, 0, stage.start + int(rng.random() * span), (peer,)) for peer in late]
+
+
+def _few_replaced(faults: list[Fault], stage: Stage) -> list[Fault]:
+    """Return *faults* with the replacements of so many peers only as the founders can do without."""
+    late = {peer for fault in faults if fault.kind is Kind.LATE for peer in fault.peers}
+    spare = (stage.peers - len(late) - 1) // 3
+    replaced = dict.fromkeys(peer for fault in faults if fault.kind is Kind.REPLACE for peer in fault.peers)
+    stay = set(list(replaced)[spare:])
+    return [fault for fault in faults if fault.kind is not Kind.REPLACE or not stay & {*fault.peers}]
 
 
 def _span(rng: random.Random, stage: Stage) -> tuple[Micros, Micros]:

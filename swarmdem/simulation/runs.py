@@ -147,6 +147,7 @@ def faults_of(settings: Settings) -> tuple[Fault, ...]:
         patience=round(settings.patience * SECOND),
         forks=settings.forks,
         lies=settings.liars,
+        strict=settings.agreement == "bft",
     )
     return drawing.draw(settings.seed, stage)
 

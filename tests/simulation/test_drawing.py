@@ -63,3 +63,15 @@ def test_liars_are_drawn_only_when_asked_for_and_fewer_than_a_third():
 
 def test_one_peer_alone_can_have_faults_too():
     assert all(drawn(seed, peers=1, brokers=1) for seed in range(2, 4))
+
+
+def test_where_two_thirds_decide_they_are_never_replaced():
+    """Of eight founders two may be gone for good: six of eight still decide; of six, one."""
+
+    def replaced(seed, **changes):
+        return {peer for f in drawn(seed, **changes) if f.kind is Kind.REPLACE for peer in f.peers}
+
+    assert max(len(replaced(seed)) for seed in range(200)) > 2
+    assert max(len(replaced(seed, strict=True)) for seed in range(200)) == 2
+    late = [seed for seed in range(200) if sum(f.kind is Kind.LATE for f in drawn(seed)) == 2]
+    assert max(len(replaced(seed, strict=True)) for seed in late) == 1
