@@ -142,7 +142,7 @@ def _summary(session: _Session, *, broker: str, cpu_s: float) -> dict[str, Any]:
     settings, folder = session.settings, session.folder
     peak = session.costs.peak_pss_bytes
     summary = summarise(folder.rows(), peers=settings.peers, broker=broker, peak_pss_bytes=peak)
-    summary["cpu_s"] = round(cpu_s, 3)
+    summary["rounds_cpu_s"], summary["cpu_s"] = summary["cpu_s"], round(cpu_s, 3)
     summary["untrained_c_gen"] = session.untrained
     if settings.cells is not None:
         summary["cells"] = cells_of_run(folder.path / "peers")

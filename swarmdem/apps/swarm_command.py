@@ -53,6 +53,7 @@ def _shown(settings: SwarmSettings, out: Path, *, closing: bool = True, **how: A
             view.say(cell_line(summary["cells"]))
         for line in ledger_lines(summary["traffic"]):
             view.say(line)
+        view.say("  without a peer's first round, where it has others")
         view.say(f"run folder {out}")
     return summary
 
@@ -62,7 +63,8 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     final = summary["final"]
     lines = [
         f"{counted(summary['rounds'], 'round')}, {summary['certified_rounds']} certified, in "
-        f"{duration(summary['wall_s'])}; CPU {summary['cpu_s']:.1f} s "
+        f"{duration(summary['wall_s'])}; CPU {summary['cpu_s']:.1f} s, "
+        f"in rounds {summary['rounds_cpu_s']:.1f} "
         f"(training {summary['train_cpu_s']:.1f}, evaluation {summary['evaluate_cpu_s']:.1f}), "
         f"peak memory {summary['peak_pss_mb']:.0f} MB, sent {megabytes(summary['bytes_sent'])}"
     ]

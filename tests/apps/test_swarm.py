@@ -268,6 +268,8 @@ def test_more_peers_than_devices_and_what_a_regression_measures_are_said(tmp_pat
                   "--patience", 2, "--broker", "memory", "--out", tmp_path / "run")  # fmt: skip
 
     assert "4 peers in 1 process, demlearn, memory\n" in printed
+    whole, rounds = map(float, re.search(r"; CPU (\S+) s, in rounds (\S+) \(training ", printed).groups())
+    assert whole > rounds
     assert "d.npz is of 3 devices: peer 3 trains on the data of device 0 again, and so on\n" in printed
     measured = r"C-SPE error \S+, C-GEN error \S+, Global error \S+"
     assert re.search(rf"round 1: {measured} \(mean absolute error, in the unit of the targets\)\n", printed)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from swarmdem.apps.cell_summary import cell_line
+from swarmdem.apps.ledger import ledger_of_run
 from swarmdem.apps.reading import METRICS, RoundRow, Run
 from swarmdem.apps.report import html, peers, trees
 from swarmdem.apps.report.curves import learning
@@ -94,10 +95,12 @@ def overview(run: Run) -> Html:
     pairs += [
         ("sent by all peers", _volume(total["bytes_sent"])),
         ("wall time", _seconds(total["wall_s"])),
-        ("CPU time", _seconds(total["cpu_s"])),
+        ("CPU time in rounds", _seconds(total["cpu_s"])),
     ]
+    if run.summary is not None and "cpu_s" in run.summary:
+        pairs.append(("CPU time with starting up", _seconds(run.summary["cpu_s"])))
     if learning:
-        pairs.append(("CPU over learning", f"{total['cpu_s'] / learning:.2f} times"))
+        pairs.append(("CPU in rounds over learning", f"{total['cpu_s'] / learning:.2f} times"))
     absent = list(run.missing)
     if not run.trees and "trees.jsonl" not in absent:
         absent.append("trees (none written yet)")
@@ -204,34 +207,39 @@ def _traffic(told: Told) -> Iterator[Html]:
         return
     kinds = sorted({kind for story in stories for kind in (*story.bytes_, *story.arrived)})
     sizes = {kind: sum(story.bytes_[kind] for story in stories) for kind in kinds}
-    arrived = {kind: sum(story.arrived[kind] for story in stories) for kind in kinds}
     frames = {kind: sum(story.frames[kind] for story in stories) for kind in sizes}
     all_bytes = max(1, sum(sizes.values()))
     doc = {
         kind.__name__.lower(): (kind.__doc__ or "").partition("\n")[0].replace("`", "")
         for kind in KINDS.values()
     } | _BULK
-    peer_rounds = max(sum(len(story.finished) for story in stories), 1)
+    ledger = ledger_of_run(run.path / "peers").as_mapping()
+    each = {kind: ledger["kinds"].get(kind, {"bytes_sent": 0, "bytes_received": 0}) for kind in kinds}
     rows: list[Sequence[Content]] = [
         [
             element("code", kind), element("span", doc.get(kind, ""), class_="prose"),
             html.number(frames[kind], ",d"),
             html.share_bar(sizes[kind] / 1e3, all_bytes / 1e3, ",.1f"),
-            html.number(sizes[kind] / all_bytes * 100, ".1f"), html.number(sizes[kind] / peer_rounds, ",.0f"),
-            html.number(arrived[kind] / peer_rounds, ",.0f"),
+            html.number(sizes[kind] / all_bytes * 100, ".1f"),
+            html.number(each[kind]["bytes_sent"], ",.0f"), html.number(each[kind]["bytes_received"], ",.0f"),
         ]
         for kind in sorted(sizes, key=lambda kind: -sizes[kind])
     ]  # fmt: skip
     models = sizes.get("chunk", 0) / all_bytes
     yield element(
         "p",
-        f"All peers together sent {_volume(all_bytes)} in {sum(frames.values()):,} frames; {models:.1%} of "
+        f"All peers together sent {_volume(all_bytes)} in {sum(frames.values()):,} frames up to the ends of "
+        f"their last rounds ({_volume(total)} until the run had heard of them); {models:.1%} of "
         "the bytes were pieces of models, the rest is what the swarm needs to agree.",
     )
-    titles = ["kind", "what it says", "#frames", "#kB", "#%", "#bytes a peer and round", "#received"]
+    titles = ["kind", "what it says", "#frames", "#kB", "#%", "#bytes a peer and round*", "#received*"]
     yield html.table(
         "Sent and received by all peers, topics included, by kind of frame", titles, rows, sortable=True
     )
+    yield html.note("* without a peer's first round where it has others, as the run itself said at its end.")
+    if (control := ledger["control"]) is not None:
+        of_control = f"{control['bytes_sent']:,} and received {control['bytes_received']:,} bytes"
+        yield html.note(f"Of control traffic the median peer sent {of_control} a round*.")
     if len(stories) < len(told.stories):
         yield html.note(f"{len(told.stories) - len(stories)} peers' journals hold no traffic lines.")
 

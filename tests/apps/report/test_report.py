@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from swarmdem.apps import cli
+from swarmdem.apps.ledger import ledger_of_run
 from swarmdem.apps.report.command import experiment_page, run_page, write_report
 from swarmdem.errors import ConfigError, DataError
 from tests.apps.report.journals import troubled_run
@@ -56,8 +57,24 @@ def test_a_page_has_every_section_and_refers_to_nothing_but_itself(tmp_path):
 def test_bytes_are_told_by_kind_in_words(tmp_path):
     text = run_page(troubled_run(tmp_path / "run"))
 
-    assert "All peers together sent 6.0 kB in 4 frames; 90.0% of the bytes were pieces of models" in text
+    assert (
+        "All peers together sent 6.0 kB in 4 frames up to the ends of their last rounds "
+        "(5.0 kB until the run had heard of them); 90.0% of the bytes were pieces of models"
+    ) in text
     assert "<code>digest</code>" in text
+
+
+def test_bytes_a_peer_and_round_are_those_that_the_run_ended_with(tmp_path):
+    folder = troubled_run(tmp_path / "run")
+
+    text = run_page(folder)
+
+    told = ledger_of_run(folder / "peers").as_mapping()
+    assert [told["kinds"][kind]["bytes_sent"] for kind in told["kinds"]] == [2400.0], "the first is left out"
+    chunks = text.partition("<code>chunk</code>")[2].partition("</tr>")[0]
+    assert "2,400" in chunks
+    assert "2,700" not in chunks
+    assert "Of control traffic the median peer sent 0 and received 0 bytes a round*." in text
 
 
 def test_the_only_evaluated_round_is_a_table_for_a_curve_would_be_a_dot(tmp_path):
@@ -78,6 +95,15 @@ def test_a_run_of_one_round_has_no_curve_of_costs(tmp_path):
 
     assert "what a round costs all peers together" not in one
     assert "what a round costs all peers together" in two
+
+
+def test_cpu_time_of_rounds_and_of_the_whole_run_are_told_apart(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1, cpu_s=2.0), row(2, 0.5, cpu_s=3.0)])
+    (folder / "summary.json").write_text('{"cpu_s": 12.5}')
+
+    facts = re.sub("<[^>]+>", " ", run_page(folder))
+
+    assert re.search(r"CPU time in rounds\s+5\.0 s\s+CPU time with starting up\s+12\.5 s", facts)
 
 
 def test_an_unfinished_run_says_so_and_names_what_is_missing(tmp_path):
