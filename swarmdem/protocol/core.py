@@ -100,7 +100,8 @@ class Core:
         """
         assert now >= self._now, "time went backwards"
         self._now = now
-        if isinstance(event, events.Received) and self._watch.calm(now) and not self._base.founding:
+        quiet = self._watch.calm(now) and not self._base.founding and not self._left
+        if quiet and isinstance(event, events.Received):
             frame, round, time = event.frame, self._round, self._clock.read(now)
             if noted(frame, round, self._catchup, time):
                 return []
