@@ -69,7 +69,7 @@ def in_training(seconds):
 
 
 def test_what_falls_due_while_frames_that_are_only_noted_keep_coming_waits_for_a_millisecond_at_most():
-    """As under load: the core is neither woken nor asked when to wake it, and hears five pings a millisecond."""
+    """As under load: the core is neither woken nor asked when to, and hears five pings a millisecond."""
     swarm, core = in_training(60)
     other = swarm.cores[1]._sealer
     due = core.next_wakeup()
