@@ -12,6 +12,7 @@ from swarmdem.apps.pipes import (
     GroupResult,
     GroupScored,
     Note,
+    Passes,
     PeerRound,
     Ready,
     Trained,
@@ -87,6 +88,9 @@ class Follower:
                 self._training_failed(report)
             case Ready():
                 self._book.begin(now_s, self._cpu_s())
+            case Passes(together=together, why=why):
+                way = "on" if together else "off"
+                self._folder.note_choice("vectorise", way, why=why, worker=worker)
             case Note(text=note):
                 self._view.say(note)
             case Failed(error=error, expected=expected):

@@ -24,6 +24,7 @@ from swarmdem.apps.pipes import (
     GroupScored,
     Job,
     Note,
+    Passes,
     PeerRound,
     Score,
     Trained,
@@ -176,12 +177,14 @@ class Host:
                 follower.cancel()
 
     def _tell_of_passes(self, verdict: Verdict) -> None:
-        """In the training thread: say how peers train, once a run, where somebody would wonder."""
+        """In the training thread: report how peers train; say it once a run, where somebody would wonder."""
         _log.info("vectorise together=%s why=%s", verdict.together, verdict.why)
-        wondered = verdict.together or self._settings.vectorise == "on"
-        if wondered and self._first == 0:
-            with contextlib.suppress(RuntimeError):  # the loop may be closed when a run is torn down
-                self._loop.call_soon_threadsafe(self._say, Note(verdict.why))
+        reports: list[FromWorker] = [Passes(verdict.together, verdict.why)]
+        if self._first == 0 and (verdict.together or self._settings.vectorise == "on"):
+            reports.append(Note(verdict.why))
+        with contextlib.suppress(RuntimeError):  # the loop may be closed when a run is torn down
+            for report in reports:
+                self._loop.call_soon_threadsafe(self._say, report)
 
     async def save_models(self) -> None:
         """Write every peer's model, and the root's if it was made here, into the run folder."""

@@ -88,6 +88,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """What scores are: `accuracy` or `mae`."""
     devices: int
     """Of the data."""
+    device: str = "cpu"
+    """Where models train: `cpu` or `cuda`."""
     genesis: bytes = b""
     """Name of the first model."""
 
@@ -173,6 +175,14 @@ class GroupScored(msgspec.Struct, frozen=True, tag="group_scored", kw_only=True)
     """On the test data of all peers (G-GEN; Global for the root)."""
 
 
+class Passes(msgspec.Struct, frozen=True, tag="passes"):
+    """Whether the peers of this worker train in one pass, found out at their first training or later."""
+
+    together: bool
+    why: str
+    """One line for people."""
+
+
 class Note(msgspec.Struct, frozen=True, tag="note"):
     """Something a person should read."""
 
@@ -201,6 +211,7 @@ FromWorker = (
     | TreeSeen
     | GroupResult
     | GroupScored
+    | Passes
     | Note
     | Done
     | Failed

@@ -142,7 +142,7 @@ class Run:
 
     path: Path
     tables: Mapping[str, Any]
-    """`run.toml`: tables `run`, `versions`, `settings`, `charter`, and lists `resumed` and `failed`."""
+    """`run.toml`: tables `run`, `versions`, `settings`, `charter`; lists `chosen`, `resumed` and `failed`."""
     rounds: tuple[RoundRow, ...]
     trees: tuple[TreeRow, ...]
     summary: Mapping[str, Any] | None

@@ -11,6 +11,7 @@
 
 Lines are only ever appended; a resumed run adds a `[[resumed]]` table to run.toml and goes on
 after the last whole line of rounds.jsonl. A run that cannot go on adds a `[[failed]]` table that says why.
+What stood for `auto`, and for a codec that is a number of bytes, is told by `[[chosen]]` tables.
 """
 
 import fcntl
@@ -105,6 +106,18 @@ class RunFolder:
                 file.write(f"\n[[resumed]]\n{note}")
         except OSError as error:
             raise ConfigError(f"--resume {self.path}: {error.strerror}") from error
+
+    def note_choice(self, setting: str, value: str, **more: str | int) -> None:
+        """Write down what stands for a setting that leaves the choice to the run.
+
+        Args:
+            setting: Its name.
+            value: What was chosen.
+            more: Why, and by which worker, where each chooses for itself.
+        """
+        note = toml.table("x", {"setting": setting, "value": value, **more}).split("\n", 1)[1]
+        with (self.path / "run.toml").open("a", encoding="utf-8") as file:
+            file.write(f"\n[[chosen]]\n{note}")
 
     def note_failure(self, why: str, ended: str) -> None:
         """Write down why the run ended before its last round."""

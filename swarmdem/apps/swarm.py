@@ -13,7 +13,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -43,6 +43,7 @@ from swarmdem.transport.brokers import Broker, available, start_broker
 from swarmdem.transport.settings import BrokerAddress
 from swarmdem.wire import charter as charters
 from swarmdem.wire.charter import Charter
+from swarmdem.wire.encodings import CODECS, encoding, sizes
 from swarmdem.wire.signing import Identity
 
 POLL_S = 0.2
@@ -211,6 +212,8 @@ async def _prepare(
         if dict(session.charter.inputs) != dict(prepared.inputs):
             raise ConfigError(f"--resume {folder.path}: {settings.data} is not the data the run began with")
         folder.reopen(session.command, started, changes)
+    for setting, value in _chosen(settings, session.charter, prepared, _shown(broker)):
+        folder.note_choice(setting, value)
     session.peers = tuple(_key_of(folder, settings.seed, number) for number in range(settings.peers))
     session.view.say(
         f"{counted(settings.peers, 'peer')} in {counted(workers, 'process', 'processes')}, "
@@ -229,6 +232,18 @@ async def _prepare(
     go = Go(charter=charters.encode(session.charter), brokers=session.brokers, peers=session.peers)
     session.supervisor = Supervisor(crew, jobs, go, session.costs.watch)
     crew.order_all(go)
+
+
+def _chosen(
+    settings: SwarmSettings, charter: Charter, prepared: Prepared, broker: str
+) -> Iterator[tuple[str, str]]:
+    """Yield (setting, what stands for it) of those that leave the choice to the run and are known by now."""
+    if settings.broker == "auto":
+        yield "broker", broker
+    if settings.device == "auto":
+        yield "device", prepared.device
+    if charter.codec not in CODECS:
+        yield "codec", encoding(charter.codec, sizes(charter.schema)).codec
 
 
 async def _all_prepared(session: _Session) -> Prepared:

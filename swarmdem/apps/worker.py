@@ -39,7 +39,7 @@ from swarmdem.apps.settings import from_mapping
 from swarmdem.errors import SwarmError
 from swarmdem.learning.building import TrainingSettings, build_learners
 from swarmdem.learning.datasets import DeviceData, load_for
-from swarmdem.learning.learner import task_of
+from swarmdem.learning.learner import device_used, task_of
 from swarmdem.learning.scaling import standardization
 
 _PR_SET_PDEATHSIG = 1
@@ -103,6 +103,7 @@ async def _hosting(reports: "Reports") -> None:
             untrained=Score(untrained.correct, untrained.count),
             metric="mae" if task_of(learners[0]) == "regression" else "accuracy",
             devices=data.devices,
+            device=device_used(learners[0]),
         )
     )
     go = await _next_order(orders)

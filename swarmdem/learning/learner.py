@@ -183,6 +183,12 @@ def task_of(learner: Learner) -> Kind:
     return task
 
 
+def device_used(learner: Learner) -> str:
+    """Return where *learner* trains, `cpu` or `cuda`; `cpu` when it does not say."""
+    device: str = getattr(learner, "device", "cpu")
+    return device
+
+
 def labels_of(learner: Learner) -> Mapping[int, int]:
     """Return training samples by class; empty when *learner* does not say, or predicts no classes."""
     labels: Mapping[int, int] = getattr(learner, "labels", {})

@@ -210,6 +210,11 @@ class TorchLearner:
         return self._shared
 
     @property
+    def device(self) -> str:
+        """Where it trains: `cpu` or `cuda`."""
+        return self._shared.device.type
+
+    @property
     def recipe(self) -> Recipe | None:
         """How this learner and its siblings train; None when no pass knows their optimiser."""
         if not isinstance(self._optimizer, str):

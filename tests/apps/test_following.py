@@ -7,7 +7,7 @@ import pytest
 from swarmdem.apps import following
 from swarmdem.apps.following import Follower
 from swarmdem.apps.gather import RoundBook
-from swarmdem.apps.pipes import Counts, Failed, PeerRound, Usage
+from swarmdem.apps.pipes import Counts, Failed, Passes, PeerRound, Usage
 from swarmdem.apps.settings import SwarmSettings
 from swarmdem.errors import TransportError
 
@@ -32,6 +32,12 @@ class View:
 
 
 class Folder:
+    def __init__(self):
+        self.chosen = []
+
+    def note_choice(self, setting, value, **more):
+        self.chosen.append((setting, value, more))
+
     def append_round(self, row):
         """Take a row."""
 
@@ -82,6 +88,15 @@ def test_peers_of_a_worker_that_is_started_again_are_waited_for_once_they_are_ba
     assert follower._view.said == [
         "worker 1 ended (killed by signal 9); it is started again in 1 s, and its 2 peers with it"
     ]
+
+
+def test_how_a_workers_peers_train_is_written_down(follower):
+    follower.take(1, Passes(together=True, why="2.17 times as fast in a trial"), 1.0)
+
+    assert follower._folder.chosen == [
+        ("vectorise", "on", {"why": "2.17 times as fast in a trial", "worker": 1})
+    ]
+    assert follower._view.said == []
 
 
 def test_what_stops_a_worker_ends_the_run_unless_it_was_started_again(follower):

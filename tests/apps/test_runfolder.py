@@ -3,6 +3,7 @@
 import json
 import shlex
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_settings_and_charter_are_read_back_as_they_were(folder):
 
     assert (settings.data, settings.levels) == ('odd "name" é', 2)
     assert charter == CHARTER
+
+
+def test_what_was_chosen_stands_beside_what_was_asked_for(folder):
+    folder.note_choice("broker", "mosquitto")
+    folder.note_choice("vectorise", "off", why="peers train one by one", worker=1)
+
+    tables = tomllib.loads((folder.path / "run.toml").read_text())
+
+    assert tables["settings"]["broker"] == "auto"
+    assert tables["chosen"] == [
+        {"setting": "broker", "value": "mosquitto"},
+        {"setting": "vectorise", "value": "off", "why": "peers train one by one", "worker": 1},
+    ]
+    assert folder.load()[0] == replace(SETTINGS, lr=0.05)
 
 
 def test_a_run_folder_holds_no_password(tmp_path):

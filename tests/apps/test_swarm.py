@@ -16,6 +16,11 @@ import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from swarmdem.apps import swarm
+from swarmdem.apps.pipes import Prepared, Score
+from swarmdem.apps.settings import SwarmSettings
+from swarmdem.wire.charter import Charter, TensorSpec
+
 RECOMPUTE = Path(__file__).parents[1] / "recompute.py"
 COMMAND = [sys.executable, "-m", "swarmdem", "swarm"]
 SMALL = ["--model", "softmax", "--patience", "1"]
@@ -110,6 +115,21 @@ def test_run_toml_holds_the_charter_the_peers_agreed_on(recorded):
     assert tables["charter"]["founders"] == 6
     assert tables["charter"]["levels"] == 3
     assert [spec["name"] for spec in tables["charter"]["schema"]] == ["bias", "weight"]
+
+
+def test_what_stands_for_auto_and_for_a_number_of_bytes_is_said(recorded):
+    schema = (TensorSpec("w", (1000, 100), "float32"),)
+    prepared = Prepared(schema, (), Score(0, 1), metric="accuracy", devices=1, device="cuda")
+
+    def chosen(budget):
+        charter = Charter(swarm="s", schema=schema, codec=budget)
+        return dict(swarm._chosen(SwarmSettings(), charter, prepared, "nats"))
+
+    assert chosen("399999") == {"broker": "nats", "device": "cuda", "codec": "fp16"}
+    assert chosen("20000")["codec"] == "topk"
+    assert "codec" not in chosen("int8")
+    tables = tomllib.loads((recorded / "run.toml").read_text())
+    assert {"setting": "device", "value": "cpu"} in tables["chosen"]
 
 
 def test_a_stranger_recomputes_the_run_from_its_evidence(recorded):

@@ -266,6 +266,19 @@ def _settings(run: Run) -> Iterator[Html]:
             shown = [[element("code", key), element("code", _value(value))] for key, value in values.items()]
             content = html.table(f"[{name}] of run.toml", ["name", "value"], shown)
             yield content if name == "run" else html.folded(f"[{name}]", content)
+    chosen = [
+        [element("code", each.get("setting", "")), element("code", each.get("value", "")), _why(each)]
+        for each in tables.get("chosen", [])
+    ]
+    if chosen:
+        yield html.table(
+            "What was chosen where the settings leave it open", ["setting", "value", "why"], chosen
+        )
+
+
+def _why(chosen: Mapping[str, Any]) -> str:
+    by = f"worker {chosen['worker']}: " if "worker" in chosen else ""
+    return f"{by}{chosen.get('why', '')}"
 
 
 def _value(value: Any) -> str:

@@ -106,6 +106,17 @@ def test_cpu_time_of_rounds_and_of_the_whole_run_are_told_apart(tmp_path):
     assert re.search(r"CPU time in rounds\s+5\.0 s\s+CPU time with starting up\s+12\.5 s", facts)
 
 
+def test_what_was_chosen_is_told_with_its_reason(tmp_path):
+    folder = write_run(tmp_path / "run", [row(1, 0.5)])
+    with (folder / "run.toml").open("a") as file:
+        file.write('[[chosen]]\nsetting = "vectorise"\nvalue = "off"\nwhy = "too slow"\nworker = 1\n')
+
+    text = run_page(folder)
+
+    assert "What was chosen where the settings leave it open" in text
+    assert "worker 1: too slow" in text
+
+
 def test_an_unfinished_run_says_so_and_names_what_is_missing(tmp_path):
     text = run_page(write_run(tmp_path / "run", [row(1)], rounds=9, trees=False))
 
