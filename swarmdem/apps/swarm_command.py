@@ -39,13 +39,14 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
 def _shown(settings: SwarmSettings, out: Path, *, closing: bool = True, **how: Any) -> dict[str, Any]:
     view = open_view()
     try:
-        summary = asyncio.run(run_swarm(settings, out, view, **how))
+        try:
+            summary = asyncio.run(run_swarm(settings, out, view, **how))
+        finally:
+            view.close()  # before the last words: a table is drawn once more, below what was said
     except KeyboardInterrupt:
         if closing and is_run(out):
             view.say(f"stopped; swarmdem swarm --resume {out} goes on")
         raise
-    finally:
-        view.close()
     for line in closing_lines(summary):
         view.say(line)
     if closing:
