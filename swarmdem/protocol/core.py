@@ -224,7 +224,7 @@ class Core:
             case Digest() | DigestPack() | Vote() | Skip() | Proposal() | Summary() | ShortProposal():
                 return self._agreed_upon(frame, time)
             case ShortCertificate(base):
-                self._telling.heard(self._base, sender, message)
+                self._telling.heard(self._base, sender, message, self._round.certified.current)
                 return self._round.agreement.take(frame, time) if base == self._base.id else []
             case Mean() | ShortMean() | Final() | GroupSkip() | Ack():
                 return self._updated(frame, time)
@@ -294,7 +294,7 @@ class Core:
     def _consider(self, sender: PeerId, certificate: Certificate, time: Micros) -> list[Effect]:
         """Adopt a certificate of others if it is valid and ahead of ours."""
         if codec.plan_id(certificate.plan) == self._base.id:
-            self._telling.heard(self._base, sender, certificate)
+            self._telling.heard(self._base, sender, certificate, self._round.certified.current)
             return []
         refused, theirs = self._catchup.consider(sender, certificate, self._standpoint(), time)
         return refused if theirs is None else self._adopt(theirs, None, time)

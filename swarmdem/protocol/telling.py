@@ -3,13 +3,14 @@
 Where everybody gets every vote all hold the certificate at the same moment. So the others give what the
 leader says patience / 16 to arrive, and then wait for each other. Only what proves itself spares them the
 telling: enough votes that were verified (`Agreement.told`), or the word of a peer that the plan names, of
-enough votes of which none is unlike one held here. Votes not held here are not checked: a peer that lies can
-keep a holder silent, and who lacks the certificate then gets it by asking, as after any lost message.
+enough votes that are held here or were verified now. To whom else that word went nobody can know: a peer that
+lies may tell it to a holder alone, and who lacks the certificate then gets it by asking, as after any lost
+message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from swarmdem.identifiers import Micros, PeerId
+from swarmdem.identifiers import Micros, PeerId, PlanId, Term
 from swarmdem.protocol.catchup import certificate_frame
 from swarmdem.protocol.certificates import quorum
 from swarmdem.protocol.events import Effect, Publish
@@ -18,8 +19,8 @@ from swarmdem.protocol.shortening import shorten_certificate
 from swarmdem.protocol.voting import spread
 from swarmdem.wire import codec
 from swarmdem.wire.charter import Charter
-from swarmdem.wire.frame import Sealer
-from swarmdem.wire.messages import NORMAL, Certificate, SignedVote
+from swarmdem.wire.frame import Frame, Sealer
+from swarmdem.wire.messages import NORMAL, Certificate, Plan, SignedVote, Vote
 from swarmdem.wire.shortened import ShortCertificate, numbers_in
 from swarmdem.wire.signing import peer_id
 
@@ -33,10 +34,35 @@ class Telling:
         self._sealer = sealer
         self._charter = charter
 
-    def heard(self, ours: Base, sender: PeerId, told: Certificate | ShortCertificate) -> None:
-        """Take note that *sender* told a certificate: where it is *ours*, nobody needs to hear it again."""
-        if self.at is not None and _tells(ours, sender, told, self._charter):
+    def heard(
+        self,
+        ours: Base,
+        sender: PeerId,
+        told: Certificate | ShortCertificate,
+        digests: Mapping[PeerId, Frame],
+    ) -> None:
+        """Take note that *sender* told a certificate: where it is *ours*, nobody needs to hear it again.
+
+        Args:
+            ours: What this peer stands on.
+            sender: Who told it.
+            told: What it told.
+            digests: By author, those collected before *ours*: whose key is unknown has no vote here.
+        """
+        if self.at is None or ours.plan is None or all(entry.peer != sender for entry in ours.plan.entries):
+            return
+        entitled = _entitled(ours.plan)
+        votes = _votes_in(told, PlanId(ours.id), entitled, digests)
+        if len(votes) >= quorum(self._charter, len(entitled)) and self._genuine(votes, ours, told.term):
             self.at = None
+
+    def _genuine(self, votes: Mapping[PeerId, SignedVote], ours: Base, term: Term) -> bool:
+        """Return whether all *votes* were cast for *ours* in this *term*; those held here surely were."""
+        plan, certificate = ours.plan, ours.certificate
+        if plan is None or certificate is None or certificate.term != term:
+            return False
+        content, held = Vote(plan.base, plan.mode, term, PlanId(ours.id)), frozenset(certificate.votes)
+        return all(v in held or self._sealer.proves(v, content) == peer for peer, v in votes.items())
 
     def certified(self, base: Base, leader: PeerId | None, time: Micros) -> list[Effect]:
         """Tell, now or later, of a certificate that the votes have just made here."""
@@ -61,29 +87,22 @@ class Telling:
         return Publish(certificate_frame(self._sealer, base), short=shorten_certificate(self._sealer, base))
 
 
-def _tells(ours: Base, sender: PeerId, told: Certificate | ShortCertificate, charter: Charter) -> bool:
-    """Return whether *sender*, a peer of our plan, tells that plan with enough votes, none unlike ours."""
-    plan, certificate = ours.plan, ours.certificate
-    if plan is None or certificate is None or certificate.term != told.term:
-        return False
-    if all(entry.peer != sender for entry in plan.entries):
-        return False
-    entitled = [e.peer for e in plan.entries if (e.elector if plan.mode == NORMAL else e.listed)]
+def _entitled(plan: Plan) -> list[PeerId]:
+    return [entry.peer for entry in plan.entries if (entry.elector if plan.mode == NORMAL else entry.listed)]
+
+
+def _votes_in(
+    told: Certificate | ShortCertificate,
+    plan: PlanId,
+    entitled: Sequence[PeerId],
+    digests: Mapping[PeerId, Frame],
+) -> dict[PeerId, SignedVote]:
+    """Return the votes for *plan* that *told* carries of those *entitled*, one of each."""
     if isinstance(told, Certificate):
-        votes = _signatures(told.votes) if codec.plan_id(told.plan) == ours.id else {}
-    else:
-        votes = _numbered(told, entitled) if told.plan == ours.id else {}
-    enough = len(votes.keys() & set(entitled)) >= quorum(charter, len(entitled))
-    held = _signatures(certificate.votes)
-    return enough and all(held.get(peer, signature) == signature for peer, signature in votes.items())
-
-
-def _signatures(votes: tuple[SignedVote, ...]) -> Mapping[PeerId, bytes]:
-    return {peer_id(vote.public_key): vote.signature for vote in votes}
-
-
-def _numbered(told: ShortCertificate, electors: list[PeerId]) -> Mapping[PeerId, bytes]:
+        named = {peer_id(v.public_key): v for v in told.votes} if codec.plan_id(told.plan) == plan else {}
+        return {peer: named[peer] for peer in entitled if peer in named}
     numbers, joined = numbers_in(told.voters), told.signatures
-    if numbers and numbers[-1] >= len(electors):
+    if told.plan != plan or (numbers and numbers[-1] >= len(entitled)):
         return {}
-    return {electors[number]: joined[64 * at : 64 * at + 64] for at, number in enumerate(numbers)}
+    signed = {entitled[number]: joined[64 * at : 64 * at + 64] for at, number in enumerate(numbers)}
+    return {peer: SignedVote(digests[peer].public_key, s) for peer, s in signed.items() if peer in digests}

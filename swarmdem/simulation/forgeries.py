@@ -211,7 +211,13 @@ class Forger:
         return ShortProposal(self._base, PlanId(self._hash()), 1, 1, signature, listed, (self._hash(),))
 
     def _short_certificate(self) -> Message:
-        """Return votes that nobody cast: for what the others stand on, or for what may follow it."""
+        """Return votes that nobody cast: beside real ones, for what the others stand on or may follow it."""
+        real = [frame.message for frame in self._heard if isinstance(frame.message, ShortCertificate)]
+        if real and self._rng.random() < 0.5:
+            told = self._rng.choice(real)
+            kept = 64 * self._rng.randrange(len(told.signatures) // 64)
+            invented = self._rng.randbytes(len(told.signatures) - kept)
+            return msgspec.structs.replace(told, signatures=told.signatures[:kept] + invented)
         base, plan = self._rng.choice(((self._base, self._hash()), (self._hash(), self._base)))
         count = self._rng.randrange(1, 9)
         voters, signatures = bytes([(1 << count) - 1]), self._rng.randbytes(64 * count)

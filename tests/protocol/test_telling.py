@@ -6,8 +6,9 @@ from msgspec import structs
 from swarmdem.protocol import events
 from swarmdem.simulation.signatures import PretendedIdentity, PretendedVerifier
 from swarmdem.wire.codec import FrameSealer
-from swarmdem.wire.messages import Certificate, Vote
+from swarmdem.wire.messages import NORMAL, Certificate, SignedVote, Vote
 from swarmdem.wire.shortened import ShortCertificate, bitmap
+from swarmdem.wire.signing import peer_id
 from tests.protocol.core_swarm import CoreSwarm
 
 PEERS = 5
@@ -79,6 +80,44 @@ def test_a_forged_certificate_keeps_nobody_from_telling(forged):
     told.hear(forged(told.short.message))
 
     assert told.tells()
+
+
+def beside_what_is_held(told, cast):
+    """Return the hearer's certificate, in both forms, with one vote it holds and those of *cast*."""
+    held, base = told.swarm.cores[told.hearer].round_record().certificate, told.short.message.base
+    electors = sorted(told.swarm.peer(index) for index in range(PEERS))
+    vote = Vote(base, NORMAL, held.term, told.short.message.plan)
+    theirs = {peer_id(v.public_key): v for v in held.votes}
+    kept = min(theirs)
+    others = [told.swarm.index(peer) for peer in electors if peer not in theirs]
+    votes = {kept: theirs[kept]} | {told.swarm.peer(index): cast(told, index, vote) for index in others}
+    numbers = [number for number, peer in enumerate(electors) if peer in votes]
+    signatures = b"".join(votes[electors[number]].signature for number in numbers)
+    short = structs.replace(told.short.message, voters=bitmap(set(numbers), PEERS), signatures=signatures)
+    return {
+        "short": short,
+        "long": Certificate(held.plan, held.term, tuple(votes[peer] for peer in sorted(votes))),
+    }
+
+
+def genuine(told, index, vote):
+    frame = told.swarm.cores[index]._sealer.seal(vote)
+    return SignedVote(frame.public_key, frame.signature)
+
+
+def made_up(told, index, vote):
+    return SignedVote(PretendedIdentity(index).public_key, bytes(64))
+
+
+@pytest.mark.parametrize("form", ["short", "long"])
+@pytest.mark.parametrize(("cast", "tells"), [(genuine, False), (made_up, True)])
+def test_votes_that_are_not_held_are_verified(form, cast, tells):
+    """Who has heard the votes could otherwise be kept silent by one that makes up those it lacks."""
+    told = Told()
+
+    told.hear(beside_what_is_held(told, cast)[form])
+
+    assert told.tells() == tells
 
 
 def test_a_stranger_that_repeats_a_certificate_keeps_nobody_from_telling():

@@ -1,5 +1,6 @@
 """Liars among the peers: the others keep every promise, and each way to lie is really tried."""
 
+import contextlib
 import random
 
 import pytest
@@ -15,6 +16,7 @@ from swarmdem.simulation.signatures import VERIFIER, PretendedIdentity
 from swarmdem.wire.charter import Charter, TensorSpec, charter_hash, swarm_hash
 from swarmdem.wire.codec import FrameReader, FrameSealer
 from swarmdem.wire.messages import Digest, Ping, Proposal, Skip, Vote
+from swarmdem.wire.shortened import ShortCertificate
 
 
 def lying(*kinds, peers=7, liar=3, seed=1):
@@ -87,3 +89,24 @@ def test_many_forgeries_do_not_even_reach_a_core():
     assert {kind.__name__ for kind in (Digest, Ping, Proposal, Skip, Vote)} <= read
     assert {"Certificate", "Mean", "Final", "Want", "Hello", "Bundle", "Summary"} <= read
     assert {"ShortProposal", "ShortCertificate", "DigestPack", "ShortMean"} <= read
+
+
+def test_votes_are_made_up_beside_those_that_were_heard():
+    forger, identity = Forger(CHARTER, random.Random(1)), PretendedIdentity(1)
+    sealer = FrameSealer(identity, CHARTER, 1, VERIFIER)
+    said, signatures = sealer.seal(Ping(bytes(32))), bytes(range(1, 193))
+    heard = sealer.seal(ShortCertificate(b"b" * 32, b"p" * 32, 0, b"\x07", signatures))
+    kept = set()
+
+    for _ in range(1500):
+        message = forger.forge(identity, 1, said, (heard,), invents=False)
+        with contextlib.suppress(WireError):
+            short = sealer.open(message).message
+            if (
+                isinstance(short, ShortCertificate)
+                and short.plan == b"p" * 32
+                and len(short.signatures) == 192
+            ):
+                kept.add(next(n for n in (128, 64, 0, 192) if short.signatures[:n] == signatures[:n]))
+
+    assert kept == {0, 64, 128}
