@@ -1,8 +1,8 @@
 """How the cost of a round grows: `python -m benchmarks.growth peers|size|loss|draw --out DIR`.
 
 - `peers`: swarms of 10, 20, 50 (`--values 10 20 50 200`) peers with the peer workload's MLP over mosquitto;
-- `size`: ten peers whose model has .1, 1, 10 and 50 MB, over mosquitto;
-- `loss`: ten peers while 0, 1, 5 and 10 % of all control messages are lost (see `lossy.py`);
+- `size`: ten peers whose model has .44, 3.3, 10, 50 and 100 MB, over mosquitto (100 MB: 12 GB of memory);
+- `loss`: ten peers while 0, 2, 5 and 10 % of all control messages are lost (see `lossy.py`);
 - `draw`: figures (SVG) of what DIR holds, into `--figures`, and the rows as tables in Markdown.
 
 Each writes DIR/peers.json and so on, row by row; rows that are there are not measured again. Seconds are the
@@ -29,8 +29,8 @@ from benchmarks.rivals.watching import watch
 from swarmdem.apps import figures
 
 Row = dict[str, Any]
-MODELS = {0.1: "mb01", 1.0: "mb1", 10.0: "mb10", 50.0: "mb50"}
-VALUES = {"peers": (10, 20, 50), "size": (0.1, 1, 10, 50), "loss": (0, 0.01, 0.05, 0.1)}
+MODELS = {0.44: "mb044", 3.3: "mb3", 10.0: "mb10", 50.0: "mb50", 100.0: "mb100"}
+VALUES = {"peers": (10, 20, 50), "size": (0.44, 3.3, 10, 50, 100), "loss": (0, 0.02, 0.05, 0.1)}
 PEERS = 10
 """Peers of the curves that are not about their number."""
 PANELS: Mapping[str, tuple[str, tuple[tuple[str, str, float], ...]]] = {

@@ -8,14 +8,14 @@ from math import prod
 import torch
 
 
-def mb01(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
-    """Return a network of .10 MB."""
-    return _dense(shape, classes, 32)
+def mb044(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    """Return a network of .44 MB, that of the peer workload."""
+    return _dense(shape, classes, 128, 64)
 
 
-def mb1(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
-    """Return a network of 1.0 MB."""
-    return _dense(shape, classes, 314)
+def mb3(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    """Return a network of 3.3 MB, as large as the paper's."""
+    return _dense(shape, classes, 595, 595)
 
 
 def mb10(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
@@ -26,6 +26,11 @@ def mb10(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
 def mb50(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
     """Return a network of 50 MB."""
     return _dense(shape, classes, 3160, 3160)
+
+
+def mb100(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    """Return a network of 100 MB."""
+    return _dense(shape, classes, 4614, 4614)
 
 
 def _dense(shape: tuple[int, ...], classes: int, *widths: int) -> torch.nn.Module:

@@ -298,6 +298,9 @@ class Bench:
 
     def _trained(self, training: _Training) -> None:
         """On the loop: answer; the core orders the upload saved if it still wants it."""
+        # A job that has ended still knows what came of it: three models, until the next training is ordered.
+        if self._training is not None and self._training.done():
+            self._training = None
         if training.finished is not None:
             self._report(training.finished)
         if training.failure is None and training.upload is None:

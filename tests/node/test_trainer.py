@@ -1,6 +1,8 @@
 """A peer's bench: every order is answered, failures included, and the maths is that of the paper."""
 
+import asyncio
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from swarmdem.protocol.events import (
     Trained,
     TrainingFailed,
 )
-from tests.node.workshop import GROUP, PLAN, Workshop, f32
+from tests.node.workshop import GROUP, PLAN, Counting, Workshop, f32
 
 SCHEMA = schema_of({"w": f32(0, 0, 0)})
 
@@ -141,6 +143,23 @@ async def test_a_training_that_still_waits_gives_way_to_a_newer_order(make):
     await shop.bench.close()
 
     assert [round for round, *_ in shop.learner.told] == [2]
+
+
+async def test_a_training_that_was_answered_holds_on_to_no_model(make):
+    given = []
+
+    class Noted(Counting):
+        def parameters(self):
+            arrays = super().parameters()
+            given.append(weakref.ref(arrays["w"]))
+            return arrays
+
+    shop = make(learner=Noted())
+    shop.bench.train(Train(b"base", 1, 7, hold(shop, 0, 0, 0), False, 0))
+    assert isinstance(await shop.answer(), Trained)
+    await asyncio.wrap_future(shop.trainer.training.submit(int))  # the thread has let go of its last job
+
+    assert given[-1]() is None, "what the learner gave was copied into the upload"
 
 
 async def test_a_mean_is_weighted_and_an_ended_update_forgets_its_sums(make):
