@@ -47,7 +47,7 @@
     const children = groups.map(() => []);
     groups.forEach((group, place) => { if (group[3] >= 0) { children[group[3]].push(place); } });
     const drawn = [];
-    const levels = groups.length ? groups[0][2] : 1;
+    const levels = Math.max(1, ...groups.map((group) => group[2]));
     let y = TOP;
     const box = (place) => {
       const [name, colour, level, parent, leaves, aggregator, members, included, cut] = groups[place];
@@ -85,7 +85,8 @@
     const slider = view.querySelector("input"), output = view.querySelector("output"), place = view.querySelector(".drawing");
     const show = () => {
       const [round, certified, groups] = data.rounds[Number(slider.value)];
-      output.textContent = `round ${round}${certified ? "" : " (uncertified)"}`;
+      const roots = groups.filter((group) => group[3] < 0).length;
+      output.textContent = `round ${round}${certified ? "" : " (uncertified)"}${roots > 1 ? `, ${roots} trees` : ""}`;
       slider.setAttribute("aria-valuetext", output.textContent);
       place.replaceChildren(drawTree(data.peers, groups));
     };

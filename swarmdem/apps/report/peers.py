@@ -64,7 +64,7 @@ def table_of_peers(run: Run, stories: Mapping[str, Story], woods: Forest) -> Ite
             for metric, name in (("c_spe", "C-SPE"), ("c_gen", "C-GEN"))
             if peer in standing_out[metric]
         ]
-        group = woods.group(woods.last.round, peer) if woods.last is not None else None
+        group = woods.group(woods.last[0].round, peer) if woods.last else None
         rows.append(
             [
                 element("code", peer[:8], title=peer), html.number(score.c_spe), html.number(score.c_gen),

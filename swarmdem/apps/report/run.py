@@ -132,18 +132,19 @@ def _seconds(value: float) -> str:
 
 def _groups(told: Told) -> Iterator[Html]:
     woods = told.woods
-    last = woods.last
-    if last is None:
+    if not woods.last:
         yield element("p", "No tree of groups was written.")
         return
-    if woods.depth == 0:
+    if woods.depth == 0 and not woods.in_cells:
         yield element("p", "All peers were in one group in every round.")
         return
     yield html.note(
         f"A group keeps its name and colour for as long as it lives. {_moving(woods)} Above the rows: how "
         "many peers changed the group they hang from."
     )
-    levels = range(1, woods.depth + 1)
+    if woods.in_cells:
+        yield html.note("Cells have a tree each; a region averages the models of their roots.")
+    levels = range(1, max(woods.depth, 1) + 1)
     if woods.depth > 1:
         options = [
             element("option", "the group a peer hangs from" if n == 1 else f"groups of level {n}", value=n)
@@ -155,7 +156,8 @@ def _groups(told: Told) -> Iterator[Html]:
         caption = "Own group" if level == 1 else f"Group of level {level}"
         drawn = html.figure(trees.bands(woods, level), f"{caption} of every peer, round by round.")
         yield Html(drawn.replace("<figure>", f'<figure data-level="{level}">', 1))
-    title = element(f"h{told.heading + 1}", "The tree of a round")
+    called = "The trees of a round, one of each cell" if woods.in_cells else "The tree of a round"
+    title = element(f"h{told.heading + 1}", called)
     place = len(trees.view_data(woods)["rounds"]) - 1
     slider = Html(f'<input type="range" min="0" max="{place}" value="{place}" aria-label="Round">')
     steps = [
@@ -163,7 +165,8 @@ def _groups(told: Told) -> Iterator[Html]:
         for text, step, label in (("◀", -1, "Previous tree"), ("▶", 1, "Next tree"))
     ]
     controls = element("div", steps[0], slider, steps[1], element("output"), class_="controls", hidden=True)
-    fallback = element("noscript", element("p", f"Round {last.round}:"), trees.outline(woods, last))
+    outlines = (trees.outline(woods, tree) for tree in woods.last)
+    fallback = element("noscript", element("p", f"Round {woods.last[0].round}:"), *outlines)
     drawing = element("div", class_="drawing scroll", tabindex="0", role="region", aria_label="Tree")
     data = html.data_block(trees.view_data(woods), "tree-data")
     yield element("div", title, controls, drawing, data, fallback, class_="treeview")

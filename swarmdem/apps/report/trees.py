@@ -1,8 +1,9 @@
 """Who is in which group, round by round: names and colours of groups, moves, bands, the tree view's data.
 
-Groups keep their ids over rounds, and get one short name for the page: `root`, then A, B, ... in the
-order of their first round, top level first. Groups that exist at the same time have different colours
-as far as there are: eight colours, then the same ones striped, then dotted.
+Groups keep their ids over rounds, and get one short name for the page: `root` (in cells, which have one
+each: `cell 1`, `cell 2`, ...), then A, B, ... in the order of their first round, top level first. Groups
+that exist at the same time have different colours as far as there are: eight colours, then the same ones
+striped, then dotted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,21 +24,27 @@ _WIDTH = 860
 
 @dataclass(frozen=True)
 class Forest:
-    """All trees of a run by round; a round that ended under several lists has several."""
+    """All trees of a run by round; a round in cells, or that ended under several lists, has several."""
 
     rounds: Mapping[int, tuple[TreeRow, ...]]
     peers: tuple[str, ...]
+    in_cells: bool = False
+    """A tree is a cell's."""
 
     @cached_property
     def names(self) -> Mapping[str, str]:
         """Short names by id."""
-        found: dict[str, str] = {}
+        roots: dict[str, str] = {}
+        others: dict[str, str] = {}
         for tree in self._all():
             for group in sorted(tree.groups, key=lambda group: -group.level):
-                if group.id not in found:
-                    named = len(found) - sum(name == "root" for name in found.values())
-                    found[group.id] = "root" if group.parent is None else _letters(named)
-        return found
+                if group.id in roots or group.id in others:
+                    continue
+                if group.parent is None:
+                    roots[group.id] = f"cell {len(roots) + 1}" if self.in_cells else "root"
+                else:
+                    others[group.id] = _letters(len(others))
+        return roots | others
 
     @cached_property
     def colours(self) -> Mapping[str, int]:
@@ -46,7 +53,7 @@ class Forest:
         used = dict.fromkeys(range(_SHADES), 0)
         for round, trees in self.rounds.items():
             for group in (group for tree in trees for group in tree.groups):
-                if group.parent is None:
+                if group.parent is None and not self.in_cells:
                     found[group.id] = _ROOT
                 elif group.id in found:
                     used[found[group.id]] = round
@@ -63,12 +70,11 @@ class Forest:
         """Levels of groups below the root."""
         return max((tree.root.level - 1 for tree in self._all() if tree.root is not None), default=0)
 
-    @property
-    def last(self) -> TreeRow | None:
-        """The tree of the last round; of several, the one with the most peers."""
-        if not self.rounds:
-            return None
-        return max(self.rounds[max(self.rounds)], key=lambda tree: len(tree.root.members) if tree.root else 0)
+    @cached_property
+    def last(self) -> tuple[TreeRow, ...]:
+        """The trees of the last round, the one with the most peers first."""
+        trees = self.rounds[max(self.rounds)] if self.rounds else ()
+        return tuple(sorted(trees, key=lambda tree: -len(tree.root.members) if tree.root else 0))
 
     def group(self, round: int, peer: str, level: int = 1) -> GroupRow | None:
         """Return the smallest group of *peer* of at least this level; level 1: the one it hangs from."""
@@ -104,10 +110,9 @@ class Forest:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Peers so that members of a group of the last tree stand together, the rest behind."""
-        last = self.last
-        placed = [] if last is None or last.root is None else list(_leaves(last, last.root))
-        return (*placed, *(peer for peer in self.peers if peer not in set(placed)))
+        """Peers so that members of a group of the last trees stand together, the rest behind."""
+        placed = [peer for tree in self.last if tree.root is not None for peer in _leaves(tree, tree.root)]
+        return tuple(dict.fromkeys((*placed, *self.peers)))
 
     def _all(self) -> Iterator[TreeRow]:
         return (tree for trees in self.rounds.values() for tree in trees)
@@ -118,7 +123,8 @@ def forest(run: Run) -> Forest:
     rounds: dict[int, list[TreeRow]] = {}
     for tree in sorted(run.trees, key=lambda tree: tree.round):
         rounds.setdefault(tree.round, []).append(tree)
-    return Forest({round: tuple(trees) for round, trees in rounds.items()}, run.peers)
+    in_cells = any(row.in_cells for row in run.rounds)
+    return Forest({round: tuple(trees) for round, trees in rounds.items()}, run.peers, in_cells)
 
 
 def _letters(number: int) -> str:
@@ -247,25 +253,31 @@ def patterns() -> Html:
 def view_data(woods: Forest) -> dict[str, Any]:
     """Return what the page's script draws trees from.
 
-    `rounds` holds [round, certified, groups]; a group is [name, colour, level, parent's place or -1,
-    places of the peers attached, the aggregator's place or -1, members, included, cut].
+    `rounds` holds [round, certified, groups of all its trees]; a group is [name, colour, level, parent's
+    place or -1, places of the peers attached, the aggregator's place or -1, members, included, cut].
     """
     place = {peer: number for number, peer in enumerate(woods.peers)}
     rounds = []
-    for tree in woods._all():
-        ordered = sorted(tree.groups, key=lambda group: (-group.level, group.id))
-        position = {group.id: number for number, group in enumerate(ordered)}
-        groups = [
-            [
-                woods.names[group.id], woods.colours[group.id], group.level,
-                position.get(group.parent or "", -1), [place[peer] for peer in group.leaves if peer in place],
-                place.get(group.aggregator or "", -1), len(group.members), len(group.included),
-                int(group.cut),
-            ]
-            for group in ordered
-        ]  # fmt: skip
-        rounds.append([tree.round, int(tree.certified), groups])
+    for round, trees in woods.rounds.items():
+        groups: list[list[Any]] = []
+        for tree in trees:
+            groups += _group_data(woods, tree, place, first=len(groups))
+        rounds.append([round, int(all(tree.certified for tree in trees)), groups])
     return {"peers": [peer[:8] for peer in woods.peers], "rounds": rounds}
+
+
+def _group_data(woods: Forest, tree: TreeRow, place: Mapping[str, int], *, first: int) -> list[list[Any]]:
+    """Return the groups of a tree as `view_data` does; *first* is the place of its root."""
+    ordered = sorted(tree.groups, key=lambda group: (-group.level, group.id))
+    position = {group.id: number for number, group in enumerate(ordered, first)}
+    return [
+        [
+            woods.names[group.id], woods.colours[group.id], group.level,
+            position.get(group.parent or "", -1), [place[peer] for peer in group.leaves if peer in place],
+            place.get(group.aggregator or "", -1), len(group.members), len(group.included), int(group.cut),
+        ]
+        for group in ordered
+    ]  # fmt: skip
 
 
 def outline(woods: Forest, tree: TreeRow) -> Html:

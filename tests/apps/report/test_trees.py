@@ -64,9 +64,35 @@ def test_the_tree_view_gets_every_round_with_places_for_names(tmp_path):
     assert data["rounds"][4][2][1] == ["A", 0, 1, 0, [0, 1, 3], 0, 3, 2, 1]
 
 
+def cell(id, members, level):
+    return TreeRow(1, f"c{id}", True, (GroupRow(level=level, id=id, members=members, leaves=members),))
+
+
+def test_in_cells_every_cell_has_a_name_a_colour_and_its_place_in_the_tree_view():
+    found = Forest({1: (cell("x", PEERS[:1], 2), cell("y", PEERS[1:], 2))}, PEERS, in_cells=True)
+
+    assert found.names == {"x": "cell 1", "y": "cell 2"}
+    assert found.colours == {"x": 0, "y": 1}
+    assert found.order == ("bb22", "cc33", "dd44", "aa11"), "the largest cell first"
+    assert view_data(found)["rounds"] == [
+        [1, 1, [["cell 1", 0, 2, -1, [0], -1, 1, 0, 0], ["cell 2", 1, 2, -1, [1, 2, 3], -1, 3, 0, 0]]]
+    ]
+    assert "<title>aa11: cell 1 (round 1)</title>" in bands(found, 1)
+
+
+def test_a_second_tree_of_a_round_points_at_its_own_groups():
+    both = (cell("x", PEERS[:2], 2), halves(1, "a", "b"))
+
+    [[round, certified, groups]] = view_data(Forest({1: both}, PEERS))["rounds"]
+
+    assert (round, certified) == (1, 1)
+    assert [(group[0], group[3]) for group in groups] == [("root", -1), ("root", -1), ("A", 1), ("B", 1)]
+
+
 def test_a_tree_is_readable_without_a_script(tmp_path):
     found = woods(tmp_path)
-    made = outline(found, found.last)
+    [last] = found.last
+    made = outline(found, last)
 
     assert "level 2, 4 peers, led by bb22" in made
     assert "level 1, 3 peers, led by aa11" in made
