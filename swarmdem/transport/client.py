@@ -2,8 +2,9 @@
 
 Four departures from aiomqtt's usual way. Arrivals are handed on at the moment they are whole, instead of
 through a queue; a long one is read to where it stays (`packets.py`), which paho, on which aiomqtt stands,
-does in pieces and with three copies. A publish is written to the socket at once, when that takes it, instead
-of in a later pass of the event loop; what the socket does not take follows when it does, and the body of a
+does in pieces and with three copies. What is published in one pass of the event loop, by all the peers that
+share the connection, goes to the socket in one go at its end: a call of the kernel for each short message
+would cost more than making it. What the socket does not take follows when it does, and the body of a
 message in two parts is never copied. Acknowledgements are counted in the connection's window instead of being
 awaited by a task each, and those we owe leave together.
 
@@ -12,6 +13,8 @@ which makes and understands all but messages and their acknowledgements: a versi
 needs does everything its own way.
 """
 
+import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -27,6 +30,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 
+from swarmdem.errors import TransportError
 from swarmdem.transport.base import Arrival, InParts
 from swarmdem.transport.packets import BadLengthError, PacketReader, length_bytes
 from swarmdem.transport.window import SendWindow
@@ -35,6 +39,10 @@ RETAIN, QOS_1 = 0x01, 0x02
 KIND, QOS = 0xF0, 0x06
 """Parts of a packet's first byte (MQTT 3.1.1, 2.2 and 3.3.1)."""
 PUBLISH, PUBACK = PacketTypes.PUBLISH << 4, PacketTypes.PUBACK << 4
+TOGETHER_BYTES = 2**16
+"""Of short messages, that wait for the end of a pass of the event loop; more are written at once."""
+FAREWELL_S = 1.0
+"""At most, for the broker to acknowledge all before the connection ends: some drop what is not looked at."""
 READ_MOST_BYTES = 2**20
 """In one turn of the event loop; then others have theirs."""
 
@@ -61,6 +69,9 @@ class Client(aiomqtt.Client):
         self._unacknowledged: dict[int, int] = {}
         self._thread = threading.get_ident()
         self._writing = False
+        self._lined: list[bytes] = []
+        """Messages published in this pass of the event loop."""
+        self._lined_bytes = 0
         self._reader = PacketReader(self._take)
         self._owed = bytearray()
         """Acknowledgements of what was read in this turn."""
@@ -83,7 +94,12 @@ class Client(aiomqtt.Client):
         if number is None:
             return False
         self._unacknowledged[number] = size_bytes
-        self._write()
+        if not self._lined:
+            self._write()
+        elif self._lined_bytes >= TOGETHER_BYTES:
+            self._write_lined()
+        elif len(self._lined) == 1:
+            self._loop.call_soon(self._write_lined)
         return True
 
     def _publish(self, topic: str, payload: bytes | InParts, retain: bool) -> int | None:
@@ -91,18 +107,36 @@ class Client(aiomqtt.Client):
         return info.mid if info.rc == mqtt.MQTT_ERR_SUCCESS else None
 
     def _line_up(self, topic: str, payload: bytes | InParts, retain: bool) -> int:
-        """Put a message in paho's line of packets; its body, if it has one, stays where it is."""
+        """Put a message behind those of this pass; a body, which stays where it is, ends the line."""
         client, name = self._client, topic.encode()
         number = client._mid_generate()
         head, body = (payload.head, payload.body) if isinstance(payload, InParts) else (payload, None)
-        first = b"".join((
+        message = b"".join((
             bytes((PUBLISH | QOS_1 | retain,)), length_bytes(len(name) + 4 + len(payload)),
             _NUMBER.pack(len(name)), name, _NUMBER.pack(number), head,
         ))  # fmt: skip
-        client._packet_queue(PUBLISH, first, number, 1)
+        self._lined.append(message)
+        self._lined_bytes += len(message)
         if body is not None:
+            self._queue_lined()
             client._packet_queue(PUBLISH, body, number, 1)  # type: ignore[arg-type]  # is only sliced and sent
         return number
+
+    def _queue_lined(self) -> None:
+        """Put the messages of this pass in paho's line of packets, as one."""
+        lined, self._lined, self._lined_bytes = b"".join(self._lined), [], 0
+        self._client._packet_queue(PUBLISH, lined, 0, 1)
+
+    def _write_lined(self) -> None:
+        """Write the messages of this pass, unless that was done."""
+        if not self._lined or self._client.socket() is None:
+            return
+        self._writing = True
+        try:
+            self._queue_lined()
+        finally:
+            self._writing = False
+        self._write()
 
     def _write(self) -> None:
         """Write what waits; the event loop goes on with what the socket does not take."""
@@ -190,6 +224,15 @@ class Client(aiomqtt.Client):
         finally:
             self._writing = False
         self._write()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        """Disconnect when what was published last has arrived, or after a while."""
+        self._write_lined()
+        if not self._disconnected.done():
+            with contextlib.suppress(TransportError, TimeoutError):
+                async with asyncio.timeout(min(self.timeout, FAREWELL_S)):
+                    await self.window.empty()
+        await super().__aexit__(*raised)
 
     # What the client library calls
 

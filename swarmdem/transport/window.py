@@ -34,6 +34,14 @@ class SendWindow:
         self.messages += 1
         self.size_bytes += size_bytes
 
+    async def empty(self) -> None:
+        """Wait until everything is acknowledged or given up; nothing more may be sent afterwards.
+
+        Raises:
+            TransportError: The connection was lost.
+        """
+        await self.take(self._bytes_max)
+
     def try_take(self, size_bytes: int) -> bool:
         """Do what `take` does if that needs no waiting; False: nothing was done."""
         if self._line or self._lost is not None or not self._fits(size_bytes):

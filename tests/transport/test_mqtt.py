@@ -314,6 +314,32 @@ async def test_the_link_counts_a_shared_arrival_once() -> None:
         assert [port.counters.bytes_received for port in ports] == [10, 10, 10]
 
 
+async def test_what_many_ports_publish_at_once_leaves_in_one_go_even_just_before_the_end(monkeypatch) -> None:
+    """A listener on a link of its own gets all of it, though the sender closes without a pause."""
+    roomy, sent = MqttSettings(), []
+    async with start_broker("embedded") as broker, open_link(broker.url) as hearing:
+        listener = await hearing.open_port()
+        await hearing.connect(PATIENCE_S)
+        await listener.subscribe("a")
+        async with open_link(broker.url, roomy) as link:
+            ports = [await link.open_port() for _ in range(20)]
+            await link.connect(PATIENCE_S)
+            library = link.connection(bulk=False)._client._client
+            send = library._sock_send
+            monkeypatch.setattr(library, "_sock_send", lambda data: sent.append(len(data)) or send(data))
+            await asyncio.gather(*(port.publish("a", bytes([n]) * 100) for n, port in enumerate(ports)))
+            first = tuple(sent)
+            await ports[0].publish("a", b"last")
+        stream, arrived = listener.arrivals(), []
+        async with asyncio.timeout(PATIENCE_S):
+            while len(arrived) < 21:
+                if isinstance(item := await anext(stream), Arrival):
+                    arrived.append(bytes(item.payload))
+
+    assert first == (20 * (2 + 2 + 1 + 2 + 100),)
+    assert arrived == [*(bytes([n]) * 100 for n in range(20)), b"last"]
+
+
 async def test_many_ports_subscribing_at_once_need_few_packets() -> None:
     """Requests that gather while a SUBSCRIBE is under way go out together."""
     packets = 0
