@@ -32,6 +32,9 @@ PREFIX = "SWARMDEM_"
 ELSEWHERE = {"SWARMDEM_DATA_DIR"}
 """Those that are no settings of a peer: `swarmdem experiment` looks for data there."""
 
+PAUSE_MOST_S = 86_400.0
+"""Longest rest of a peer between rounds."""
+
 Tables = Mapping[str, Mapping[str, Any]]
 _T = TypeVar("_T")
 
@@ -57,6 +60,8 @@ class PeerSettings:
     """Where that file becomes the older part and a new one is begun: twice that is kept; 0: never."""
     rounds: int | None = None
     """Stop after this round; None: never."""
+    pause: float = 0.0
+    """Seconds of rest after every round, before training for the next; others take it for slow training."""
     durable: bool = True
     """Wait for the disk itself on every write."""
     capability: int = ORDINARY
@@ -136,6 +141,8 @@ def load_settings(
     learner = parts["learner"]
     if learner.holdout_seed is not None and learner.holdout is None:
         raise ConfigError(f"learner.holdout_seed = {learner.holdout_seed}: changes nothing without holdout")
+    if not 0.0 <= (pause := parts["peer"].pause) <= PAUSE_MOST_S:
+        raise ConfigError(f"peer.pause = {pause:g}: 0 to {PAUSE_MOST_S:g} seconds")
     if not 0 <= (claim := parts["peer"].capability) <= HIGHEST:
         raise ConfigError(f"peer.capability = {claim}: 0 (asks to be spared), 1 (ordinary), 2 or 3")
     if parts["peer"].journal_mb < 0:

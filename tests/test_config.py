@@ -93,6 +93,8 @@ def test_a_charter_comes_from_a_table_or_from_its_file(write):
         ("[peer]\njournal_mb = -1", "peer.journal_mb = -1: must not be negative"),
         ("[peer]\ncapability = 4", "peer.capability = 4: 0 .asks to be spared., 1 .ordinary., 2 or 3$"),
         ("[peer]\ncapability = -1", "peer.capability = -1: 0 "),
+        ("[peer]\npause = -1.0", "peer.pause = -1: 0 to 86400 seconds"),
+        ("[peer]\npause = nan", "peer.pause = nan: 0 to 86400 seconds"),
         ("[peer\n", "peer.toml: .*line 1"),
     ],
 )

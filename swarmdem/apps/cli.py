@@ -138,6 +138,7 @@ def peer(
     config: Annotated[
         Path | None, typer.Argument(help="TOML file; flags and SWARMDEM_* win over it.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what goes wrong.")] = False,
     **values: Any,
 ) -> None:
     """Run one peer of a real swarm.
@@ -150,7 +151,8 @@ def peer(
     from swarmdem.apps.peer import run_peer
     from swarmdem.config import load_settings
 
-    asyncio.run(run_peer(load_settings(config, environment=os.environ, chosen=chosen(values)), _say))
+    settings = load_settings(config, environment=os.environ, chosen=chosen(values))
+    asyncio.run(run_peer(settings, _say, quiet=quiet))
 
 
 def _say(line: str) -> None:

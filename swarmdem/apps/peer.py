@@ -1,11 +1,12 @@
 """`swarmdem peer`: one peer of a real deployment, until Ctrl-C, SIGTERM or its last round.
 
-Prints a line per round and whatever a person should know. The broker need not be there yet, and
-may go: the peer keeps trying and says so.
+Prints a line per round and whatever a person should know, or only what goes wrong. The broker need not be
+there yet, and may go: the peer keeps trying and says so.
 """
 
 import asyncio
 import signal
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -52,9 +53,18 @@ Say = Callable[[str], None]
 
 
 class _Measurements:
-    """Loss and own-test results on their way from the training thread to the round's line."""
+    """Loss and own-test results on their way from the training thread to the round's line.
 
-    def __init__(self, learner: Learner, test: Dataset) -> None:
+    Args:
+        learner: Of this peer.
+        test: What it is measured on.
+        pause_s: For which the training thread rests after a round: the swarm takes it for slow training.
+        rounds: There is no rest after this one.
+    """
+
+    def __init__(self, learner: Learner, test: Dataset, *, pause_s: float, rounds: int | None) -> None:
+        self._pause_s, self._rounds = pause_s, rounds
+        self._over = threading.Event()
         self.losses: dict[Round, float] = {}
         self._errors = task_of(learner) == "regression"
         self._learner = learner
@@ -69,6 +79,12 @@ class _Measurements:
             evaluation = evaluate(self._learner, deployed, self._test)
         finally:
             self._loop.call_soon_threadsafe(self._settle, round, evaluation)
+            if self._rounds is None or round < self._rounds:
+                self._over.wait(self._pause_s)
+
+    def end(self) -> None:
+        """Let the training thread go: there will be no further round."""
+        self._over.set()
 
     async def of(self, round: Round) -> tuple[float | None, Evaluation | None]:
         """Return loss and own-test result of a round that was applied, and forget it."""
@@ -111,8 +127,13 @@ class _Listed:
         return f" by {count} of {counted(most, 'peer')}" if 0 < count < most else ""
 
 
-async def run_peer(settings: Settings, say: Say) -> None:
+async def run_peer(settings: Settings, say: Say, *, quiet: bool = False) -> None:
     """Take part in a swarm as one peer.
+
+    Args:
+        settings: Of the peer.
+        say: Takes each line for people.
+        quiet: Say only what goes wrong, and when it is over.
 
     Raises:
         ConfigError: A setting is missing or wrong.
@@ -122,34 +143,26 @@ async def run_peer(settings: Settings, say: Say) -> None:
     """
     charter, brokers = _required(settings)
     learner, test = build_learner(settings.learner, charter)
-    measured = _Measurements(learner, test)
-    async with AsyncExitStack() as stack:
-        peer = Peer(
-            charter,
-            learner,
-            brokers=brokers,
-            mqtt=MqttSettings(tls=settings.tls),
-            host_broker=_hosted_at(settings.peer.host_broker),
-            discover=settings.peer.discover or MDNS in settings.peer.brokers,
-            state=settings.peer.state,
-            journal=settings.peer.journal,
-            journal_bytes=settings.peer.journal_mb * 2**20 or None,
-            durable=settings.peer.durable,
-            capability=settings.peer.capability,
-            site=settings.peer.site,
-            hooks=Hooks(after_update=measured.after_update),
+    measured = _Measurements(learner, test, pause_s=settings.peer.pause, rounds=settings.peer.rounds)
+    usual: Say = _unsaid if quiet else say
+    if settings.peer.pause > charter.patience:
+        say(
+            f"! --pause {settings.peer.pause:g} is longer than the charter's patience, "
+            f"{charter.patience:g} s: the others go on without this peer unless most of them pause as long"
         )
+    async with AsyncExitStack() as stack:
+        peer = _peer(settings, charter, brokers, learner, measured)
         events = peer.events()
         try:
             await stack.enter_async_context(peer)
         except SchemaError as error:
             what = f"--model {settings.learner.model} on --data {settings.learner.data}"
             raise ConfigError(f"{what} is not the charter's model: {error}") from error
-        say(
+        usual(
             f"peer {peer.id} of swarm {charter.swarm!r}, {learner.samples} training samples, "
             f"{_told(settings.peer, brokers)}"
         )
-        teller = asyncio.create_task(_tell(events, measured, say), name="lines")
+        teller = asyncio.create_task(_tell(events, measured, usual, say), name="lines")
         running = asyncio.create_task(peer.run(settings.peer.rounds), name="rounds")
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, running.cancel)
@@ -160,10 +173,11 @@ async def run_peer(settings: Settings, say: Say) -> None:
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
             running.cancel()
+            measured.end()
             await peer.leave()
             teller.cancel()
             await asyncio.gather(running, teller, return_exceptions=True)
-        say("left the swarm")
+        usual("left the swarm")
 
 
 def build_learner(settings: LearnerSettings, charter: Charter) -> tuple[Learner, Dataset]:
@@ -193,6 +207,30 @@ def build_learner(settings: LearnerSettings, charter: Charter) -> tuple[Learner,
     return learner, part[1]
 
 
+def _peer(
+    settings: Settings,
+    charter: Charter,
+    brokers: tuple[str, ...],
+    learner: Learner,
+    measured: _Measurements,
+) -> Peer:
+    return Peer(
+        charter,
+        learner,
+        brokers=brokers,
+        mqtt=MqttSettings(tls=settings.tls),
+        host_broker=_hosted_at(settings.peer.host_broker),
+        discover=settings.peer.discover or MDNS in settings.peer.brokers,
+        state=settings.peer.state,
+        journal=settings.peer.journal,
+        journal_bytes=settings.peer.journal_mb * 2**20 or None,
+        durable=settings.peer.durable,
+        capability=settings.peer.capability,
+        site=settings.peer.site,
+        hooks=Hooks(after_update=measured.after_update),
+    )
+
+
 def _required(settings: Settings) -> tuple[Charter, tuple[str, ...]]:
     if settings.charter is None:
         raise ConfigError("--charter: missing; `swarmdem charter` writes one")
@@ -207,6 +245,10 @@ def _required(settings: Settings) -> tuple[Charter, tuple[str, ...]]:
     if discover:
         check_installed()
     return settings.charter, brokers
+
+
+def _unsaid(line: str) -> None:
+    """Take a line that nobody wants."""
 
 
 def _hosted_at(url: str | None) -> str | None:
@@ -224,20 +266,20 @@ def _told(settings: PeerSettings, brokers: tuple[str, ...]) -> str:
     return f"broker{'s' * (len(parts) > 1)} {', '.join(parts)}"
 
 
-async def _tell(events: AsyncIterator[PeerEvent], measured: _Measurements, say: Say) -> None:
-    """Print what happens, one line each."""
+async def _tell(events: AsyncIterator[PeerEvent], measured: _Measurements, usual: Say, troubles: Say) -> None:
+    """Say what happens, one line each: *usual* takes what happens anyway, *troubles* the rest."""
     listed = _Listed()
     async for event in events:
         if isinstance(event, TrainingFinished):
             measured.losses[event.round] = event.loss
         elif isinstance(event, RoundFinished):
             loss, own = await measured.of(event.round) if event.applied else (None, None)
-            say(_round_line(event, loss, measured.told(own), listed.told(event.plan)))
+            usual(_round_line(event, loss, measured.told(own), listed.told(event.plan)))
         else:
             if isinstance(event, Certified):
                 listed.note(event)
             if line := _line(event):
-                say(line)
+                (troubles if isinstance(event, Degraded | Recovered | Explained) else usual)(line)
 
 
 def _round_line(event: RoundFinished, loss: float | None, own: str, by: str) -> str:

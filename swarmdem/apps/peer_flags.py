@@ -26,6 +26,12 @@ _PEER: dict[str, Any] = {
     "state": Annotated[Path | None, Option("--state", help="Folder for key, checkpoints, records.")],
     "journal": Annotated[Path | None, Option("--journal", help="File for events as JSON lines.")],
     "rounds": Annotated[int | None, flags.whole("--rounds", "Stop after this round.")],
+    "pause": Annotated[
+        float | None,
+        flags.number(
+            "--pause", "Seconds of rest after every round; others wait for up to patience.", least=0.0
+        ),
+    ],
     "capability": Annotated[
         int | None,
         flags.whole(

@@ -1,5 +1,6 @@
 """`swarmdem peer` as its user sees it: lines, signals, mistakes (deaths: `test_peer_processes.py`)."""
 
+import asyncio
 import queue
 import re
 import signal
@@ -10,10 +11,11 @@ import threading
 import pytest
 
 from swarmdem import Charter
-from swarmdem.apps.peer import _Listed, run_peer
+from swarmdem.apps.peer import _Listed, _Measurements, _tell, run_peer
 from swarmdem.config import PeerSettings, Settings
 from swarmdem.errors import ConfigError
-from swarmdem.protocol.events import Certified
+from swarmdem.learning.learner import Evaluation
+from swarmdem.protocol.events import Certified, Degraded, PeerSeen, Recovered, RoundFinished
 
 SWARMDEM = [sys.executable, "-m", "swarmdem"]
 
@@ -92,7 +94,7 @@ def test_peers_tell_their_rounds_and_leave_when_told(start, charter, tmp_path):
         return start("peer", "--charter", charter, "--broker", url, "--model", "softmax", "--part", part,
                      "--state", tmp_path / f"state{part}", *more)  # fmt: skip
 
-    short, told, other = peer(0, "--rounds", 3), peer(1), peer(2)
+    short, told, other = peer(0, "--rounds", 3, "--pause", 0.2), peer(1), peer(2)
     identity = told.until(r"^peer \w+ of swarm 'plant-7', \d+ training samples").split()[1]
     other.until("^founded with 3 peers")
     for each in (short, told, other):
@@ -112,10 +114,17 @@ def test_peers_tell_their_rounds_and_leave_when_told(start, charter, tmp_path):
 
 
 def test_a_peer_keeps_trying_when_there_is_no_broker(start, charter):
-    lonely = start("peer", "--charter", charter, "--broker", "mqtt://127.0.0.1:1", "--model", "softmax")
+    """With --quiet that is all it says."""
+    lonely = start(
+        "peer", "--charter", charter, "--broker", "mqtt://127.0.0.1:1", "--model", "softmax", "--quiet",
+        "--pause", "1.6",
+    )  # fmt: skip
 
-    lonely.until("^peer .* of swarm 'plant-7'.* broker mqtt://127.0.0.1:1")
     lonely.until("! no connection to the broker: nobody listens at")
+    assert lonely.lines[0].startswith(
+        "! --pause 1.6 is longer than the charter's patience, 1.5 s: the others"
+    )
+    assert lonely.lines[1].startswith("! no connection")
 
     assert lonely.end(signal.SIGINT) == 130
 
@@ -179,6 +188,37 @@ def test_a_mistake_gets_one_line_that_names_it(charter, tmp_path, arguments, wor
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+async def test_a_peer_rests_after_a_round_until_it_leaves_but_not_after_its_last(monkeypatch):
+    monkeypatch.setattr("swarmdem.apps.peer.evaluate", lambda *_: Evaluation(3, 4, 1.0))
+    measured = _Measurements(None, None, pause_s=600.0, rounds=2)
+
+    resting = asyncio.create_task(asyncio.to_thread(measured.after_update, 1, None))
+    assert (await measured.of(1))[1].score == 0.75, "told before the rest"
+    assert not resting.done()
+    measured.end()
+    await resting
+
+    last = _Measurements(None, None, pause_s=600.0, rounds=2)
+    await asyncio.to_thread(last.after_update, 2, None)
+
+
+async def test_what_goes_wrong_is_told_apart_from_what_happens_anyway():
+    async def events():
+        yield PeerSeen(bytes(16), present=True)
+        yield Degraded("no connection to the broker")
+        yield RoundFinished(
+            b"p", 3, certified=True, applied=False, reason="not listed", model=None, group=None
+        )
+        yield Recovered("no connection to the broker")
+
+    usual, troubles = [], []
+    measured = _Measurements(None, None, pause_s=0.0, rounds=None)
+    await _tell(events(), measured, usual.append, troubles.append)
+
+    assert usual == ["peer 00000000 is here", "round 3: certified, kept its own model (not listed)"]
+    assert troubles == ["! no connection to the broker; going on", "over: no connection to the broker"]
 
 
 def test_a_round_certified_by_a_part_of_the_swarm_says_by_how_many():
