@@ -155,13 +155,13 @@ def _check(first: Settings, seeds: int, workers: int) -> None:
     )
     for name, value, most in (*ranges, ("workers", workers, 256), ("brokers", first.brokers or 1, 16)):
         if not 1 <= value <= most:
-            raise ConfigError(f"{name} = {value}: 1 to {most}")
+            raise ConfigError(f"--{name} {value}: 1 to {most}")
     if first.crowd and not COLLECTORS <= first.crowd <= PEERS_MAX:
         raise ConfigError(f"--crowd {first.crowd}: {COLLECTORS} to {PEERS_MAX} electors, or 0 to draw it")
     if first.loss is not None and not 0 <= first.loss <= 0.9:
-        raise ConfigError(f"loss = {first.loss}: 0 to 0.9")
+        raise ConfigError(f"--loss {first.loss}: 0 to 0.9")
     if not 0.05 <= first.patience <= 86_400:
-        raise ConfigError(f"patience = {first.patience}: 0.05 to 86400 seconds")
+        raise ConfigError(f"--patience {first.patience}: 0.05 to 86400 seconds")
 
 
 def _played(wanted: list[Settings], workers: int) -> Iterator[Outcome]:
