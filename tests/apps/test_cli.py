@@ -92,7 +92,7 @@ def call(monkeypatch, capsys):
         (["swarm", "--resume", "nowhere", "--lr", "0.1"], "--lr: cannot be changed with --resume"),
         (["keygen", "--show", "nowhere.pem"], "nowhere.pem"),
         (["simulate", "--peers", "0"], "--peers 0: 1 to 200"),
-        (["simulate", "--patience", "0"], "patience = 0"),
+        (["simulate", "--patience", "0"], "--patience 0.0: 0.05 to 86400 seconds"),
         (
             ["simulate", "--peers", "2", "--rounds", "1", "--seeds", "1", "--trace", "nowhere/trace"],
             "--trace nowhere/trace: No such file",
