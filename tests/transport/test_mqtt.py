@@ -390,3 +390,25 @@ async def test_a_topic_that_is_no_utf8_is_passed_over(payload: bytes) -> None:
             pass
 
     assert item == Arrival("a", payload)
+
+
+async def test_an_answer_to_what_was_given_up_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever is stopped while it unsubscribes waits no more; the broker answers all the same."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(CONNACK)
+        while packet := await reader.read(65_536):
+            start = packet.find(b"\x82")
+            if start >= 0:
+                writer.write(b"\x90\x03" + packet[start + 2 : start + 4] + b"\x01")
+                writer.write(b"\xb0\x02\x7f\xff" + b"\x90\x03\x7f\xfe\x01" + b"\x30\x03\x00\x01a")
+
+    async with fake_broker(answer) as url, open_link(url) as link:
+        port = await link.open_port()
+        stream = port.arrivals()
+        await port.subscribe("a")
+        while not isinstance(await asyncio.wait_for(anext(stream), PATIENCE_S), Arrival):
+            pass
+
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
