@@ -19,6 +19,9 @@ from swarmdem.apps.pipes import LINE_MAX, Failed, FromWorker, ToWorker, line, re
 
 _END_S = 15.0  # for a worker to save its models and leave after `Stop`
 _KILL_S = 2.0
+_LARGE_PAGES = "glibc.malloc.hugetlb=1"
+"""The C library asks for pages of 2 MB where the kernel leaves that to programs: tensors of a large model are
+given back and asked for anew at every step, in pages of 4 kB at a third of a training's CPU."""
 
 
 class Crew:
@@ -132,8 +135,8 @@ async def _spawned() -> asyncio.subprocess.Process:
 
 
 def worker_environment() -> dict[str, str]:
-    """Return a worker's environment: one thread a library, and this package before any other."""
+    """Return a worker's environment: one thread a library, this package before any other, large pages."""
     here = str(Path(swarmdem.__file__).parents[1])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one, "PYTHONPATH": path}
+    return {"GLIBC_TUNABLES": _LARGE_PAGES, **os.environ, **one, "PYTHONPATH": path}

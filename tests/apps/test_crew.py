@@ -38,6 +38,14 @@ def test_the_package_of_the_coordinator_comes_before_the_users_path(monkeypatch)
     assert crew.worker_environment()["PYTHONPATH"] == f"{here}:/home/me/lib"
 
 
+def test_workers_ask_for_large_pages_unless_the_c_library_is_tuned_already(monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert crew.worker_environment()["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    assert crew.worker_environment()["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=2"
+
+
 async def test_a_worker_that_cannot_be_started_again_is_told_of(monkeypatch):
     told = asyncio.Queue()
     job = Job(settings=SwarmSettings(model="softmax", peers=1).as_mapping(), devices=(0,), run="run")
