@@ -7,6 +7,7 @@ measured. Models of groups are measured by the worker that hosts the aggregator.
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -258,8 +259,8 @@ class Host:
                     self._finished(hosted, event)
                 case RoundFinished():
                     self._soon(self._report_round(hosted, event))
-                case Degraded(what=what) if what not in self._seen:
-                    self._seen.add(what)
+                case Degraded(what=what) if (kind := without_seconds(what)) not in self._seen:
+                    self._seen.add(kind)
                     self._say(Note(f"peer {hosted.number}: {what}"))
 
     def _certified(self, hosted: Hosted, event: Certified) -> None:
@@ -363,6 +364,11 @@ class Host:
         task = asyncio.create_task(work)
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
+
+
+def without_seconds(what: str) -> str:
+    """Return *what* without how long it took: what differs in nothing else is said once a worker."""
+    return re.sub(r"\d+(\.\d+)? s\b", "", what)
 
 
 def _link(brokers: tuple[str, ...], peers: int) -> Link:
