@@ -1,7 +1,8 @@
 """How the cost of a round grows: `python -m benchmarks.growth peers|size|loss|draw --out DIR`.
 
 - `peers`: swarms of 10, 20, 50 (`--values 10 20 50 200`) peers with the peer workload's MLP over mosquitto;
-- `size`: ten peers whose model has .44, 3.3, 10, 50 and 100 MB, over mosquitto (100 MB: 12 GB of memory);
+- `size`: ten peers whose model has .44, 3.3, 10 and 50 MB, over mosquitto; `--values 100`: 12 GB of memory
+  and 10 GB of disk;
 - `loss`: ten peers while 0, 2, 5 and 10 % of all control messages are lost (see `lossy.py`);
 - `draw`: figures (SVG) of what DIR holds, into `--figures`, and the rows as tables in Markdown.
 
@@ -30,7 +31,7 @@ from swarmdem.apps import figures
 
 Row = dict[str, Any]
 MODELS = {0.44: "mb044", 3.3: "mb3", 10.0: "mb10", 50.0: "mb50", 100.0: "mb100"}
-VALUES = {"peers": (10, 20, 50), "size": (0.44, 3.3, 10, 50, 100), "loss": (0, 0.02, 0.05, 0.1)}
+VALUES = {"peers": (10, 20, 50), "size": (0.44, 3.3, 10, 50), "loss": (0, 0.02, 0.05, 0.1)}
 PEERS = 10
 """Peers of the curves that are not about their number."""
 PANELS: Mapping[str, tuple[str, tuple[tuple[str, str, float], ...]]] = {
