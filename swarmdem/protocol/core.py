@@ -224,7 +224,7 @@ class Core:
             case Digest() | DigestPack() | Vote() | Skip() | Proposal() | Summary() | ShortProposal():
                 return self._agreed_upon(frame, time)
             case ShortCertificate(base):
-                self._telling.heard(self._base, sender, message, self._round.certified.current)
+                self._telling.heard(self._base, sender, message)
                 return self._round.agreement.take(frame, time) if base == self._base.id else []
             case Mean() | ShortMean() | Final() | GroupSkip() | Ack():
                 return self._updated(frame, time)
@@ -294,7 +294,7 @@ class Core:
     def _consider(self, sender: PeerId, certificate: Certificate, time: Micros) -> list[Effect]:
         """Adopt a certificate of others if it is valid and ahead of ours."""
         if codec.plan_id(certificate.plan) == self._base.id:
-            self._telling.heard(self._base, sender, certificate, self._round.certified.current)
+            self._telling.heard(self._base, sender, certificate)
             return []
         refused, theirs = self._catchup.consider(sender, certificate, self._standpoint(), time)
         return refused if theirs is None else self._adopt(theirs, None, time)
@@ -381,8 +381,11 @@ class Core:
             return []
         base = base_of(voting.certificate, codec.decode_plan(voting.certificate.plan))
         leader = voting.leader_of_certificate
+        authors = {**self._round.certified.current, **self._round.s.digests.current}
         adopted = self._adopt(base, leader, time)
-        return adopted if told == base.id else [*adopted, *self._telling.certified(base, leader, time)]
+        return (
+            adopted if told == base.id else [*adopted, *self._telling.certified(base, leader, authors, time)]
+        )
 
     def _repeat(self, effects: Sequence[Effect], time: Micros) -> list[Effect]:
         """Say again what still stands after a silence, or probe the connection."""

@@ -33,26 +33,15 @@ class Telling:
         """When it tells, unless somebody else does before."""
         self._sealer = sealer
         self._charter = charter
+        self._keys: Mapping[PeerId, bytes] = {}
+        """Of those entitled to vote, as far as known: the votes of others are not counted."""
 
-    def heard(
-        self,
-        ours: Base,
-        sender: PeerId,
-        told: Certificate | ShortCertificate,
-        digests: Mapping[PeerId, Frame],
-    ) -> None:
-        """Take note that *sender* told a certificate: where it is *ours*, nobody needs to hear it again.
-
-        Args:
-            ours: What this peer stands on.
-            sender: Who told it.
-            told: What it told.
-            digests: By author, those collected before *ours*: whose key is unknown has no vote here.
-        """
+    def heard(self, ours: Base, sender: PeerId, told: Certificate | ShortCertificate) -> None:
+        """Take note that *sender* told a certificate: where it is *ours*, nobody needs to hear it again."""
         if self.at is None or ours.plan is None or all(entry.peer != sender for entry in ours.plan.entries):
             return
         entitled = _entitled(ours.plan)
-        votes = _votes_in(told, PlanId(ours.id), entitled, digests)
+        votes = _votes_in(told, PlanId(ours.id), entitled, self._keys)
         if len(votes) >= quorum(self._charter, len(entitled)) and self._genuine(votes, ours, told.term):
             self.at = None
 
@@ -64,11 +53,21 @@ class Telling:
         content, held = Vote(plan.base, plan.mode, term, PlanId(ours.id)), frozenset(certificate.votes)
         return all(v in held or self._sealer.proves(v, content) == peer for peer, v in votes.items())
 
-    def certified(self, base: Base, leader: PeerId | None, time: Micros) -> list[Effect]:
-        """Tell, now or later, of a certificate that the votes have just made here."""
+    def certified(
+        self, base: Base, leader: PeerId | None, authors: Mapping[PeerId, Frame], time: Micros
+    ) -> list[Effect]:
+        """Tell, now or later, of a certificate that the votes have just made here.
+
+        Args:
+            base: What it is of.
+            leader: Who proposed it, if known.
+            authors: Frames of this round and the one before by their authors, among them the electors.
+            time: Connected time.
+        """
         if leader == self._sealer.peer:
             return [self._told(base)]
         patience = self._charter.patience_us
+        self._keys = {peer: frame.public_key for peer, frame in authors.items()}
         self.at = time + patience // 16 + spread(self._sealer.peer, base.id, patience // 8)
         return []
 
@@ -95,7 +94,7 @@ def _votes_in(
     told: Certificate | ShortCertificate,
     plan: PlanId,
     entitled: Sequence[PeerId],
-    digests: Mapping[PeerId, Frame],
+    keys: Mapping[PeerId, bytes],
 ) -> dict[PeerId, SignedVote]:
     """Return the votes for *plan* that *told* carries of those *entitled*, one of each."""
     if isinstance(told, Certificate):
@@ -105,4 +104,4 @@ def _votes_in(
     if told.plan != plan or (numbers and numbers[-1] >= len(entitled)):
         return {}
     signed = {entitled[number]: joined[64 * at : 64 * at + 64] for at, number in enumerate(numbers)}
-    return {peer: SignedVote(digests[peer].public_key, s) for peer, s in signed.items() if peer in digests}
+    return {peer: SignedVote(keys[peer], s) for peer, s in signed.items() if peer in keys}

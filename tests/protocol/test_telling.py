@@ -3,8 +3,10 @@
 import pytest
 from msgspec import structs
 
+from swarmdem.identifiers import SECOND
 from swarmdem.protocol import events
 from swarmdem.simulation.signatures import PretendedIdentity, PretendedVerifier
+from swarmdem.wire import codec
 from swarmdem.wire.codec import FrameSealer
 from swarmdem.wire.messages import NORMAL, Certificate, SignedVote, Vote
 from swarmdem.wire.shortened import ShortCertificate, bitmap
@@ -141,3 +143,16 @@ def test_votes_that_came_with_the_telling_are_told_once():
     swarm.run(lambda: False, limit_s=2)
 
     assert len([i for i, m in swarm.sent[began:] if isinstance(m, Certificate)]) == 1
+
+
+def test_the_vote_of_a_peer_that_gave_no_digest_is_known_by_its_key_of_the_round_before():
+    """One of three trains for a minute; its vote, in the leader's certificate of round 1, is not here."""
+    swarm = CoreSwarm(3)
+    swarm.training = lambda index: SECOND * (60 if index == 2 else 3)
+    unheard = {(swarm.peer(2), 0), (swarm.peer(0), 1)}
+    swarm.lose = lambda frame, to: isinstance(frame.message, Vote) and (frame.sender, to) in unheard
+    swarm.start(*range(3))
+    assert swarm.run(lambda: swarm.cores[0].status().round == 2)
+
+    told = [(i, codec.decode_plan(m.plan).round) for i, m in swarm.sent if isinstance(m, Certificate)]
+    assert told == [(0, 0), (1, 1), (0, 2)], "each by one"
