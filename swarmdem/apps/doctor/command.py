@@ -17,6 +17,7 @@ def doctor(
     ] = None,
     wait: Annotated[float, flags.number("--wait", "Seconds to wait for each answer.", least=0.1)] = 5.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is not well.")] = False,
     **values: Any,
 ) -> int:
     """Look a deployment over and name the fix.
@@ -28,10 +29,15 @@ def doctor(
     import asyncio
     import os
 
-    from swarmdem.apps.doctor.report import as_json, conclusion, exit_code
+    from swarmdem.apps.doctor.report import Verdict, as_json, conclusion, exit_code
 
     lines = asyncio.run(_look(config, chosen(values), dict(os.environ), wait))
-    typer.echo(as_json(lines) if json else "\n".join([*map(str, lines), conclusion(lines)]))
+    if json:
+        typer.echo(as_json(lines))
+        return exit_code(lines)
+    shown = [line for line in lines if not (quiet and line.verdict is Verdict.OK)]
+    if shown or not quiet:
+        typer.echo("\n".join([*map(str, shown), conclusion(lines)]))
     return exit_code(lines)
 
 

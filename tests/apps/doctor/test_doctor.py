@@ -408,6 +408,14 @@ def test_a_failure_counts_more_than_what_was_not_looked_at(tmp_path):
     assert result.stdout.splitlines()[-1] == ("a peer would not work: state; not looked at: charter, broker")
 
 
+def test_a_quiet_doctor_leaves_out_what_is_well(tmp_path):
+    (tmp_path / "file").write_text("")
+    told = doctor("--state", str(tmp_path / "file"), "--quiet").stdout.splitlines()
+
+    assert not [line for line in told if line.startswith("ok ")]
+    assert [line.split()[0] for line in told if not line.startswith(" ")] == ["skip", "fail", "skip", "a"]
+
+
 def test_the_doctor_takes_every_flag_of_a_peer():
     commands = get_command(app).commands
     of_peer, of_doctor = (
