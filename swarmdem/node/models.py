@@ -110,12 +110,11 @@ def model_of(parameters: Parameters, schema: Schema) -> Model:
 def model_written(write: Callable[[Parameters], object], schema: Schema) -> Model:
     """Return the model whose values *write* puts into the arrays it is given, all of them.
 
-    Raises:
-        NotFiniteError: A value is NaN or infinite.
+    They are not looked at: *write* must make finite values, as a mean of models that were looked at is.
     """
     data, blank = arrays.blank(schema)
     write(blank)
-    return model_of_bytes(data, schema)
+    return Model(describe(data), data, arrays.views(data, schema), schema)
 
 
 def to_file(model: Model, metadata: Mapping[str, str] | None = None) -> tuple[bytes, bytes | memoryview]:
