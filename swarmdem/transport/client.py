@@ -228,11 +228,13 @@ class Client(aiomqtt.Client):
     async def __aexit__(self, *raised: Any) -> None:
         """Disconnect when what was published last has arrived, or after a while."""
         self._write_lined()
-        if not self._disconnected.done():
-            with contextlib.suppress(TransportError, TimeoutError):
-                async with asyncio.timeout(min(self.timeout, FAREWELL_S)):
-                    await self.window.empty()
-        await super().__aexit__(*raised)
+        try:
+            if not self._disconnected.done():
+                with contextlib.suppress(TransportError, TimeoutError):
+                    async with asyncio.timeout(min(self.timeout, FAREWELL_S)):
+                        await self.window.empty()
+        finally:  # whoever cancels once more wants no farewell, and no connection left behind either
+            await super().__aexit__(*raised)
 
     # What the client library calls
 
