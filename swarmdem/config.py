@@ -61,7 +61,7 @@ class PeerSettings:
     rounds: int | None = None
     """Stop after this round; None: never."""
     pause: float = 0.0
-    """Seconds of rest after every round, before training for the next; others take it for slow training."""
+    """Seconds of rest after every round it applied, before it trains again; to others it is slow training."""
     durable: bool = True
     """Wait for the disk itself on every write."""
     capability: int = ORDINARY

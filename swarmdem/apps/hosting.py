@@ -180,7 +180,9 @@ class Host:
     def _tell_of_passes(self, verdict: Verdict) -> None:
         """In the training thread: report how peers train; say it once a run, where somebody would wonder."""
         _log.info("vectorise together=%s why=%s", verdict.together, verdict.why)
-        reports: list[FromWorker] = [Passes(verdict.together, verdict.why)]
+        reports: list[FromWorker] = []
+        if self._settings.vectorise == "auto":
+            reports.append(Passes(verdict.together, verdict.why))
         if self._first == 0 and (verdict.together or self._settings.vectorise == "on"):
             reports.append(Note(verdict.why))
         with contextlib.suppress(RuntimeError):  # the loop may be closed when a run is torn down

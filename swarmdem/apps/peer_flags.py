@@ -29,7 +29,9 @@ _PEER: dict[str, Any] = {
     "pause": Annotated[
         float | None,
         flags.number(
-            "--pause", "Seconds of rest after every round; others wait for up to patience.", least=0.0
+            "--pause",
+            "Seconds of rest after a round it applied; others wait for up to patience.",
+            least=0.0,
         ),
     ],
     "capability": Annotated[

@@ -101,11 +101,9 @@ class RunFolder:
                 _drop_unfinished_line(self.path / name)
             self._last_round = max((row["round"] for row in self.rows()), default=0)
             shown, command = _without_passwords(changes, command)
-            note = toml.table("x", {"command": command, "started": started, **shown}).split("\n", 1)[1]
-            with (self.path / "run.toml").open("a", encoding="utf-8") as file:
-                file.write(f"\n[[resumed]]\n{note}")
         except OSError as error:
             raise ConfigError(f"--resume {self.path}: {error.strerror}") from error
+        self._note("resumed", {"command": command, "started": started, **shown})
 
     def note_choice(self, setting: str, value: str, **more: str | int) -> None:
         """Write down what stands for a setting that leaves the choice to the run.
@@ -114,16 +112,27 @@ class RunFolder:
             setting: Its name.
             value: What was chosen.
             more: Why, and by which worker, where each chooses for itself.
+
+        Raises:
+            ConfigError: The folder cannot be written.
         """
-        note = toml.table("x", {"setting": setting, "value": value, **more}).split("\n", 1)[1]
-        with (self.path / "run.toml").open("a", encoding="utf-8") as file:
-            file.write(f"\n[[chosen]]\n{note}")
+        self._note("chosen", {"setting": setting, "value": value, **more})
 
     def note_failure(self, why: str, ended: str) -> None:
-        """Write down why the run ended before its last round."""
-        note = toml.table("x", {"why": why, "ended": ended}).split("\n", 1)[1]
-        with (self.path / "run.toml").open("a", encoding="utf-8") as file:
-            file.write(f"\n[[failed]]\n{note}")
+        """Write down why the run ended before its last round.
+
+        Raises:
+            ConfigError: The folder cannot be written.
+        """
+        self._note("failed", {"why": why, "ended": ended})
+
+    def _note(self, name: str, values: Mapping[str, Any]) -> None:
+        """Add a table to the list *name* of run.toml, which is whole whatever happens meanwhile."""
+        where, table = self.path / "run.toml", toml.table("x", values).split("\n", 1)[1]
+        try:
+            write_atomic(where, where.read_bytes(), f"\n[[{name}]]\n{table}".encode(), durable=False)
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror}") from error
 
     def close(self) -> None:
         """Let another run write here."""

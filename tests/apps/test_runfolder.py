@@ -1,6 +1,8 @@
 """Run folders."""
 
+import errno
 import json
+import os
 import shlex
 import tomllib
 from dataclasses import replace
@@ -57,6 +59,20 @@ def test_what_was_chosen_stands_beside_what_was_asked_for(folder):
         {"setting": "vectorise", "value": "off", "why": "peers train one by one", "worker": 1},
     ]
     assert folder.load()[0] == replace(SETTINGS, lr=0.05)
+
+
+def test_what_a_full_disk_does_not_take_leaves_the_run_as_it_was(folder, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = (folder.path / "run.toml").read_bytes()
+    monkeypatch.setattr(os, "write", full)
+
+    with pytest.raises(ConfigError, match=r"run\.toml: No space left on device"):
+        folder.note_choice("broker", "mosquitto")
+
+    assert (folder.path / "run.toml").read_bytes() == before
+    assert sorted(path.name for path in folder.path.iterdir() if path.name.startswith(".run")) == []
 
 
 def test_a_run_folder_holds_no_password(tmp_path):
