@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from swarmdem.identifiers import PeerId
-from swarmdem.learning.learner import Learner, labels_of
+from swarmdem.learning.learner import Learner, Parameters, labels_of
 from swarmdem.learning.strategy import Strategy
 from swarmdem.node.brokers import Brokers
 from swarmdem.node.cells import AnyCore
@@ -94,21 +94,15 @@ async def assemble(
         SchemaError: The learner's model is not of the charter's schema.
         ConfigError: A broker cannot be used, hosted or looked for.
     """
-    trainer = wanted.trainer
-    if trainer is None:
-        trainer = Trainer()
-        stack.callback(trainer.close)
+    trainer = wanted.trainer or _own_trainer(stack)
     refuse_in_cells(wanted.charter, reach=wanted.reach, record=wanted.record is not None, site=wanted.site)
-    learner, loop = wanted.learner, asyncio.get_running_loop()
-    await loop.run_in_executor(trainer.training, wanted.strategy.check, learner)
-    initial = await loop.run_in_executor(trainer.training, learner.parameters)
-    layout = Layout(wanted.charter, wanted.strategy, initial)
-    charter = msgspec.structs.replace(wanted.charter, schema=layout.wire)
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(trainer.training, wanted.strategy.check, wanted.learner)
+    craft, initial = await _craft_of(wanted, trainer)
+    charter, layout = craft.charter, craft.layout
     store = await _open_store(wanted, trainer, stack, on_event)
     on_identity(store.identity.peer)
     shelf = ModelShelf(trainer.pool)
-    labels = await loop.run_in_executor(trainer.training, labels_of, learner)
-    craft = Craft(charter, wanted.strategy, layout, labels)
     offered, scale, sketch = await loop.run_in_executor(trainer.tensors, craft.offered, initial)
     offered = trainer.pool.shared(offered)
     layout.begin_with(offered)
@@ -124,29 +118,36 @@ async def assemble(
     port = await port_of(stack, link, charter, sealer, store.records)
     driver = Driver(
         core, sealer=sealer, port=port, store=store, shelf=shelf,
-        learner=learner, craft=craft, trainer=trainer, hooks=wanted.hooks,
+        learner=wanted.learner, craft=craft, trainer=trainer, hooks=wanted.hooks,
         on_event=on_event if brokers is None else partial(_noticed, brokers, on_event),
         on_hello=None if brokers is None else brokers.heard,
         parts=None if wanted.state is None else Parts(wanted.state / "parts"),
     )  # fmt: skip
     stack.push_async_callback(driver.close)
-    recorder = None
-    if wanted.record is not None and isinstance(core, Core):
-        recorder = Recorder(
-            wanted.record, craft=craft, me=sealer.peer, core=core, shelf=shelf, trainer=trainer
-        )
-        stack.push_async_callback(recorder.close)
+    recorder = _recorder_of(wanted, stack, core, craft=craft, me=sealer.peer, shelf=shelf, trainer=trainer)
     for what in store.damage:
         _log.warning("state_damaged what=%s", what)
         on_event(Degraded(what, passing=True))
     started = Started(secrets.token_bytes(16), b"" if brokers is None else brokers.announcement)
     offer = ModelOffered(offered.name, offered.info.total_bytes, sketch, scale)
-    if wanted.begin is None or wanted.begin.is_set():
-        _begin(driver, started, offer, offered)
-    else:
-        task = asyncio.create_task(_begin_at(wanted.begin, driver, started, offer, offered))
-        stack.push_async_callback(cancelled, task)
+    _begin(wanted.begin, stack, lambda: _deliver_first(driver, started, offer, offered))
     return Assembled(charter, core, store, shelf, port, driver, recorder)
+
+
+def _own_trainer(stack: AsyncExitStack) -> Trainer:
+    trainer = Trainer()
+    stack.callback(trainer.close)
+    return trainer
+
+
+async def _craft_of(wanted: Wanted, trainer: Trainer) -> tuple[Craft, Parameters]:
+    """Return the arithmetic for the learner's model, with the charter completed, and that model."""
+    loop = asyncio.get_running_loop()
+    initial = await loop.run_in_executor(trainer.training, wanted.learner.parameters)
+    labels = await loop.run_in_executor(trainer.training, labels_of, wanted.learner)
+    layout = Layout(wanted.charter, wanted.strategy, initial)
+    charter = msgspec.structs.replace(wanted.charter, schema=layout.wire)
+    return Craft(charter, wanted.strategy, layout, labels), initial
 
 
 async def _open_store(
@@ -162,16 +163,34 @@ async def _open_store(
     return store
 
 
-def _begin(driver: Driver, started: Started, offer: ModelOffered, offered: Model) -> None:
+def _recorder_of(
+    wanted: Wanted, stack: AsyncExitStack, core: AnyCore, *, craft: Craft, me: PeerId, shelf: ModelShelf,
+    trainer: Trainer,
+) -> Recorder | None:  # fmt: skip
+    """Return what writes the record that was asked for, if it was; a peer in cells has none."""
+    if wanted.record is None or not isinstance(core, Core):
+        return None
+    recorder = Recorder(wanted.record, craft=craft, me=me, core=core, shelf=shelf, trainer=trainer)
+    stack.push_async_callback(recorder.close)
+    return recorder
+
+
+def _begin(moment: asyncio.Event | None, stack: AsyncExitStack, begin: Callable[[], None]) -> None:
+    """Begin now, or at the *moment* that was asked for."""
+    if moment is None or moment.is_set():
+        begin()
+        return
+
+    async def later() -> None:
+        await moment.wait()
+        begin()
+
+    stack.push_async_callback(cancelled, asyncio.create_task(later()))
+
+
+def _deliver_first(driver: Driver, started: Started, offer: ModelOffered, offered: Model) -> None:
     driver.deliver(started)
     driver.deliver(offer, offered)
-
-
-async def _begin_at(
-    begin: asyncio.Event, driver: Driver, started: Started, offer: ModelOffered, offered: Model
-) -> None:
-    await begin.wait()
-    _begin(driver, started, offer, offered)
 
 
 def _noticed(brokers: Brokers, on_event: Callable[[NodeEvent], None], event: NodeEvent) -> None:
