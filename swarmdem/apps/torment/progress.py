@@ -32,6 +32,8 @@ RECONNECT_S = 10.0
 class _Device:
     peer: str = ""
     up: bool = False
+    ready: bool = False
+    """Takes part: a process that still starts, on a machine with much else to do, is not stuck."""
     stopped: bool = False
     cut: bool = False
     bent: int = 0
@@ -45,7 +47,7 @@ class _Device:
 
     @property
     def well(self) -> bool:
-        return self.up and not (self.stopped or self.cut or self.bent)
+        return self.up and self.ready and not (self.stopped or self.cut or self.bent)
 
 
 @dataclass(slots=True)
@@ -108,7 +110,9 @@ class Progress:
                     what = f"peer {entry['device']} ended with code {entry['code']}"
                     yield Finding(ALIVE, what, line.number)
             case "ready":
-                self._again(self._devices[entry["device"]])
+                device = self._devices[entry["device"]]
+                device.ready = True
+                self._again(device)
             case "partition" | "heal":
                 self._split(entry.get("sides"))
             case "link" | "link_over":
@@ -177,7 +181,8 @@ class Progress:
     def _process(self, what: str, entry: dict[str, Any]) -> None:
         device = self._devices.setdefault(entry["device"], _Device())
         if what == "start":
-            device.peer, device.up, device.stopped = entry["peer"], True, False
+            device.peer, device.up = entry["peer"], True
+            device.ready = device.stopped = False
             self._device_of[device.peer] = entry["device"]
         elif what in {"kill", "replaced", "exit"}:
             device.up = False

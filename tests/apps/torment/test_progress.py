@@ -63,6 +63,21 @@ def test_a_peer_that_something_was_done_to_may_miss_rounds(begin, end):
         assert found(history) == []
 
 
+def test_a_peer_that_still_starts_is_not_stuck():
+    history = MadeHistory()
+    history.round_s = 4.0
+    history.rounds(1, 1)
+    history.add("kill", device=2, peer=PEERS[2], pid=102)
+    history.add("start", device=2, peer=PEERS[2], pid=202)
+    history.rounds(2, 12, devices=(0, 1))
+    assert found(history) == []
+    history.add("ready", device=2, peer=PEERS[2], pid=202)
+    history.rounds(13, 18, devices=(0, 1))
+    assert found(history) == []
+    history.rounds(19, 19, devices=(0, 1))
+    assert [rule for rule, _ in found(history)] == [STUCK]
+
+
 def test_a_lone_peer_far_ahead_makes_nobody_stuck_and_no_round_certified():
     history = MadeHistory()
     history.rounds(1, 2)
