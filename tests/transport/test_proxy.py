@@ -9,6 +9,7 @@ import pytest
 
 from swarmdem.errors import ConfigError
 from swarmdem.transport.proxy import BUFFER_BYTES, FINE, FaultProxy, Weather
+from tests.transport.contract import until
 
 SMALL_S = 0.05
 """Long enough for bytes that nothing holds back; waited only where nothing may come."""
@@ -87,6 +88,7 @@ async def test_one_direction_alone_can_be_slow():
     async with echo_behind() as (_, proxy), client_of(proxy) as (reader, writer):
         proxy.set(Weather(latency_s=30.0), "down")
         writer.write(b"abc")
+        await until(lambda: proxy.passed["up"] == 3)
         assert await nothing_comes(reader)
         assert proxy.passed == {"up": 3, "down": 0}
 
@@ -168,8 +170,8 @@ async def test_a_half_open_proxy_accepts_and_leads_nowhere():
         proxy.half_open = True
         async with client_of(proxy) as (reader, writer):
             writer.write(b"hello")
+            await until(lambda: proxy.connections == 1)
             assert await nothing_comes(reader)
-            assert proxy.connections == 1
         assert echo.ends.empty()
 
 
