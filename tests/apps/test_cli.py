@@ -10,22 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from swarmdem.apps import cli, flags
+from swarmdem.apps import flags
 from swarmdem.apps.settings import SwarmSettings
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process; return exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["swarmdem", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return left.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize(

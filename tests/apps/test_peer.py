@@ -74,12 +74,12 @@ def start():
         each.close()
 
 
-@pytest.fixture
-def charter(tmp_path):
-    path = tmp_path / "charter.toml"
+@pytest.fixture(scope="module")
+def charter(tmp_path_factory):
+    path = tmp_path_factory.mktemp("charter") / "charter.toml"
     subprocess.run(
         [*SWARMDEM, "charter", path, "--swarm", "plant-7", "--model", "softmax", "--founders", "3",
-         "--patience", "1.5"],
+         "--patience", "3"],
         check=True, capture_output=True,
     )  # fmt: skip
     return path
@@ -117,13 +117,11 @@ def test_a_peer_keeps_trying_when_there_is_no_broker(start, charter):
     """With --quiet that is all it says."""
     lonely = start(
         "peer", "--charter", charter, "--broker", "mqtt://127.0.0.1:1", "--model", "softmax", "--quiet",
-        "--pause", "1.6",
+        "--pause", "3.1",
     )  # fmt: skip
 
     lonely.until("! no connection to the broker: nobody listens at")
-    assert lonely.lines[0].startswith(
-        "! --pause 1.6 is longer than the charter's patience, 1.5 s: the others"
-    )
+    assert lonely.lines[0].startswith("! --pause 3.1 is longer than the charter's patience, 3 s: the others")
     assert lonely.lines[1].startswith("! no connection")
 
     assert lonely.end(signal.SIGINT) == 130
@@ -176,18 +174,17 @@ async def test_looking_for_brokers_without_the_extra_is_refused(monkeypatch, pee
         (["CONFIG"], "learner.pert"),
     ],
 )
-def test_a_mistake_gets_one_line_that_names_it(charter, tmp_path, arguments, words):
+def test_a_mistake_gets_one_line_that_names_it(call, charter, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
     config = tmp_path / "peer.toml"
     config.write_text("[learner]\npert = 3\n")
     names = {"CHARTER": str(charter), "CONFIG": str(config)}
-    done = subprocess.run(
-        [*SWARMDEM, "peer", *(names.get(argument, argument) for argument in arguments)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
 
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    code, _, said = call("peer", *(names.get(argument, argument) for argument in arguments))
+
+    assert code == 2
+    assert words in said
+    assert said.count("\n") == 1
 
 
 async def test_a_peer_rests_after_a_round_until_it_leaves_but_not_after_its_last(monkeypatch):
