@@ -35,22 +35,17 @@ def rendered(page, tmp_path):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def test_a_run_renders_without_a_complaint(tmp_path):
-    document, console = rendered(run_page(troubled_run(tmp_path / "run")), tmp_path)
+def test_an_experiment_and_its_runs_render_without_a_complaint(tmp_path):
+    folder = write_experiment(tmp_path / "tiny", [("plain", {0: [row(1, 0.3), row(2, 0.4)]}, {})])
+    shutil.rmtree(folder / "runs" / "plain-s0")
+    troubled_run(folder / "runs" / "plain-s0")
+
+    document, console = rendered(experiment_page(folder), tmp_path)
 
     assert console == []
     assert re.search(r"<output>round 5</output>", document)
     assert '<svg class="tree"' in document
     assert "A: 3 peers, cut off" in document
-
-
-def test_an_experiment_renders_without_a_complaint(tmp_path):
-    folder = write_experiment(tmp_path / "tiny", [("plain", {0: [row(1, 0.3), row(2, 0.4)]}, {})])
-
-    document, console = rendered(experiment_page(folder), tmp_path)
-
-    assert console == []
-    assert '<svg class="tree"' in document
 
 
 def test_a_page_that_would_load_something_is_stopped_and_complains(tmp_path):
