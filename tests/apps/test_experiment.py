@@ -112,41 +112,61 @@ def test_table_and_figures_are_written(killed):
     assert min(drawn.values()) > 2000
 
 
-def test_a_finished_experiment_is_only_told_of(killed):
+@pytest.fixture
+def run_here(call):
+    """Run an experiment whose coordinator is this process; return what it printed."""
+
+    def run_experiment(*arguments, code=0):
+        left, printed, errors = call("experiment", *arguments)
+        assert left == code, errors
+        return printed + errors
+
+    return run_experiment
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no figures: `test_table_and_figures_are_written` looks at them."""
+    monkeypatch.setattr("swarmdem.apps.drawing.draw", lambda *_: iter(()))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_finished_experiment_is_only_told_of(run_here, killed):
     _, arguments, _ = killed
 
-    assert run(*arguments).startswith("4 of 4 runs are finished already\n")
+    assert run_here(*arguments).startswith("4 of 4 runs are finished already\n")
 
 
-def test_changed_settings_are_refused_in_one_line_and_the_run_is_left_alone(killed):
+def test_changed_settings_are_refused_in_one_line_and_the_run_is_left_alone(run_here, killed):
     folder, arguments, _ = killed
     rounds = folder / "out/runs/fedavg-s0/rounds.jsonl"
     before = rounds.read_text()
 
-    said = run(*arguments, "--set", "epochs=3", code=2)
+    said = run_here(*arguments, "--set", "epochs=3", code=2)
 
     assert said == f"swarmdem: {folder}/out/runs/fedavg-s0: was begun with epochs = 2, not 3\n"
-    assert "fedavg-s0: was begun with rounds = 4, not 1" in run(*arguments, "--rounds", 1, code=2)
+    assert "fedavg-s0: was begun with rounds = 4, not 1" in run_here(*arguments, "--rounds", 1, code=2)
     assert rounds.read_text() == before
 
 
-def test_a_longer_experiment_goes_on_with_the_variant_chosen(killed):
+@pytest.mark.usefixtures("undrawn")
+def test_a_longer_experiment_goes_on_with_the_variant_chosen(run_here, killed):
     folder, arguments, _ = killed
 
-    printed = run(*arguments, "--rounds", 5, "--only", "DemLearn 0.8", "--seeds", "1")
+    printed = run_here(*arguments, "--rounds", 5, "--only", "DemLearn 0.8", "--seeds", "1")
 
     assert "1/1 DemLearn 0.8, seed 1: goes on after round 4" in printed
     found = read_experiment(folder / "out")
     assert [len(run.rounds) for result in found.results for run in result.runs] == [4, 4, 4, 5]
 
 
-def test_a_run_that_fails_is_written_down_and_ends_no_other(tmp_path):
+def test_a_run_that_fails_is_written_down_and_ends_no_other(run_here, tmp_path):
     common, _ = TINY.split("[[variant]]", 1)
     variants = '[[variant]]\nname = "too fast"\nlr = 1e30\n[[variant]]\nname = "fine"\n'
     text = common.replace("seeds = [0, 1]", "").replace("rounds = 4", "rounds = 1").replace("2.0", "1.0")
     (tmp_path / "tiny.toml").write_text(text + variants)
 
-    printed = run(tmp_path / "tiny.toml", "--out", tmp_path / "out", code=1)
+    printed = run_here(tmp_path / "tiny.toml", "--out", tmp_path / "out", code=1)
 
     assert printed.endswith("swarmdem: 1 of 2 runs failed: too fast, seed 0\n")
     found = read_experiment(tmp_path / "out")

@@ -23,7 +23,7 @@ from swarmdem.wire.charter import Charter, TensorSpec
 
 RECOMPUTE = Path(__file__).parents[1] / "recompute.py"
 COMMAND = [sys.executable, "-m", "swarmdem", "swarm"]
-SMALL = ["--model", "softmax", "--patience", "1"]
+SMALL = ["--model", "softmax", "--patience", "4"]
 
 
 def run(*arguments, code=0):
@@ -31,6 +31,18 @@ def run(*arguments, code=0):
     done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
+
+
+@pytest.fixture
+def run_here(call):
+    """Run a swarm whose coordinator is this process; return what it printed."""
+
+    def run_swarm(*arguments, code=0):
+        left, printed, errors = call("swarm", *arguments)
+        assert left == code, errors
+        return printed + errors
+
+    return run_swarm
 
 
 def rows(folder, name="rounds.jsonl"):
@@ -41,7 +53,7 @@ def rows(folder, name="rounds.jsonl"):
 def recorded(tmp_path_factory):
     """A small recorded run over a real broker: 6 peers in 2 processes, 3 rounds."""
     folder = tmp_path_factory.mktemp("runs") / "recorded"
-    run(*SMALL, "--patience", 3, "--peers", 6, "--rounds", 3, "--workers", 2, "--broker", "embedded",
+    run(*SMALL, "--peers", 6, "--rounds", 3, "--workers", 2, "--broker", "embedded",
         "--record", "--evaluate-every", 2, "--evaluate", "both", "--out", folder)  # fmt: skip
     return folder
 
@@ -83,9 +95,9 @@ def test_trees_name_every_peer_and_every_aggregator(recorded):
 @pytest.mark.parametrize(
     ("arguments", "schema"), [(["--strategy", "gossip"], 2), (["--private", "bias", "--levels", "1"], 1)]
 )
-def test_without_a_whole_model_of_all_there_is_no_global(tmp_path, arguments, schema):
-    run(*SMALL, *arguments, "--peers", 4, "--rounds", 2, "--broker", "memory", "--evaluate-every", 1,
-        "--out", tmp_path / "run")  # fmt: skip
+def test_without_a_whole_model_of_all_there_is_no_global(run_here, tmp_path, arguments, schema):
+    run_here(*SMALL, *arguments, "--peers", 4, "--rounds", 2, "--broker", "memory", "--evaluate-every", 1,
+             "--out", tmp_path / "run")  # fmt: skip
 
     for row in rows(tmp_path / "run"):
         assert (row["applied"], row["skipped_groups"], row["metric"]) == (4, 0, "accuracy")
@@ -206,7 +218,9 @@ def test_a_run_whose_training_fails_everywhere_ends_with_one_line(tmp_path, monk
     (tmp_path / "failing.py").write_text(FAILING.replace("SOME", "True"))
     monkeypatch.chdir(tmp_path)
 
-    printed = run(*SMALL, *arguments, "--peers", 3, "--broker", "memory", "--out", "run", code=1)
+    printed = run(
+        *SMALL, "--patience", 1, *arguments, "--peers", 3, "--broker", "memory", "--out", "run", code=1
+    )
 
     assert re.search(rf"^swarmdem: training fails at (all )?\d( of \d)? peers {words}", printed, re.MULTILINE)
     tables = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
@@ -217,39 +231,30 @@ def test_one_peer_whose_training_fails_ends_nothing(tmp_path, monkeypatch):
     (tmp_path / "failing.py").write_text(FAILING.replace("SOME", "learner.samples % 2"))
     monkeypatch.chdir(tmp_path)
 
-    run(*SMALL, "--strategy", "failing:Failing", "--peers", 4, "--rounds", 3, "--broker", "memory",
-        "--out", "run")  # fmt: skip
+    run(*SMALL, "--patience", 2, "--strategy", "failing:Failing", "--peers", 4, "--rounds", 3,
+        "--broker", "memory", "--out", "run")  # fmt: skip
 
     assert [row["applied"] for row in rows(tmp_path / "run")] == [4, 3, 4]
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path):
+def test_a_run_goes_on_where_it_stopped_even_one_of_an_earlier_version(run_here, tmp_path):
     folder = tmp_path / "run"
-    run(*SMALL, "--peers", 3, "--rounds", 2, "--broker", "memory", "--out", folder)
+    run_here(*SMALL, "--peers", 3, "--rounds", 2, "--broker", "memory", "--out", folder)
     before = (folder / "rounds.jsonl").read_text()
+    written = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(written.replace("[settings]\n", "[settings]\nholdout_seed = 7\n"))
 
-    run("--resume", folder, "--rounds", 4)
+    run_here("--resume", folder, "--rounds", 4)
 
     after = (folder / "rounds.jsonl").read_text()
     assert after.startswith(before)
     assert [row["round"] for row in rows(folder)] == [1, 2, 3, 4]
     assert all(row["certified"] and row["applied"] == 3 for row in rows(folder))
     assert json.loads((folder / "summary.json").read_text())["rounds"] == 4
-    assert "has its 4 rounds already" in run("--resume", folder, code=2)
+    assert "has its 4 rounds already" in run_here("--resume", folder, code=2)
 
 
-def test_a_run_of_an_earlier_version_goes_on(tmp_path):
-    folder = tmp_path / "run"
-    run(*SMALL, "--peers", 2, "--rounds", 1, "--broker", "memory", "--out", folder)
-    written = (folder / "run.toml").read_text()
-    (folder / "run.toml").write_text(written.replace("[settings]\n", "[settings]\nholdout_seed = 7\n"))
-
-    run("--resume", folder, "--rounds", 2)
-
-    assert len(rows(folder)) == 2
-
-
-def test_a_run_does_not_go_on_with_other_data(tmp_path):
+def test_a_run_does_not_go_on_with_other_data(run_here, tmp_path):
     def write(brightest):
         y = np.arange(40) % 2
         x = np.where(y[:, None] > 0, brightest, 3).repeat(5, 1).astype(np.uint8)
@@ -257,35 +262,24 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
 
     folder = tmp_path / "run"
     write(200)
-    run(
-        *SMALL,
-        "--peers",
-        2,
-        "--rounds",
-        1,
-        "--broker",
-        "memory",
-        "--data",
-        tmp_path / "d.npz",
-        "--out",
-        folder,
-    )
+    run_here(*SMALL, "--peers", 2, "--rounds", 1, "--broker", "memory", "--data", tmp_path / "d.npz",
+             "--out", folder)  # fmt: skip
     write(100)
 
-    printed = run("--resume", folder, "--rounds", 2, code=2)
+    printed = run_here("--resume", folder, "--rounds", 2, code=2)
 
     assert "d.npz is not the data the run began with" in printed
     assert len(rows(folder)) == 1
 
 
-def test_more_peers_than_devices_and_what_a_regression_measures_are_said(tmp_path):
+def test_more_peers_than_devices_and_what_a_regression_measures_are_said(run_here, tmp_path):
     chance = np.random.default_rng(0)
     x = chance.normal(size=(60, 3)).astype(np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=(100 * x[:, 0]).astype(np.float32), device=np.arange(60) % 3,
              train=np.arange(60) % 5 > 0)  # fmt: skip
 
-    printed = run("--data", tmp_path / "d.npz", "--model", "mlp", "--lr", 1e-4, "--peers", 4, "--rounds", 1,
-                  "--patience", 2, "--broker", "memory", "--out", tmp_path / "run")  # fmt: skip
+    printed = run_here("--data", tmp_path / "d.npz", "--model", "mlp", "--lr", 1e-4, "--peers", 4,
+                       "--rounds", 1, "--broker", "memory", "--out", tmp_path / "run")  # fmt: skip
 
     assert "4 peers in 1 process, demlearn, memory\n" in printed
     whole, rounds = map(float, re.search(r"; CPU (\S+) s, in rounds (\S+) \(training ", printed).groups())
@@ -296,10 +290,10 @@ def test_more_peers_than_devices_and_what_a_regression_measures_are_said(tmp_pat
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["metric"] == "mae"
 
 
-def test_equal_seeds_give_equal_peers_and_models_to_start_from(tmp_path):
+def test_equal_seeds_give_equal_peers_and_models_to_start_from(run_here, tmp_path):
     settings = (*SMALL, "--peers", 2, "--rounds", 1, "--broker", "memory", "--seed", 5)
     for name in ("one", "two"):
-        run(*settings, "--out", tmp_path / name)
+        run_here(*settings, "--out", tmp_path / name)
 
     peers = [sorted(path.stem for path in (tmp_path / name / "peers").iterdir()) for name in ("one", "two")]
     references = [sorted(p.name for p in (tmp_path / name).rglob("reference-*")) for name in ("one", "two")]
@@ -307,27 +301,45 @@ def test_equal_seeds_give_equal_peers_and_models_to_start_from(tmp_path):
     assert references[0] == references[1]
 
 
+COORDINATOR = """
+import asyncio
+from pathlib import Path
+
+from swarmdem.apps import cli, crew
+
+restart = crew.Crew.restart
+
+async def restart_once_allowed(self, *job):
+    while not Path("allowed").exists():
+        await asyncio.sleep(0.01)
+    return await restart(self, *job)
+
+crew.Crew.restart = restart_once_allowed
+cli.main()
+"""
+"""The command line, where a worker that died stays away until there is a file called `allowed`."""
+
+
 @pytest.fixture
 def running(tmp_path):
-    """A swarm of 4 peers in 4 workers that would run for long; returns (process, run folder)."""
+    """A swarm of 3 peers in 3 workers that would run for long; returns (process, run folder)."""
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [*COMMAND, *SMALL, "--peers", "4", "--rounds", "100000", "--workers", "4", "--broker", "embedded",
-         "--out", str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-c", COORDINATOR, "swarm", *SMALL, "--patience", "2", "--peers", "3",
+         "--rounds", "100000", "--workers", "3", "--broker", "embedded", "--out", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
     )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("round 2 "):
-            break
+    next_line(process, "^round 2 ")
     yield process, folder
     process.kill()
     process.wait()
     process.stdout.close()
 
 
-def workers_of(process):
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if "swarmdem.apps.worker" in child.cmdline()]
+def children_of(process, part=""):
+    """Return the processes it started whose command line has an argument *part*; all without."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if not part or part in child.cmdline()]
 
 
 def next_line(process, pattern):
@@ -338,33 +350,39 @@ def next_line(process, pattern):
     raise AssertionError(f"the run ended before {pattern!r}")
 
 
-def test_a_worker_that_is_killed_is_started_again_and_the_others_go_on_meanwhile(running):
+def end(process, sign, code):
+    """Send a signal to the coordinator; fail when one of the processes it started outlives it."""
+    children = children_of(process)
+    assert len(children) == 4, "three workers and a broker"
+
+    os.kill(process.pid, sign)
+    process.stdout.read()  # else it might wait for its reader
+
+    assert process.wait(timeout=60) == code
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+
+
+def test_a_killed_worker_is_started_again_the_others_go_on_meanwhile_and_ctrl_c_ends_all(running):
     process, folder = running
-    workers = workers_of(process)
+    workers = children_of(process, "swarmdem.apps.worker")
 
     workers[0].kill()
-    told = next_line(process, "worker 0 ended")
-    next_line(process, r"certified yes 3/3")
-    line = next_line(process, r"certified yes 4/4")
+    told = next_line(process, "worker . ended")
+    next_line(process, r"certified yes 2/2")
+    (folder.parent / "allowed").touch()
+    line = next_line(process, r"certified yes 3/3")
 
-    assert told == (
-        "worker 0 ended (killed by signal 9); it is started again in 1 s, and its 1 peer with it\n"
+    assert re.fullmatch(
+        r"worker . ended \(killed by signal 9\); it is started again in 1 s, and its 1 peer with it\n", told
     )
     assert int(line.split()[1]) <= rows(folder)[-1]["round"]
     assert min(row["bytes_sent"] for row in rows(folder)) > 0, "counters go on from where they were"
-    again = {worker.pid for worker in workers_of(process)}
-    assert len(again) == 4
-    assert again & {worker.pid for worker in workers[1:]} == {worker.pid for worker in workers[1:]}
+    again = {worker.pid for worker in children_of(process, "swarmdem.apps.worker")}
+    assert len(again) == 3
+    assert again & {worker.pid for worker in workers} == {worker.pid for worker in workers[1:]}
+    end(process, signal.SIGINT, 130)
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_no_process_outlives_the_coordinator(running, sign, code):
-    process, _ = running
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) == 5, "four workers and a broker"
-
-    os.kill(process.pid, sign)
-
-    assert process.wait(timeout=20) == code
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert alive == []
+def test_no_process_outlives_a_coordinator_that_is_killed(running):
+    end(running[0], signal.SIGKILL, -signal.SIGKILL)
