@@ -1,9 +1,12 @@
 """The options and fixtures every part of the tests may use."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from swarmdem.apps import cli
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,3 +25,20 @@ def expect_text(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert text == path.read_text(), f"{path.name} differs: run with --rewrite if this is meant"
 
     return compare
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process; return exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["swarmdem", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, captured.out, captured.err
+
+    return run
