@@ -49,11 +49,10 @@ STORIES = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("peers", "faults", "forks"), STORIES.values(), ids=STORIES.keys())
-def test_all_stand_on_one_certified_base_within_three_rounds_of_contact(peers, faults, forks, seed):
+def test_all_stand_on_one_certified_base_within_three_rounds_of_contact(peers, faults, forks):
     """`Run` judges: within three rounds of the last fault's end all agree, and nothing is counted twice."""
-    run = Run(Settings(seed=seed, peers=peers, rounds=10, faults=False), faults=faults)
+    run = Run(Settings(seed=0, peers=peers, rounds=10, faults=False), faults=faults)
 
     outcome = run.play()
 

@@ -90,20 +90,21 @@ class LinkContract:
 
         assert await asyncio.wait_for(anext(port.arrivals()), PATIENCE_S) == LinkState(up=True)
 
-    @pytest.mark.parametrize(
-        ("pattern", "hit", "miss"),
-        [("a/+/c", "a/b/c", "a/b/d"), ("a/#", "a/b/c", "b/a"), ("+/+", "a/b", "a/b/c")],
-    )
-    async def test_wildcards_match_as_mqtt_says(
-        self, relay: Relay, pattern: str, hit: str, miss: str
-    ) -> None:
-        port = await (await relay.link()).open_port()
-        await port.subscribe(pattern)
+    async def test_wildcards_match_as_mqtt_says(self, relay: Relay) -> None:
+        link = await relay.link()
+        for pattern, hit, miss in (
+            ("a/+/c", "a/b/c", "a/b/d"),
+            ("a/#", "a/b/c", "b/a"),
+            ("+/+", "a/b", "a/b/c"),
+        ):
+            port = await link.open_port()
+            await port.subscribe(pattern)
 
-        await port.publish(miss, b"miss")
-        await port.publish(hit, b"hit")
+            await port.publish(miss, b"miss")
+            await port.publish(hit, b"hit")
 
-        assert await arrival(port.arrivals()) == Arrival(hit, b"hit")
+            assert await arrival(port.arrivals()) == Arrival(hit, b"hit")
+            await port.close()
 
     async def test_a_retained_message_waits_for_those_who_come_later(self, relay: Relay) -> None:
         early, late = await (await relay.link()).open_port(), await (await relay.link()).open_port()
@@ -318,19 +319,15 @@ class LinkContract:
 
         assert await arrival(watcher.arrivals()) == Arrival("lost/dies", b"2")
 
-    @pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0"])
-    async def test_a_topic_that_is_none_is_refused(self, relay: Relay, topic: str) -> None:
+    async def test_topics_and_patterns_that_are_none_are_refused(self, relay: Relay) -> None:
         port = await (await relay.link()).open_port()
 
-        with pytest.raises(MisuseError):
-            await port.publish(topic, b"")
-
-    @pytest.mark.parametrize("pattern", ["", "a/#/b", "a+", "#/a", "a\0"])
-    async def test_a_pattern_that_is_none_is_refused(self, relay: Relay, pattern: str) -> None:
-        port = await (await relay.link()).open_port()
-
-        with pytest.raises(MisuseError):
-            await port.subscribe(pattern)
+        for topic in ("", "a/+", "a/#", "a\0"):
+            with pytest.raises(MisuseError):
+                await port.publish(topic, b"")
+        for pattern in ("", "a/#/b", "a+", "#/a", "a\0"):
+            with pytest.raises(MisuseError):
+                await port.subscribe(pattern)
 
 
 async def _drain(port: Port) -> None:
