@@ -10,10 +10,14 @@ from swarmdem import Charter, Peer, RoundFinished, SoftmaxRegression
 from swarmdem.learning.encoded import NESTED, SPARSE
 from swarmdem.protocol.events import Slot
 from swarmdem.transport.memory import MemoryBus
+from swarmdem.wire.blobs import CHUNK
+from swarmdem.wire.frame import MAGIC, WIRE_VERSION
 
 FEATURES = 300
 RAW = 4 * FEATURES * 4 + 16
 """Bytes of a model."""
+HEAD = MAGIC + bytes((WIRE_VERSION, CHUNK))
+"""How frames with pieces of models begin."""
 CENTRES = np.random.default_rng(7).normal(0, 0.4, (4, FEATURES))
 
 
@@ -25,11 +29,24 @@ def learner(number):
     return SoftmaxRegression(4, (x[:40], y[:40]), (x[40:], y[40:]), lr=0.02, seed=number)
 
 
+class Bus(MemoryBus):
+    """Remembers how long the frames are in which models travel."""
+
+    def __init__(self):
+        super().__init__()
+        self.chunks = []
+
+    def publish(self, topic, payload, *, retain=False):
+        if payload[: len(HEAD)] == HEAD:
+            self.chunks.append(len(payload))
+        super().publish(topic, payload, retain=retain)
+
+
 class Swarm:
     """Peers of one charter that enter together and leave with the test."""
 
     def __init__(self, stack, codec, founders=4):
-        self.bus, self.stack = MemoryBus(), stack
+        self.bus, self.stack = Bus(), stack
         self.charter = Charter(
             swarm="codec", founders=founders, levels=1, patience=4.0, gather=60.0, codec=codec
         )
@@ -54,14 +71,6 @@ async def rounds(peers, last):
         await asyncio.gather(*(peer.run(rounds=last) for peer in peers))
 
 
-def model_bytes(peers):
-    return sum(peer.counters.sent.get("chunk", (0, 0))[1] for peer in peers)
-
-
-def chunks(peers):
-    return sum(peer.counters.sent.get("chunk", (0, 0))[0] for peer in peers)
-
-
 @pytest.mark.parametrize(
     ("codec", "share"), [("raw", 1.0), ("fp16", 0.52), ("int8", 0.27), ("topk", 0.08), ("600", 0.14)]
 )
@@ -70,7 +79,7 @@ async def test_four_peers_learn_under_every_codec(stack, codec, share):
     peers = await swarm.enter(0, 1, 2, 3)
     streams = [peer.events() for peer in peers]
     await rounds(peers, 1)
-    sent, frames = model_bytes(peers), chunks(peers)
+    swarm.bus.chunks.clear()
     await rounds(peers, 5)
 
     for peer, stream in zip(peers, streams, strict=True):
@@ -80,8 +89,10 @@ async def test_four_peers_learn_under_every_codec(stack, codec, share):
         judge = learner(0)
         judge.load(peer.model)
         assert judge.evaluate().score > 0.8
-    # A chunk carries 100 to 200 bytes of header and topic; what is meant here are the models.
-    assert model_bytes(peers) - sent <= (chunks(peers) - frames) * (share * RAW + 200)
+    sizes = sorted(swarm.bus.chunks)
+    assert len(sizes) >= 4 * 6, "each of the others sends its model and receives one, every round"
+    # Who heard of a result late, on a machine that stood still, may fetch one model as it is.
+    assert sizes[len(sizes) * 3 // 4] <= share * RAW + 100
 
 
 async def _until(stream, last):
