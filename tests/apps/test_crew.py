@@ -22,7 +22,7 @@ def test_workers_and_broker_import_this_package_whatever_lies_in_the_folder(tmp_
     command = Path(sys.executable).with_name("swarmdem")
 
     done = subprocess.run(
-        [command, "swarm", "--model", "softmax", "--peers", "2", "--rounds", "1", "--patience", "1",
+        [command, "swarm", "--model", "softmax", "--peers", "2", "--rounds", "1", "--patience", "4",
          "--workers", "1", "--broker", "embedded", "--out", "run"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -33,7 +33,7 @@ async def run(charter, rounds, **settings):
 
 @pytest.mark.parametrize("strategy", [Ditto, "tests.learning.ditto:Ditto"])
 async def test_peers_share_one_model_and_each_answers_with_its_own(strategy):
-    charter = Charter(swarm="ditto", founders=3, patience=2.0, **settings_of(strategy, {}))
+    charter = Charter(swarm="ditto", founders=3, patience=4.0, **settings_of(strategy, {}))
     given = {"strategy": strategy} if strategy is Ditto else {}
 
     (model, mine, answers), (other_model, theirs, _), _ = await run(charter, 3, **given)

@@ -76,7 +76,7 @@ async def test_a_broker_that_is_killed_and_comes_back_empty_costs_only_time():
         broker = await first.enter_async_context(start_broker())
         peers = [peer(number, broker.url) for number in range(3)]
         async with running(*peers):
-            [before, *_] = await certified(peers, 2)
+            before = await certified(peers, 2)
             broker.process.kill()
             await asyncio.sleep(1)
             await first.aclose()
@@ -84,7 +84,7 @@ async def test_a_broker_that_is_killed_and_comes_back_empty_costs_only_time():
             async with start_broker(port=broker.port):
                 rounds = await certified(peers, 2)
 
-            assert min(rounds) >= before + 2
+            assert min(rounds) > max(before)
 
 
 async def test_one_of_two_brokers_is_missed_by_nobody():

@@ -46,7 +46,7 @@ def learner(number, *, features=6):
 
 def charter(founders, **settings):
     return Charter(
-        swarm="test", **{"founders": founders, "levels": 1, "patience": 1.0, "gather": 60.0} | settings
+        swarm="test", **{"founders": founders, "levels": 1, "patience": 2.0, "gather": 60.0} | settings
     )
 
 

@@ -18,7 +18,7 @@ def learner():
 
 def new_peer(bus, **settings):
     return Peer(
-        Charter(swarm="s", founders=3, patience=1.0, levels=0), learner(), link=bus.link(), **settings
+        Charter(swarm="s", founders=3, patience=4.0, levels=0), learner(), link=bus.link(), **settings
     )
 
 
