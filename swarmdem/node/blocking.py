@@ -7,6 +7,7 @@ The peer lives on an event loop in a thread of its own; every method may be call
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -110,7 +111,11 @@ class BlockingPeer:
         if self._loop is None or self._ended.done():
             coroutine.close()
             raise MisuseError("this peer does not run: use it inside `with`")
-        call = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            call = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the loop has closed, and its thread had no time yet to say so
+            coroutine.close()
+            raise MisuseError("this peer has stopped") from None
         try:
             both: list[Future[Any]] = [call, self._ended]
             wait(both, return_when=FIRST_COMPLETED)
@@ -123,7 +128,8 @@ class BlockingPeer:
 
     def _finish(self) -> None:
         if self._loop is not None and self._stop is not None and not self._ended.done():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # it has closed already
+                self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread is not None:
             self._thread.join()
 

@@ -183,7 +183,7 @@ async def test_leaving_ends_every_task_and_thread():
         await rounds(peers, 1)
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads
 
 
 async def test_leaving_clears_what_the_peer_left_with_the_broker():
