@@ -1,5 +1,6 @@
 """Every example runs as it is written and does what its first lines promise."""
 
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,15 @@ def sensors(tmp_path):
 @pytest.fixture
 def stations(tmp_path):
     return write_stations(tmp_path / "air")
+
+
+@pytest.fixture
+def one_core():
+    """Let each swarm have one worker: loading torch in two takes longer than these runs."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 def run(name, *arguments):
@@ -85,6 +95,7 @@ def test_a_custom_learner_finds_the_line_together():
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
+@pytest.mark.usefixtures("one_core")
 def test_sensors_are_compared_under_three_strategies(sensors):
     output = run("06_vehicle_sensors.py", sensors, "--rounds", "2", "--splits", "1")
 
@@ -95,6 +106,7 @@ def test_sensors_are_compared_under_three_strategies(sensors):
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
+@pytest.mark.usefixtures("one_core")
 def test_stations_are_compared_with_persistence_under_three_strategies(stations):
     output = run("07_beijing_air.py", stations, "--rounds", "2", "--every", "1")
 
