@@ -71,7 +71,7 @@ from swarmdem.apps.settings import SwarmSettings
             ["experiment", "hierarchy", "--set", "data=digits", "--only", "x"],
             "--only x: variants are no groups",
         ),
-        (["swarm", "--data", "nowhere.npz"], "nowhere.npz: no such file"),
+        (["swarm", "--model", "softmax", "--data", "nowhere.npz"], "nowhere.npz: no such file"),
         (["swarm", "--model", "nothing"], "model = 'nothing'"),
         (["swarm", "--model", "softmax", "--optimizer", "adam"], "contradicts model = 'softmax'"),
         (["swarm", "--resume", "nowhere"], "nowhere"),

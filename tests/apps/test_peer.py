@@ -79,7 +79,7 @@ def charter(tmp_path_factory):
     path = tmp_path_factory.mktemp("charter") / "charter.toml"
     subprocess.run(
         [*SWARMDEM, "charter", path, "--swarm", "plant-7", "--model", "softmax", "--founders", "3",
-         "--patience", "3"],
+         "--patience", "2"],
         check=True, capture_output=True,
     )  # fmt: skip
     return path
@@ -117,11 +117,11 @@ def test_a_peer_keeps_trying_when_there_is_no_broker(start, charter):
     """With --quiet that is all it says."""
     lonely = start(
         "peer", "--charter", charter, "--broker", "mqtt://127.0.0.1:1", "--model", "softmax", "--quiet",
-        "--pause", "3.1",
+        "--pause", "2.1",
     )  # fmt: skip
 
     lonely.until("! no connection to the broker: nobody listens at")
-    assert lonely.lines[0].startswith("! --pause 3.1 is longer than the charter's patience, 3 s: the others")
+    assert lonely.lines[0].startswith("! --pause 2.1 is longer than the charter's patience, 2 s: the others")
     assert lonely.lines[1].startswith("! no connection")
 
     assert lonely.end(signal.SIGINT) == 130

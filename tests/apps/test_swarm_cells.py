@@ -1,22 +1,24 @@
 """A whole swarm in cells on this machine, through the command line, over a real broker."""
 
 import json
-import subprocess
-import sys
 import tomllib
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "swarmdem"]
+
+@pytest.fixture
+def run(call):
+    """Run the command line in this process; return what it printed."""
+
+    def command(*arguments, code=0):
+        left, printed, errors = call(*arguments)
+        assert left == code, errors
+        return printed + errors
+
+    return command
 
 
-def run(*arguments, code=0):
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
-
-
-def test_eight_peers_in_cells_of_four_certify_every_round(tmp_path):
+def test_eight_peers_in_cells_of_four_certify_every_round(run, tmp_path):
     out = tmp_path / "run"
     told = run(
         "swarm", "--cells", 4, "--peers", 8, "--rounds", 6, "--model", "softmax", "--patience", 2,
@@ -35,7 +37,7 @@ def test_eight_peers_in_cells_of_four_certify_every_round(tmp_path):
     assert len(written["charter"]["genesis"]) == 64
 
 
-def test_a_charter_in_cells_names_the_first_model_and_what_crosses_between_sites(tmp_path):
+def test_a_charter_in_cells_names_the_first_model_and_what_crosses_between_sites(run, tmp_path):
     path = tmp_path / "charter.toml"
     told = run("charter", path, "--swarm", "plant", "--cells", 16, "--model", "softmax", "--founders", 40)
 
@@ -44,7 +46,7 @@ def test_a_charter_in_cells_names_the_first_model_and_what_crosses_between_sites
     assert len([line for line in told.splitlines() if line.startswith("topic swarmdem/1/")]) == 4
 
 
-def test_no_peers_to_a_cell_is_a_flat_swarm(tmp_path):
+def test_no_peers_to_a_cell_is_a_flat_swarm(run, tmp_path):
     path = tmp_path / "charter.toml"
     run("charter", path, "--swarm", "plant", "--cells", 0, "--model", "softmax")
 
@@ -59,7 +61,7 @@ def test_no_peers_to_a_cell_is_a_flat_swarm(tmp_path):
         (["--cells", 8, "--record"], "record: does not go with cells"),
     ],
 )
-def test_what_does_not_go_with_cells_is_one_line(tmp_path, flags, complaint):
+def test_what_does_not_go_with_cells_is_one_line(run, tmp_path, flags, complaint):
     told = run("swarm", "--out", tmp_path / "run", *flags, code=2)
 
     assert complaint in told
