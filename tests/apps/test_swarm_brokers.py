@@ -5,6 +5,7 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -25,28 +26,41 @@ async def read_until(process: asyncio.subprocess.Process, *words: str) -> str:
     return printed[-1]
 
 
+@contextlib.asynccontextmanager
+async def swarm(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a swarm that prints to a pipe; it does not outlive a test that fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
 @pytest.mark.timeout(120)
 async def test_all_rounds_go_on_when_one_of_two_brokers_is_killed(tmp_path: Path) -> None:
     """Four peers in two processes: those of one process share one pair of connections to each broker."""
     async with contextlib.AsyncExitStack() as first, start_broker("embedded") as b:
         a = await first.enter_async_context(start_broker("embedded"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax",
+        async with swarm(
             "--peers", "4", "--workers", "2", "--rounds", "100000", "--evaluate-every", "100000",
             "--broker", a.url, "--broker", b.url, "--out", str(tmp_path / "run"),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        begun = await read_until(process, "peers")
-        await read_until(process, "round 2 ")
+        ) as process:  # fmt: skip
+            begun = await read_until(process, "peers")
+            await read_until(process, "round 2 ")
 
-        await first.aclose()
+            await first.aclose()
 
-        await read_until(process, f"running without {a.url}")
-        before = int((await read_until(process, "round ")).split()[1])
-        after = int((await read_until(process, f"round {before + 2} ")).split()[1])
-        process.send_signal(signal.SIGINT)
-        await process.communicate()
-        assert process.returncode == 130
+            await read_until(process, f"running without {a.url}")
+            before = int((await read_until(process, "round ")).split()[1])
+            after = int((await read_until(process, f"round {before + 2} ")).split()[1])
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
+            assert process.returncode == 130
 
     assert begun == f"4 peers in 2 processes, demlearn, {a.url}, {b.url}\n"
     rows = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
@@ -57,13 +71,14 @@ async def test_all_rounds_go_on_when_one_of_two_brokers_is_killed(tmp_path: Path
 
 @pytest.mark.timeout(120)
 async def test_a_broker_that_does_not_answer_is_named_while_it_is_waited_for(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax", "--peers", "2", "--workers", "2",
-        "--broker", "mqtt://user:secret@127.0.0.1:1", "--out", str(tmp_path / "run"),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    async with asyncio.timeout(110):
+    async with (
+        asyncio.timeout(110),
+        swarm(
+            "--peers", "2", "--workers", "2", "--broker", "mqtt://user:secret@127.0.0.1:1",
+            "--out", str(tmp_path / "run"),
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdout is not None
         begun = await process.stdout.readline()
         told = await process.stdout.readline()
         process.send_signal(signal.SIGINT)
