@@ -49,3 +49,15 @@ def call(
         return left.value.code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def printed_by(call: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Run the command line in this process, to the exit code *code*; return all that it printed."""
+
+    def run(*arguments: object, code: int = 0) -> str:
+        left, printed, errors = call(*arguments)
+        assert left == code, errors
+        return printed + errors
+
+    return run

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from functools import partial
 
 import pytest
 
@@ -113,15 +114,9 @@ def test_table_and_figures_are_written(killed):
 
 
 @pytest.fixture
-def run_here(call):
+def run_here(printed_by):
     """Run an experiment whose coordinator is this process; return what it printed."""
-
-    def run_experiment(*arguments, code=0):
-        left, printed, errors = call("experiment", *arguments)
-        assert left == code, errors
-        return printed + errors
-
-    return run_experiment
+    return partial(printed_by, "experiment")
 
 
 @pytest.fixture

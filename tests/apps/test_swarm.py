@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +35,9 @@ def run(*arguments, code=0):
 
 
 @pytest.fixture
-def run_here(call):
+def run_here(printed_by):
     """Run a swarm whose coordinator is this process; return what it printed."""
-
-    def run_swarm(*arguments, code=0):
-        left, printed, errors = call("swarm", *arguments)
-        assert left == code, errors
-        return printed + errors
-
-    return run_swarm
+    return partial(printed_by, "swarm")
 
 
 def rows(folder, name="rounds.jsonl"):

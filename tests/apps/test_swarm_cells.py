@@ -6,21 +6,9 @@ import tomllib
 import pytest
 
 
-@pytest.fixture
-def run(call):
-    """Run the command line in this process; return what it printed."""
-
-    def command(*arguments, code=0):
-        left, printed, errors = call(*arguments)
-        assert left == code, errors
-        return printed + errors
-
-    return command
-
-
-def test_eight_peers_in_cells_of_four_certify_every_round(run, tmp_path):
+def test_eight_peers_in_cells_of_four_certify_every_round(printed_by, tmp_path):
     out = tmp_path / "run"
-    told = run(
+    told = printed_by(
         "swarm", "--cells", 4, "--peers", 8, "--rounds", 6, "--model", "softmax", "--patience", 2,
         "--workers", 2, "--broker", "mosquitto", "--out", out,
     )  # fmt: skip
@@ -37,18 +25,20 @@ def test_eight_peers_in_cells_of_four_certify_every_round(run, tmp_path):
     assert len(written["charter"]["genesis"]) == 64
 
 
-def test_a_charter_in_cells_names_the_first_model_and_what_crosses_between_sites(run, tmp_path):
+def test_a_charter_in_cells_names_the_first_model_and_what_crosses_between_sites(printed_by, tmp_path):
     path = tmp_path / "charter.toml"
-    told = run("charter", path, "--swarm", "plant", "--cells", 16, "--model", "softmax", "--founders", 40)
+    told = printed_by(
+        "charter", path, "--swarm", "plant", "--cells", 16, "--model", "softmax", "--founders", 40
+    )
 
     written = tomllib.loads(path.read_text())["charter"]
     assert (written["cells"], written["founders"], len(written["genesis"])) == (16, 40, 64)
     assert len([line for line in told.splitlines() if line.startswith("topic swarmdem/1/")]) == 4
 
 
-def test_no_peers_to_a_cell_is_a_flat_swarm(run, tmp_path):
+def test_no_peers_to_a_cell_is_a_flat_swarm(printed_by, tmp_path):
     path = tmp_path / "charter.toml"
-    run("charter", path, "--swarm", "plant", "--cells", 0, "--model", "softmax")
+    printed_by("charter", path, "--swarm", "plant", "--cells", 0, "--model", "softmax")
 
     assert "cells" not in tomllib.loads(path.read_text())["charter"]
 
@@ -61,8 +51,8 @@ def test_no_peers_to_a_cell_is_a_flat_swarm(run, tmp_path):
         (["--cells", 8, "--record"], "record: does not go with cells"),
     ],
 )
-def test_what_does_not_go_with_cells_is_one_line(run, tmp_path, flags, complaint):
-    told = run("swarm", "--out", tmp_path / "run", *flags, code=2)
+def test_what_does_not_go_with_cells_is_one_line(printed_by, tmp_path, flags, complaint):
+    told = printed_by("swarm", "--out", tmp_path / "run", *flags, code=2)
 
     assert complaint in told
     assert len(told.strip().splitlines()) == 1
