@@ -324,11 +324,13 @@ def running(tmp_path):
          "--rounds", "100000", "--workers", "3", "--broker", "embedded", "--out", str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
     )  # fmt: skip
-    next_line(process, "^round 2 ")
-    yield process, folder
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        next_line(process, "^round 2 ")
+        yield process, folder
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def children_of(process, part=""):
@@ -355,6 +357,8 @@ def end(process, sign, code):
 
     assert process.wait(timeout=60) == code
     _, alive = psutil.wait_procs(children, timeout=60)
+    for left in alive:
+        left.kill()
     assert alive == []
 
 

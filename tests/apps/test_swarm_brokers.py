@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,16 @@ async def read_until(process: asyncio.subprocess.Process, *words: str) -> str:
     return printed[-1]
 
 
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """Return what a run folder says of each round."""
+    return [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+
+
 @contextlib.asynccontextmanager
 async def swarm(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start a swarm that prints to a pipe; it does not outlive a test that fails."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "swarmdem", "swarm", "--model", "softmax", *arguments,
+        sys.executable, "-m", "swarmdem", "swarm", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -47,7 +53,8 @@ async def test_all_rounds_go_on_when_one_of_two_brokers_is_killed(tmp_path: Path
     async with contextlib.AsyncExitStack() as first, start_broker("embedded") as b:
         a = await first.enter_async_context(start_broker("embedded"))
         async with swarm(
-            "--peers", "4", "--workers", "2", "--rounds", "100000", "--evaluate-every", "100000",
+            "--model", "softmax", "--peers", "4", "--workers", "2",
+            "--rounds", "100000", "--evaluate-every", "100000",
             "--broker", a.url, "--broker", b.url, "--out", str(tmp_path / "run"),
         ) as process:  # fmt: skip
             begun = await read_until(process, "peers")
@@ -62,11 +69,18 @@ async def test_all_rounds_go_on_when_one_of_two_brokers_is_killed(tmp_path: Path
             await process.communicate()
             assert process.returncode == 130
 
+        last = len(rows_of(tmp_path / "run")) + 3
+        async with swarm("--resume", str(tmp_path / "run"), "--rounds", str(last)) as process:
+            printed, _ = await process.communicate()
+            assert process.returncode == 0, printed.decode()
+
     assert begun == f"4 peers in 2 processes, demlearn, {a.url}, {b.url}\n"
-    rows = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
-    assert [row["round"] for row in rows] == [*range(1, len(rows) + 1)]
-    assert len(rows) >= after
-    assert all(row["certified"] and row["applied"] == row["peers"] == 4 for row in rows)
+    rows = rows_of(tmp_path / "run")
+    assert [row["round"] for row in rows] == [*range(1, last + 1)]
+    assert last >= after + 3
+    # In the round in which it was stopped nobody was there to write down what became of it.
+    assert all(row["certified"] and row["applied"] == row["peers"] == 4 for row in [*rows[:after], rows[-1]])
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["broker"] == f"{a.url}, {b.url}"
 
 
 @pytest.mark.timeout(120)
@@ -74,7 +88,7 @@ async def test_a_broker_that_does_not_answer_is_named_while_it_is_waited_for(tmp
     async with (
         asyncio.timeout(110),
         swarm(
-            "--peers", "2", "--workers", "2", "--broker", "mqtt://user:secret@127.0.0.1:1",
+            "--model", "softmax", "--peers", "2", "--workers", "2", "--broker", "mqtt://user:secret@127.0.0.1:1",
             "--out", str(tmp_path / "run"),
         ) as process,
     ):  # fmt: skip

@@ -91,8 +91,8 @@ async def test_four_peers_learn_under_every_codec(stack, codec, share):
         assert judge.evaluate().score > 0.8
     sizes = sorted(swarm.bus.chunks)
     assert len(sizes) >= 4 * 6, "each of the others sends its model and receives one, every round"
-    # Who heard of a result late, on a machine that stood still, may fetch one model as it is.
-    assert sizes[len(sizes) * 3 // 4] <= share * RAW + 100
+    # Who heard of a result late, on a machine that stood still, may fetch a model as it is.
+    assert sizes[-4] <= share * RAW + 100, "and no peer sends as it is what it trained in these four rounds"
 
 
 async def _until(stream, last):

@@ -48,7 +48,7 @@ def run_until_killed(state, last):
     """Return what a peer in another process said of its rounds before it was killed at the end of *last*."""
     tests = str(__file__).rpartition("/")[0]
     command = [sys.executable, "-c", PROGRAM, tests, state, str(last)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     return [line.split() for line in done.stdout.splitlines()]
 

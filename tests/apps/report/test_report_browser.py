@@ -35,6 +35,14 @@ def rendered(page, tmp_path):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+def test_a_run_renders_without_a_complaint(tmp_path):
+    document, console = rendered(run_page(troubled_run(tmp_path / "run")), tmp_path)
+
+    assert console == []
+    assert re.search(r"<output>round 5</output>", document)
+    assert '<svg class="tree"' in document
+
+
 def test_an_experiment_and_its_runs_render_without_a_complaint(tmp_path):
     folder = write_experiment(tmp_path / "tiny", [("plain", {0: [row(1, 0.3), row(2, 0.4)]}, {})])
     shutil.rmtree(folder / "runs" / "plain-s0")
